@@ -1,0 +1,1 @@
+"""scoresde: score-based generative modeling with stochastic differential equations."""

@@ -1,0 +1,167 @@
+"""The waist of the toolkit: a Denoiser gives E[x_0 | x_t]; samplers, likelihood and guidance take nothing else."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError
+from .sde import SDE, as_time, expand
+
+
+class Denoiser(nn.Module, ABC):
+    """The posterior mean D(x, t) = E[x_0 | x_t = x] under the SDE `self.sde`.
+
+    `forward(x, t, **cond)` takes x (B, *shape) of any floating type, t a number, () or (B,), and whatever conditions the
+    model knows; it returns (B, *shape) in the type of x.  All the rest follows from it: with alpha, sigma at t and
+    n^2 = alpha^2 + sigma^2,
+
+        score = (alpha D - x) / sigma^2      eps = (x - alpha D) / sigma      v = (alpha x / n - n D) / sigma
+
+    (Efron, 2011, Tweedie's formula; Vincent, 2011, denoising score matching.)
+    """
+
+    sde: SDE
+
+    def __init__(self, sde: SDE):
+        super().__init__()
+        self.sde = sde
+
+    @abstractmethod
+    def forward(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+        """E[x_0 | x_t = x]."""
+
+    def _parts(self, x, t, cond):
+        alpha, sigma = self.sde.marginal(t)
+        return self(x, t, **cond), expand(alpha, x), expand(sigma, x)
+
+    def score(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+        """grad_x log p_t(x) = (alpha D(x, t) - x) / sigma^2, (B, *shape)."""
+        x0, alpha, sigma = self._parts(x, t, cond)
+        return (alpha * x0 - x) / sigma**2
+
+    def eps(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+        """The expected noise E[eps | x_t = x] = (x - alpha D(x, t)) / sigma, (B, *shape)."""
+        x0, alpha, sigma = self._parts(x, t, cond)
+        return (x - alpha * x0) / sigma
+
+    def velocity(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+        """dz/dphi of the probability flow in z = x / n and phi = atan(sigma / alpha), (B, *shape):
+
+            v = cos(phi) eps - sin(phi) x_0 = (cos(phi) z - D(x, t)) / sin(phi)
+        """
+        x0, alpha, sigma = self._parts(x, t, cond)
+        n = (alpha**2 + sigma**2) ** 0.5
+        return (alpha * x / n - n * x0) / sigma
+
+
+# Preconditioning: rule(alpha, sigma) -> (c_skip, c_out, c_in), and D = c_skip x + c_out net(c_in x, c).
+
+
+def eps(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The network predicts the noise: D = (x - sigma net) / alpha.  Ho, Jain, Abbeel (2020), arXiv 2006.11239."""
+    return 1 / alpha, -sigma / alpha, (alpha**2 + sigma**2) ** -0.5
+
+
+def v(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The network predicts v = (alpha eps - sigma x_0) / n: D = alpha/n^2 x - sigma/n net.
+
+    Salimans, Ho (2022), Progressive Distillation, arXiv 2202.00512; here for any alpha, sigma with n^2 = alpha^2 + sigma^2.
+    """
+    n2 = alpha**2 + sigma**2
+    return alpha / n2, -sigma / n2.sqrt(), n2**-0.5
+
+
+def x0(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The network predicts the data: D = net."""
+    return torch.zeros_like(alpha), torch.ones_like(alpha), (alpha**2 + sigma**2) ** -0.5
+
+
+@dataclass(frozen=True)
+class edm:
+    """The network has inputs and targets of unit variance for data of standard deviation sd = `sigma_data`.
+
+    With m = alpha^2 sd^2 + sigma^2: D = alpha sd^2 / m x + sigma sd / sqrt(m) net(x / sqrt(m)).
+    Karras et al. (2022), arXiv 2206.00364, table 1, here for any alpha.
+    """
+
+    sigma_data: float = 0.5
+
+    def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sd = self.sigma_data
+        m = alpha**2 * sd**2 + sigma**2
+        return alpha * sd**2 / m, sigma * sd / m.sqrt(), m**-0.5
+
+
+Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+RULES: dict[str, Rule] = {"eps": eps, "v": v, "x0": x0, "edm": edm()}
+
+
+class Preconditioned(Denoiser):
+    """D(x, t) = c_skip x + c_out net(c_in x, c), with c = log(sigma / alpha) the network's only notion of time.
+
+    `net(x, c, **cond)` takes (B, *shape) and (B,) and knows no SDE.  `rule` is "eps", "v", "x0", "edm" or a function
+    (alpha, sigma) -> (c_skip, c_out, c_in).  The network sees its own floating type; c and the sum have the type of x
+    (float32 at least), so a float64 solver loses nothing to the division by a small sigma.
+
+    Raises `InputError` for an unknown rule.
+    """
+
+    def __init__(self, net: nn.Module, sde: SDE, rule: str | Rule = "v"):
+        super().__init__(sde)
+        if isinstance(rule, str) and rule not in RULES:
+            raise InputError(f"rule={rule!r} is unknown: choose one of {', '.join(RULES)}")
+        self.net = net
+        self.rule = RULES[rule] if isinstance(rule, str) else rule
+
+    def forward(self, x, t, **cond):
+        t = as_time(t)
+        c_skip, c_out, c_in = (expand(c, x) for c in self.rule(*self.sde.marginal(t)))
+        dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), x.dtype)
+        c = (-self.sde.log_snr(t) / 2).to(torch.promote_types(dtype, torch.float32))
+        # A host number fills on the device; a copy from the host would wait for it.
+        on_host = c.ndim == 0 and c.device.type == "cpu"
+        c = x.new_full((len(x),), c.item(), dtype=c.dtype) if on_host else c.expand(len(x))
+        return c_skip * x + c_out * self.net((c_in * x).to(dtype), c, **cond).to(x.dtype)
+
+
+class FromScore(Denoiser):
+    """The denoiser of a bare score function: D = (x + sigma^2 score(x, t)) / alpha.
+
+    `score(x, t, **cond)` takes x (B, *shape) and t (B,) in the type of x, and returns grad_x log p_t(x) (B, *shape).
+    """
+
+    def __init__(self, score: Callable[..., Tensor], sde: SDE):
+        super().__init__(sde)
+        self.score_function = score
+
+    def forward(self, x, t, **cond):
+        t = as_time(t)
+        alpha, sigma = (expand(c, x) for c in self.sde.marginal(t))
+        rows = t.to(x.device, x.dtype).expand(len(x))
+        return (x + sigma**2 * self.score_function(x, rows, **cond)) / alpha
+
+    def score(self, x, t, **cond):
+        return self.score_function(x, as_time(t).to(x.device, x.dtype).expand(len(x)), **cond)
+
+
+class Counted(Denoiser):
+    """A denoiser that counts: `calls` of the network, `rows` given to it, and `x0`, its latest answer.
+
+    `on_call(counted)`, if given, runs after every call (a progress bar, say).
+    """
+
+    def __init__(self, denoiser: Denoiser, on_call: Callable[["Counted"], None] | None = None):
+        super().__init__(denoiser.sde)
+        self.denoiser, self.on_call = denoiser, on_call
+        self.calls, self.rows, self.x0 = 0, 0, None
+
+    def forward(self, x, t, **cond):
+        self.x0 = self.denoiser(x, t, **cond)
+        self.calls += 1
+        self.rows += len(x)
+        if self.on_call is not None:
+            self.on_call(self)
+        return self.x0

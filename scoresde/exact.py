@@ -1,0 +1,101 @@
+"""Denoisers in closed form: for tests, for demonstrations, and as baselines."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser
+from .errors import InputError
+from .noise import normal
+from .sde import SDE, as_time
+
+
+class GaussianMixture(Denoiser):
+    """The exact denoiser of p(x_0) = sum_k w_k N(m_k, diag(s_k^2)).
+
+    Under x_t = alpha x_0 + sigma eps, with v_k = alpha^2 s_k^2 + sigma^2,
+
+        p_t(x) = sum_k w_k N(x; alpha m_k, v_k)      D(x, t) = sum_k p(k | x) (m_k + alpha s_k^2 / v_k (x - alpha m_k)).
+
+    `weights` (K,) are positive and are normalised; `means` (K, *shape); `stds` (K,), (K, *shape) or a number.
+    """
+
+    def __init__(self, weights: Tensor, means: Tensor, stds: Tensor | float, sde: SDE):
+        super().__init__(sde)
+        weights, means = torch.as_tensor(weights), torch.as_tensor(means)
+        stds = torch.as_tensor(stds, dtype=means.dtype)
+        if weights.ndim != 1 or len(weights) != len(means) or not bool((weights > 0).all()):
+            raise InputError(f"weights {tuple(weights.shape)} must be positive, one for each mean {tuple(means.shape)}")
+        if stds.ndim not in (0, 1, means.ndim):
+            raise InputError(f"stds {tuple(stds.shape)} must be (K,) or the shape of means {tuple(means.shape)}")
+        if stds.ndim == 1 and means.ndim > 1:
+            stds = stds.reshape(-1, *[1] * (means.ndim - 1))
+        self.register_buffer("log_weights", torch.log(weights / weights.sum()))
+        self.register_buffer("means", means)
+        self.register_buffer("stds", stds.expand_as(means).clone())
+
+    def _components(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log w_k N(x; alpha m_k, v_k) (B, K), x - alpha m_k and v_k (B or 1, K, *shape)."""
+        alpha, sigma = (a.to(x.device, x.dtype).reshape(-1, *[1] * self.means.ndim) for a in (alpha, sigma))
+        variance = alpha**2 * self.stds**2 + sigma**2
+        distance = x[:, None] - alpha * self.means
+        log_prob = -0.5 * (distance**2 / variance + variance.log() + math.log(2 * math.pi)).flatten(2).sum(2)
+        return self.log_weights + log_prob, distance, variance
+
+    def forward(self, x, t):
+        alpha, sigma = self.sde.marginal(t)
+        logits, distance, variance = self._components(x, alpha, sigma)
+        alpha = alpha.to(x.device, x.dtype).reshape(-1, *[1] * self.means.ndim)
+        posterior = self.means + alpha * self.stds**2 / variance * distance
+        weights = logits.softmax(1)
+        return (weights.reshape(*weights.shape, *[1] * (x.ndim - 1)) * posterior).sum(1).to(x.dtype)
+
+    def log_prob(self, x: Tensor, t: float | Tensor | None = None) -> Tensor:
+        """log p_t(x) of x (B, *shape): (B,), in nats; `t=None` is the data's own density (alpha = 1, sigma = 0)."""
+        alpha, sigma = (torch.ones(()), torch.zeros(())) if t is None else self.sde.marginal(t)
+        return self._components(x, alpha, sigma)[0].logsumexp(1)
+
+    def sample(self, n: int, t: float | None = None, seed: int = 0) -> Tensor:
+        """n exact samples of p_t (of the data for `t=None`): (n, *shape), a function of the seed."""
+        alpha, sigma = (1.0, 0.0) if t is None else (float(a) for a in self.sde.marginal(t))
+        generator = torch.Generator().manual_seed(seed)
+        weights = self.log_weights.exp().cpu()
+        k = torch.multinomial(weights, n, replacement=True, generator=generator).to(self.means.device)
+        std = (alpha**2 * self.stds[k] ** 2 + sigma**2).sqrt()
+        index = torch.arange(n, device=self.means.device)
+        return alpha * self.means[k] + std * normal(self.means[k], index, seed, 0, 0)
+
+
+class Empirical(Denoiser):
+    """The optimal denoiser of a finite data set: the posterior mean over its points.
+
+        D(x, t) = sum_i w_i x_i,    w = softmax_i(-|x - alpha x_i|^2 / (2 sigma^2))
+
+    `data` (N, *shape).  Memory is bounded by `chunk` points at a time: B x chunk distances, in float64.
+    A perfectly trained network would be this, and would return training points (De Bortoli, 2022, arXiv 2208.05314).
+    """
+
+    def __init__(self, data: Tensor, sde: SDE, chunk: int = 8192):
+        super().__init__(sde)
+        if data.ndim < 2 or not len(data):
+            raise InputError(f"data {tuple(data.shape)} must be (N, *shape) with N > 0")
+        self.register_buffer("data", data)
+        self.chunk = chunk
+
+    def forward(self, x, t):
+        t = as_time(t)
+        alpha, sigma = (a.to(x.device).reshape(-1, 1) for a in self.sde.marginal(t))
+        flat = x.flatten(1).to(alpha.dtype)
+        top = flat.new_full((len(x), 1), -math.inf)
+        total, mean = torch.zeros_like(top), torch.zeros_like(flat)
+        for points in self.data.split(self.chunk):
+            points = points.flatten(1).to(flat.dtype)
+            # |x - alpha x_i|^2 less |x|^2, which all points share
+            logits = (alpha * (flat @ points.T) - alpha**2 / 2 * points.square().sum(1)) / sigma**2
+            new = torch.maximum(top, logits.amax(1, keepdim=True))
+            weights, rescale = (logits - new).exp(), (top - new).exp()
+            total = total * rescale + weights.sum(1, keepdim=True)
+            mean = mean * rescale + weights @ points
+            top = new
+        return (mean / total).reshape(x.shape).to(x.dtype)

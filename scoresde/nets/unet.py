@@ -1,0 +1,126 @@
+"""A U-Net for series, images and volumes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from .embedding import LevelEmbedding
+
+
+class UNet(nn.Module):
+    """Residual blocks, attention and skips at several resolutions: `net(x, c)`, x (B, C, *space), c (B,) -> (B, C, *space).
+
+    The number of space axes (1, 2 or 3) is that of `shape` = (C, *space); any size will do, odd ones too.  Resolution
+    halves between the entries of `mults`, which multiply `channels`; each has `blocks` residual blocks, followed by
+    attention where the positions number at most `attention`.  The level c scales and shifts every block.
+
+    Ronneberger, Fischer, Brox (2015), arXiv 1505.04597; Ho et al. (2020), arXiv 2006.11239; Dhariwal, Nichol (2021),
+    arXiv 2105.05233.  Raises `InputError` for data without a channel and one to three space axes.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int = 64,
+        mults: Sequence[int] = (1, 2),
+        blocks: int = 2,
+        attention: int = 64,
+        heads: int = 4,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        shape, mults = tuple(shape), tuple(mults)
+        if not 2 <= len(shape) <= 4:
+            raise InputError(f"a U-Net needs data of shape (channels, *space) with 1 to 3 space axes, not {shape}: use net=mlp")
+        if channels % 8:
+            raise InputError(f"net.channels={channels}: it must be a multiple of 8")
+        dims, level = len(shape) - 1, 4 * channels
+        conv = getattr(nn, f"Conv{dims}d")
+        self.embed = LevelEmbedding(level)
+        self.enter = conv(shape[0], channels, 3, padding=1)
+
+        def block(cin: int, cout: int, space: tuple[int, ...]) -> nn.Module:
+            attend = torch.Size(space).numel() <= attention
+            return _Block(conv, cin, cout, level, dropout, heads if attend else 0)
+
+        self.down, self.up, skips, width, space = nn.ModuleList(), nn.ModuleList(), [channels], channels, shape[1:]
+        spaces = []
+        for i, mult in enumerate(mults):
+            if i:
+                self.down.append(conv(width, width, 3, stride=2, padding=1))
+                space = tuple((s + 1) // 2 for s in space)
+                skips.append(width)
+            spaces.append(space)
+            for _ in range(blocks):
+                self.down.append(block(width, mult * channels, space))
+                width = mult * channels
+                skips.append(width)
+        self.middle = nn.ModuleList([block(width, width, space) for _ in range(2)])
+        for i, mult in reversed(list(enumerate(mults))):
+            for _ in range(blocks + 1):
+                self.up.append(block(width + skips.pop(), mult * channels, spaces[i]))
+                width = mult * channels
+            if i:
+                self.up.append(_Up(conv(width, width, 3, padding=1)))
+        self.leave = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), _zero(conv(width, shape[0], 3, padding=1)))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        level = F.silu(self.embed(c))
+        h = self.enter(x)
+        skips = [h]
+        for layer in self.down:
+            h = layer(h, level) if isinstance(layer, _Block) else layer(h)
+            skips.append(h)
+        for layer in self.middle:
+            h = layer(h, level)
+        for layer in self.up:
+            if isinstance(layer, _Block):
+                h = layer(torch.cat([h, skips.pop()], 1), level)
+            else:
+                h = layer(h, skips[-1].shape[2:])
+        return self.leave(h)
+
+
+def _zero(layer: nn.Module) -> nn.Module:
+    for p in layer.parameters():
+        nn.init.zeros_(p)
+    return layer
+
+
+class _Up(nn.Module):
+    def __init__(self, conv: nn.Module):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
+
+
+class _Block(nn.Module):
+    """A residual block, its second normalisation modulated by the level; self-attention after it where `heads` > 0."""
+
+    def __init__(self, conv: type, cin: int, cout: int, level: int, dropout: float, heads: int):
+        super().__init__()
+        self.enter = nn.Sequential(nn.GroupNorm(8, cin), nn.SiLU(), conv(cin, cout, 3, padding=1))
+        self.modulate = nn.Linear(level, 2 * cout)
+        self.norm = nn.GroupNorm(8, cout)
+        self.leave = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), _zero(conv(cout, cout, 3, padding=1)))
+        self.skip = conv(cin, cout, 1) if cin != cout else nn.Identity()
+        self.heads = heads
+        if heads:
+            self.attention_norm = nn.GroupNorm(8, cout)
+            self.qkv, self.out = conv(cout, 3 * cout, 1), _zero(conv(cout, cout, 1))
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        scale, shift = self.modulate(level).reshape(*level.shape[:1], -1, *[1] * (x.ndim - 2)).chunk(2, 1)
+        h = self.norm(self.enter(x)) * (1 + scale) + shift
+        h = self.skip(x) + self.leave(h)
+        return h + self._attend(h) if self.heads else h
+
+    def _attend(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.attention_norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
+        h = F.scaled_dot_product_attention(q, k, v)
+        return self.out(h.transpose(-1, -2).reshape(x.shape))

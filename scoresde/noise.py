@@ -1,0 +1,82 @@
+"""Random numbers by counter: a function of (seed, sample index, step, draw), so batches and devices do not matter.
+
+Philox 4x32-10 (Salmon, Moraes, Dror, Shaw, 2011, Parallel Random Numbers: As Easy as 1, 2, 3) in integer tensor
+arithmetic: the same bits on every device and for every batch size.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+_M0, _M1 = 0xD2511F53, 0xCD9E8D57
+_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+_MASK = 0xFFFFFFFF
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Philox 4x32-10: four words of counter (int64 tensors that hold 32 bits each, broadcast together) to four words.
+
+    A product of two 32-bit words wraps as a signed 64-bit integer; its upper word is read with a shift and a mask.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = c0 * _M0, c2 * _M1
+        c0, c1, c2, c3 = (
+            ((p1 >> 32) & _MASK) ^ c1 ^ k0,
+            p1 & _MASK,
+            ((p0 >> 32) & _MASK) ^ c3 ^ k1,
+            p0 & _MASK,
+        )
+        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+    return c0, c1, c2, c3
+
+
+def bits(index: Tensor, size: int, seed: int, step: int, draw: int) -> tuple[Tensor, ...]:
+    """Four (B, ceil(size / 4)) tensors of uniform 32-bit words for the samples `index` (B,)."""
+    place = torch.arange((size + 3) // 4, device=index.device)
+    counter = (place[None], (index & _MASK)[:, None], torch.tensor(step & _MASK), torch.tensor(draw & _MASK))
+    return philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
+
+
+def normal(x: Tensor, index: Tensor, seed: int, step: int, draw: int) -> Tensor:
+    """Standard normal numbers shaped, typed and placed like `x` (B, *shape), for the sample numbers `index` (B,).
+
+    Box and Muller (1958): sqrt(-2 log u1) (cos, sin)(2 pi u2), in float64 where the device has it.
+    """
+    real = torch.float32 if x.device.type == "mps" else torch.float64
+    size = x[0].numel()
+    a, b, c, d = (w.to(real) for w in bits(index, size, seed, step, draw))
+    out = []
+    for u, w in ((a, b), (c, d)):
+        radius = torch.sqrt(-2 * torch.log((u + 0.5) * 2.0**-32))
+        angle = w * (2 * math.pi * 2.0**-32)
+        out += [(radius * angle.cos()).to(x.dtype), (radius * angle.sin()).to(x.dtype)]
+    return torch.cat(out, 1)[:, :size].reshape(x.shape)
+
+
+def rademacher(x: Tensor, index: Tensor, seed: int, step: int, draw: int = 0) -> Tensor:
+    """Random signs, +1 or -1 with equal chance, shaped, typed and placed like `x` (B, *shape)."""
+    size = x[0].numel()
+    words = torch.cat(bits(index, size, seed, step, draw), 1)[:, :size]
+    return ((words & 1) * 2 - 1).to(x.dtype).reshape(x.shape)
+
+
+class Draws:
+    """The random numbers of one step for the samples `index`: each call is the next draw.
+
+    `silent` turns the noise of the transition off (a last step that returns the mean); correctors keep theirs.
+    """
+
+    def __init__(self, seed: int, index: Tensor, step: int, silent: bool = False):
+        self.seed, self.index, self.step, self.silent = seed, index, step, silent
+        self.draw = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.draw += 1
+        return normal(x, self.index, self.seed, self.step, self.draw - 1)
+
+    def transition(self, x: Tensor) -> Tensor:
+        """The noise that carries x from t to s; zero in a silent step."""
+        return torch.zeros_like(x) if self.silent else self(x)

@@ -1,0 +1,110 @@
+"""The one sampling loop."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import grids
+from ..denoiser import Counted, Denoiser
+from ..errors import InputError
+from ..noise import Draws, normal
+from ..sde import SDE
+
+LAST = ("tweedie", "mean", "none")
+
+
+@dataclass(frozen=True)
+class Sampler(ABC):
+    """A step from x_t to x_s, a time grid and a last step.  A new sampler is a frozen dataclass with its own `step`.
+
+    `steps` intervals from t_max to `t_min` (the SDE's by default), placed by `grid`: a name in `scoresde.grids.GRIDS`, a
+    function (sde, steps, start, end) -> times, or the decreasing times themselves.  `last` says what is returned:
+    "tweedie" the denoised D(x, t_min), for one more evaluation; "mean" the last step without its noise; "none" x as it
+    is.  Without it the noise of t_min stays in the samples (Jolicoeur-Martineau et al., 2020, arXiv 2009.05475).
+    """
+
+    steps: int = 50
+    grid: str | Callable | Sequence[float] = "angle"
+    last: str = "tweedie"
+    t_min: float | None = None
+
+    def __post_init__(self):
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise InputError(f"steps={self.steps!r}: give a positive whole number")
+        if self.last not in LAST:
+            raise InputError(f"last={self.last!r} is unknown: choose one of {', '.join(LAST)}")
+
+    def times(self, sde: SDE) -> list[float]:
+        """The decreasing times, t_max first."""
+        return grids.times(self.grid, sde, self.steps, sde.t_max, sde.t_min if self.t_min is None else self.t_min)
+
+    @abstractmethod
+    def step(self, denoiser: Denoiser, x: Tensor, t: float, s: float, state: Any, noise: Draws, **cond):
+        """(x_s, state) from x_t (B, *shape) at the time t to s < t.
+
+        `state` is None at first and then what the step before returned; `noise(x)` gives standard normal numbers.
+        """
+
+
+def sample(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    shape: Sequence[int],
+    seed: int = 0,
+    batch_size: int | None = None,
+    callback: Callable[[int, float, Tensor, Tensor], None] | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    offset: int = 0,
+    **cond,
+) -> Tensor:
+    """n samples of the denoiser's model: a tensor of `shape` = (n, *data shape).
+
+    The noise of sample i is a function of (seed, offset + i, step), so it does not depend on `batch_size`, the number of
+    samples computed at a time (all n by default).  Conditions that are tensors have n rows, and go with their samples.
+    `callback(step, t, x, x0_hat)` runs after every step, with the time reached, the state and the latest denoised
+    estimate, for each chunk in turn; it must not change them.  `dtype` is the state's type (the default one's otherwise);
+    the device is the model's.
+
+    Raises `InputError` for wrong arguments, `FloatingPointError` if a sample is not finite.
+    """
+    n, *item = (int(d) for d in shape)
+    batch_size = n if batch_size is None else batch_size
+    if n < 1 or batch_size < 1:
+        raise InputError(f"shape={tuple(shape)}, batch_size={batch_size}: both must ask for at least one sample")
+    for name, value in cond.items():
+        if torch.is_tensor(value) and (value.ndim == 0 or len(value) != n):
+            raise InputError(f"condition {name} has the shape {tuple(value.shape)}: it needs one row for each of {n} samples")
+    if device is None:
+        device = next((p.device for p in (*denoiser.parameters(), *denoiser.buffers())), torch.device("cpu"))
+    like = torch.empty(0, dtype=dtype or torch.get_default_dtype(), device=device)
+    times = sampler.times(denoiser.sde)
+    chunks = []
+    for start in range(0, n, batch_size):
+        stop = min(start + batch_size, n)
+        index = torch.arange(offset + start, offset + stop, device=device)
+        part = {k: c[start:stop] if torch.is_tensor(c) else c for k, c in cond.items()}
+        chunks.append(_chunk(denoiser, sampler, times, like.new_empty(stop - start, *item), seed, index, callback, part))
+    return torch.cat(chunks)
+
+
+@torch.no_grad()
+def _chunk(denoiser, sampler, times, like, seed, index, callback, cond) -> Tensor:
+    counted = Counted(denoiser)
+    x = denoiser.sde.prior(normal(like, index, seed, 0, 0)).to(like)
+    state = None
+    for i, (t, s) in enumerate(zip(times, times[1:], strict=False)):
+        silent = sampler.last == "mean" and i == len(times) - 2
+        x, state = sampler.step(counted, x, t, s, state, Draws(seed, index, i + 1, silent), **cond)
+        if callback is not None:
+            callback(i, s, x, counted.x0)
+    if sampler.last == "tweedie":
+        x = counted(x, times[-1], **cond)
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+        raise FloatingPointError(f"{bad} of {len(x)} samples of {sampler} are not finite: the model or the steps diverged")
+    return x

@@ -1,0 +1,284 @@
+"""Linear stochastic differential equations, each given by two functions of time.
+
+Every SDE here is dx = f(t) x dt + g(t) dw, with data at t = 0 and noise at t = t_max, and therefore has the marginals
+
+    x_t | x_0 ~ N(alpha_t x_0, sigma_t^2 I).
+
+A new one is `log_alpha(t)` and `log_sigma(t)`; drift, diffusion, log-SNR, its inverse and the prior are derived.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+
+
+def expand(a: Tensor, x: Tensor) -> Tensor:
+    """The coefficient `a`, () or (B,), shaped and typed to multiply `x` (B, *shape).
+
+    A 0-d coefficient stays on the CPU in float64: torch multiplies by it as by a number, without a copy to the device.
+    """
+    return a if a.ndim == 0 else a.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def as_time(t: float | Tensor) -> Tensor:
+    """Times in float64 (float32 where the device has no float64)."""
+    if not torch.is_tensor(t):
+        return torch.tensor(float(t), dtype=torch.float64)
+    return t.to(torch.float32 if t.device.type == "mps" else torch.float64)
+
+
+class SDE(ABC):
+    """dx = f(t) x dt + g(t) dw on [t_min, t_max], by the logarithms of its alpha_t and sigma_t.
+
+    `log_alpha` and `log_sigma` map times of any shape to values of the same shape, by differentiable torch functions.
+    log(sigma/alpha) must increase with t.  `t_min` is where training, sampling and likelihood stop by default: at
+    t = 0 the score of most data sets is infinite.
+    """
+
+    t_min: float = 1e-3
+    t_max: float = 1.0
+
+    @abstractmethod
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """log alpha_t."""
+
+    @abstractmethod
+    def log_sigma(self, t: Tensor) -> Tensor:
+        """log sigma_t."""
+
+    def marginal(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha_t, sigma_t) of x_t | x_0 ~ N(alpha_t x_0, sigma_t^2 I), each with the shape of `t`, in float64."""
+        t = as_time(t)
+        return self.log_alpha(t).exp(), self.log_sigma(t).exp()
+
+    def log_snr(self, t: float | Tensor) -> Tensor:
+        """The log signal-to-noise ratio, 2 (log alpha_t - log sigma_t); it decreases with t."""
+        t = as_time(t)
+        return 2 * (self.log_alpha(t) - self.log_sigma(t))
+
+    def angle(self, t: float | Tensor) -> Tensor:
+        """phi_t = atan(sigma_t / alpha_t) in (0, pi/2): the time of the probability flow that all SDEs share."""
+        return torch.exp(-self.log_snr(t) / 2).atan()
+
+    def drift_diffusion(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """(f, g^2) of dx = f(t) x dt + g(t) dw, from the marginals:
+
+            f = (log alpha)',    g^2 = 2 sigma^2 (log sigma - log alpha)'
+
+        by autograd in float64 (Kingma et al., 2021, Variational Diffusion Models, arXiv 2107.00630, appendix).
+        """
+        t = as_time(t).detach()
+        with torch.enable_grad():
+            u = t.requires_grad_()
+            log_alpha, log_sigma = self.log_alpha(u), self.log_sigma(u)
+            df = _derivative(log_alpha, u)
+            dg = _derivative(log_sigma, u)
+        return df, 2 * torch.exp(2 * log_sigma.detach()) * (dg - df)
+
+    def time(self, log_snr: float | Tensor) -> Tensor:
+        """The t in [t_min, t_max] with `log_snr(t)` equal to the given value, elementwise, by bisection in float64.
+
+        Values beyond the ends give the nearest end.  SDEs with a closed form override this.
+        """
+        target = as_time(log_snr)
+        low, high = torch.full_like(target, self.t_min), torch.full_like(target, self.t_max)
+        for _ in range(64):
+            middle = (low + high) / 2
+            noisier = self.log_snr(middle) > target
+            low, high = torch.where(noisier, middle, low), torch.where(noisier, high, middle)
+        return (low + high) / 2
+
+    def perturb(self, x0: Tensor, t: float | Tensor, eps: Tensor) -> Tensor:
+        """x_t = alpha_t x_0 + sigma_t eps, for x0 and eps (B, *shape) and t a number or (B,)."""
+        alpha, sigma = self.marginal(t)
+        return expand(alpha, x0) * x0 + expand(sigma, x0) * eps
+
+    def prior(self, eps: Tensor) -> Tensor:
+        """x_T ~ N(0, sigma_T^2 I) from standard normal `eps`; sigma_T is about 1 for VP, sigma_max for VE."""
+        return self.marginal(self.t_max)[1] * eps
+
+    def prior_log_prob(self, x: Tensor) -> Tensor:
+        """log N(x; 0, sigma_T^2 I) of x (B, *shape): (B,), in nats."""
+        sigma = float(self.marginal(self.t_max)[1])
+        x = x.flatten(1)
+        return -0.5 * (x / sigma).square().sum(1) - x.shape[1] * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
+
+
+def _derivative(y: Tensor, t: Tensor) -> Tensor:
+    # A constant (log alpha of VE) has no graph: its derivative is 0.
+    if not y.requires_grad:
+        return torch.zeros_like(t)
+    (dy,) = torch.autograd.grad(y.sum(), t, allow_unused=True, materialize_grads=True)
+    return dy
+
+
+def _check(sde: SDE, *positive: str) -> None:
+    for name in positive:
+        if not getattr(sde, name) > 0:
+            raise InputError(f"{type(sde).__name__}.{name} is {getattr(sde, name)!r}: it must be positive")
+    if not 0 <= sde.t_min < sde.t_max:
+        raise InputError(f"{type(sde).__name__} has t_min={sde.t_min!r}, t_max={sde.t_max!r}: need 0 <= t_min < t_max")
+
+
+@dataclass(frozen=True)
+class VP(SDE):
+    """Variance preserving: dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, beta linear from beta_min to beta_max.
+
+    With B(t) = beta_min t + (beta_max - beta_min) t^2 / 2: alpha^2 = exp(-B), sigma^2 = 1 - exp(-B).
+
+    Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole (2021), Score-Based Generative Modeling through Stochastic
+    Differential Equations, arXiv 2011.13456; Ho, Jain, Abbeel (2020), arXiv 2006.11239 in discrete time.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    t_min: float = 1e-5
+    t_max: float = 1.0
+
+    def __post_init__(self):
+        _check(self, "beta_min", "beta_max")
+
+    def integral(self, t: Tensor) -> Tensor:
+        """B(t), the integral of beta from 0 to t."""
+        return self.beta_min * t + (self.beta_max - self.beta_min) * t.square() / 2
+
+    def _inverse(self, integral: Tensor) -> Tensor:
+        slope = 2 * (self.beta_max - self.beta_min)
+        return 2 * integral / (self.beta_min + (self.beta_min**2 + slope * integral).sqrt())
+
+    def log_alpha(self, t):
+        return -self.integral(t) / 2
+
+    def log_sigma(self, t):
+        return torch.log(-torch.expm1(-self.integral(t))) / 2
+
+    def time(self, log_snr):
+        # snr = 1 / (exp(B) - 1)
+        integral = torch.nn.functional.softplus(-as_time(log_snr), threshold=40.0)
+        return self._inverse(integral).clamp(self.t_min, self.t_max)
+
+
+@dataclass(frozen=True)
+class SubVP(VP):
+    """Sub-variance preserving: the drift of VP, with sigma = 1 - exp(-B(t)) and g^2 = beta (1 - exp(-2 B(t))).
+
+    sigma is linear in t near 0 (VP's goes with sqrt(t)), so t_min is larger than VP's.
+
+    Song et al. (2021), arXiv 2011.13456.
+    """
+
+    t_min: float = 1e-3
+
+    def log_sigma(self, t):
+        return torch.log(-torch.expm1(-self.integral(t)))
+
+    def time(self, log_snr):
+        # sigma / alpha = 2 sinh(B / 2)
+        integral = 2 * torch.asinh(torch.exp(-as_time(log_snr) / 2) / 2)
+        return self._inverse(integral).clamp(self.t_min, self.t_max)
+
+
+@dataclass(frozen=True)
+class VE(SDE):
+    """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t.
+
+    The kernel at t = 0 has the standard deviation sigma_min, not 0.  sigma_max should be at least half of the largest
+    distance between two data points (Song, Ermon, 2020, arXiv 2006.09011).
+
+    Song et al. (2021), arXiv 2011.13456.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+    t_min: float = 0.0
+    t_max: float = 1.0
+
+    def __post_init__(self):
+        _check(self, "sigma_min", "sigma_max")
+        if self.sigma_max <= self.sigma_min:
+            raise InputError(f"VE has sigma_max={self.sigma_max!r} <= sigma_min={self.sigma_min!r}: it must be larger")
+
+    def log_alpha(self, t):
+        return torch.zeros_like(t)
+
+    def log_sigma(self, t):
+        return math.log(self.sigma_min) + t * math.log(self.sigma_max / self.sigma_min)
+
+    def time(self, log_snr):
+        t = (-as_time(log_snr) / 2 - math.log(self.sigma_min)) / math.log(self.sigma_max / self.sigma_min)
+        return t.clamp(self.t_min, self.t_max)
+
+
+@dataclass(frozen=True)
+class Cosine(SDE):
+    """alpha = cos(pi t / 2), sigma = sin(pi t / 2): variance preserving, with t proportional to the angle phi.
+
+    Nichol, Dhariwal (2021), Improved Denoising Diffusion Probabilistic Models, arXiv 2102.09672, without its offset.
+    """
+
+    t_min: float = 1e-3
+    t_max: float = 0.999
+
+    def __post_init__(self):
+        _check(self)
+
+    def log_alpha(self, t):
+        return torch.log(torch.cos(math.pi / 2 * t))
+
+    def log_sigma(self, t):
+        return torch.log(torch.sin(math.pi / 2 * t))
+
+    def time(self, log_snr):
+        return (torch.exp(-as_time(log_snr) / 2).atan() * 2 / math.pi).clamp(self.t_min, self.t_max)
+
+
+@dataclass(frozen=True)
+class Linear(SDE):
+    """alpha = 1 - t, sigma = t: the interpolation of rectified flow and flow matching, as an SDE.
+
+    Liu, Gong, Liu (2023), Flow Straight and Fast, arXiv 2209.03003; Lipman et al. (2023), arXiv 2210.02747.
+    """
+
+    t_min: float = 1e-3
+    t_max: float = 0.999
+
+    def __post_init__(self):
+        _check(self)
+
+    def log_alpha(self, t):
+        return torch.log1p(-t)
+
+    def log_sigma(self, t):
+        return torch.log(t)
+
+    def time(self, log_snr):
+        return torch.sigmoid(-as_time(log_snr) / 2).clamp(self.t_min, self.t_max)
+
+
+@dataclass(frozen=True)
+class EDM(SDE):
+    """alpha = 1, sigma = t: time is the noise level, from t_min = sigma_min to t_max = sigma_max.
+
+    Karras, Aittala, Aila, Laine (2022), Elucidating the Design Space of Diffusion-Based Generative Models,
+    arXiv 2206.00364.
+    """
+
+    t_min: float = 2e-3
+    t_max: float = 80.0
+
+    def __post_init__(self):
+        _check(self)
+
+    def log_alpha(self, t):
+        return torch.zeros_like(t)
+
+    def log_sigma(self, t):
+        return torch.log(t)
+
+    def time(self, log_snr):
+        return torch.exp(-as_time(log_snr) / 2).clamp(self.t_min, self.t_max)
