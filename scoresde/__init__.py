@@ -1,1 +1,52 @@
 """scoresde: score-based generative modeling with stochastic differential equations."""
+
+from . import data, exact, grids, loss, nets, sampling
+from .denoiser import Counted, Denoiser, FromScore, Preconditioned
+from .errors import InputError
+from .likelihood import Likelihood, bits_per_dim, log_likelihood
+from .loss import DenoisingLoss
+from .sampling import sample
+from .sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EDM",
+    "SDE",
+    "VE",
+    "VP",
+    "Cosine",
+    "Counted",
+    "Denoiser",
+    "DenoisingLoss",
+    "FromScore",
+    "InputError",
+    "Likelihood",
+    "Linear",
+    "Preconditioned",
+    "SubVP",
+    "bits_per_dim",
+    "data",
+    "exact",
+    "grids",
+    "load",
+    "log_likelihood",
+    "loss",
+    "nets",
+    "sample",
+    "sampling",
+    "train",
+]
+
+
+def __getattr__(name: str):
+    # These need accelerate and Hydra, which take seconds to import.
+    if name == "load":
+        from .experiment.build import load
+
+        return load
+    if name == "train":
+        from .experiment.train import train
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

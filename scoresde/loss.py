@@ -103,10 +103,14 @@ class DenoisingLoss:
 
     def sample_times(self, sde: SDE, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n times in float64 on the CPU, in the order of the strata."""
-        times, stratified = TIMES[self.times] if isinstance(self.times, str) else (self.times, True)
+        stratified = TIMES[self.times][1] if isinstance(self.times, str) else True
         u = torch.rand(n, dtype=torch.float64, generator=generator)
-        u = (torch.arange(n) + u) / n if stratified else u
-        return times(sde, u, sde.t_min if self.t_min is None else self.t_min)
+        return self.place((torch.arange(n) + u) / n if stratified else u, sde)
+
+    def place(self, u: Tensor, sde: SDE) -> Tensor:
+        """The times for u in (0, 1)."""
+        times = TIMES[self.times][0] if isinstance(self.times, str) else self.times
+        return times(sde, u.double(), sde.t_min if self.t_min is None else self.t_min)
 
     def at(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, **cond) -> Tensor:
         """The loss of each row (B,) at the times t (B,) with the noise eps (B, *shape)."""

@@ -56,6 +56,14 @@ def normal(x: Tensor, index: Tensor, seed: int, step: int, draw: int) -> Tensor:
     return torch.cat(out, 1)[:, :size].reshape(x.shape)
 
 
+def uniform(x: Tensor, index: Tensor, seed: int, step: int, draw: int = 0) -> Tensor:
+    """Uniform numbers in (0, 1), shaped, typed and placed like `x` (B, *shape)."""
+    size = x[0].numel()
+    words = torch.cat(bits(index, size, seed, step, draw), 1)[:, :size]
+    # 24 bits: exact in float32, so that no value rounds to 1.
+    return ((words >> 8).to(x.dtype) + 0.5).mul(2.0**-24).clamp(max=1 - 2.0**-24).reshape(x.shape)
+
+
 def rademacher(x: Tensor, index: Tensor, seed: int, step: int, draw: int = 0) -> Tensor:
     """Random signs, +1 or -1 with equal chance, shaped, typed and placed like `x` (B, *shape)."""
     size = x[0].numel()

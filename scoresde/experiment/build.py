@@ -1,0 +1,195 @@
+"""From a config to objects, and from a trained folder back to a denoiser."""
+
+import difflib
+import hashlib
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ..data import Affine, Data, Tensors, as_data
+from ..denoiser import Denoiser, Preconditioned
+from ..errors import InputError
+from ..loss import DenoisingLoss
+from . import checkpoint
+from .train import Training
+
+MODEL = ("sde", "net", "data", "loss", "rule", "train")
+RUNNING = ("workers", "validate_every", "checkpoint_every", "log_every")  # do not change what is trained
+
+
+def make(node: DictConfig, place: str, **extra: Any) -> Any:
+    """Instantiates `node`'s `_target_`.  Raises `InputError` that names `place` for a wrong target or argument."""
+    if not OmegaConf.is_config(node) or "_target_" not in node:
+        raise InputError(f"{place}={node!r}: a config with a _target_ is needed (see conf/{place.split('.')[0]}/)")
+    try:
+        target = get_object(node["_target_"])
+    except Exception as error:
+        raise InputError(f"{place}._target_={node['_target_']} cannot be imported: {_line(error)}") from error
+    signature = inspect.signature(target)
+    known = signature.parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        extra = {k: v for k, v in extra.items() if k in known}
+        for key in node:
+            if not str(key).startswith("_") and key not in known:
+                raise InputError(f"{place}.{key} is unknown to {node['_target_']}{nearest(str(key), known)}")
+    missing = [p.name for p in known.values() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for key in missing:
+        if key not in extra and (key not in node or OmegaConf.is_missing(node, key)):
+            raise InputError(f"{place}.{key} is not set: {node['_target_']} needs it (say {place}.{key}=...)")
+    try:
+        return instantiate(node, **extra, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, InputError):
+            raise cause from None
+        if isinstance(cause, TypeError | ValueError):
+            raise InputError(f"{place}: {node['_target_']} refused its arguments: {_line(cause)}") from error
+        raise
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def nearest(key: str, known) -> str:
+    """'; did you mean x?', or the list of what is known."""
+    close = difflib.get_close_matches(key, [str(k) for k in known], 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(str(k) for k in known)}"
+
+
+def import_paths(config: DictConfig) -> None:
+    """Makes the folders in `config.paths`, which hold a user's own Python files, importable."""
+    for path in config.get("paths") or []:
+        if path not in sys.path:
+            sys.path.insert(0, path)
+
+
+def model_config(config: DictConfig) -> dict:
+    """What makes the model: sde, net, data, loss, rule and training, resolved, as plain types."""
+    parts = {k: OmegaConf.to_container(config[k], resolve=True) if OmegaConf.is_config(config[k]) else config[k] for k in MODEL}
+    parts["train"] = {k: v for k, v in parts["train"].items() if k not in RUNNING}
+    return parts
+
+
+def short_hash(value: Any, length: int = 8) -> str:
+    """The first hexadecimal digits of a hash of plain types."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:length]
+
+
+def name_of(node: DictConfig) -> str:
+    """A short name from the target: scoresde.SubVP gives subvp."""
+    return str(node["_target_"]).rsplit(".", 1)[-1].lower()
+
+
+def model_folder(config: DictConfig) -> Path:
+    """`folder` if it is given; otherwise out/SDE-DATA-HASH, with the hash of `model_config`."""
+    if config.folder is not None:
+        return Path(config.folder).expanduser()
+    names = f"{name_of(config.sde)}-{name_of(config.data)}"
+    return Path(config.out).expanduser() / f"{names}-{short_hash(model_config(config))}"
+
+
+def check_folder(folder: Path, config: DictConfig) -> None:
+    """Raises `InputError` if `folder` holds a model made by another config."""
+    path = folder / "model.json"
+    if path.exists():
+        there, here = flatten(json.loads(path.read_text())), flatten(model_config(config))
+        differ = [k for k in sorted({*there, *here}) if there.get(k) != here.get(k)]
+        if differ:
+            k = differ[0]
+            more = f" (and {len(differ) - 1} more)" if len(differ) > 1 else ""
+            raise InputError(
+                f"{folder} holds another model: {k} is {there.get(k)!r} there and {here.get(k)!r} here{more}; "
+                "ask for the same, give another folder=, or start over with fresh=true"
+            )
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} to {'a.b': 1}."""
+    if not isinstance(value, dict):
+        return {prefix: json.loads(json.dumps(value, default=str))}
+    return {k: v for key, part in value.items() for k, v in flatten(part, f"{prefix}.{key}" if prefix else str(key)).items()}
+
+
+def build_data(config: DictConfig) -> Data:
+    """The data set of a config."""
+    return as_data(make(config.data, "data"))
+
+
+def build_denoiser(config: DictConfig, shape: tuple[int, ...]) -> Denoiser:
+    """An untrained denoiser of a config, its weights a function of train.seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(config.train.seed))
+        net = make(config.net, "net", shape=shape)
+    rule = make(config.rule, "rule") if OmegaConf.is_config(config.rule) else config.rule
+    return Preconditioned(net, make(config.sde, "sde"), rule)
+
+
+def build_loss(config: DictConfig) -> DenoisingLoss:
+    """The loss of a config."""
+    return make(config.loss, "loss")
+
+
+def build_training(config: DictConfig) -> Training:
+    """The settings of training of a config."""
+    return make(config.train, "train")
+
+
+def facts(data: Data) -> dict:
+    """What a checkpoint must know of the data to be sampled without it: shape, levels, transform."""
+    return dict(
+        name=data.name,
+        shape=list(data.shape),
+        levels=data.levels,
+        scale=torch.as_tensor(data.transform.scale),
+        shift=torch.as_tensor(data.transform.shift),
+    )
+
+
+class Trained(Denoiser):
+    """A trained denoiser: `shape` of one sample, `decode(x)` to raw values, `levels` of them (None: continuous).
+
+    The weights are the averaged ones.  `step` is how many steps of training they saw.
+    """
+
+    def __init__(self, denoiser: Denoiser, state: dict):
+        super().__init__(denoiser.sde)
+        self.denoiser, self.step = denoiser.eval().requires_grad_(False), state["step"]
+        known = state["facts"]
+        self.shape, self.levels = tuple(known["shape"]), known["levels"]
+        empty = Tensors(torch.empty(0, *self.shape))
+        self.data = Data(known["name"], empty, empty, Affine(known["scale"], known["shift"]), self.levels)
+
+    def forward(self, x, t, **cond):
+        return self.denoiser(x, t, **cond)
+
+    def decode(self, x: torch.Tensor) -> torch.Tensor:
+        """Model space (B, *shape) to raw values: bytes or levels for discrete data, else the data's own units."""
+        return self.data.decode(x)
+
+
+def load(folder: str | Path, device: str = "cpu") -> Trained:
+    """The trained denoiser of a model folder, on `device`, with the averaged weights.
+
+    Raises `InputError` if there is none, or if its checkpoint is damaged or of another network.
+    """
+    folder = Path(folder).expanduser()
+    if not (folder / "config.yaml").exists():
+        raise InputError(f"{folder} is not a model folder: it has no config.yaml (train one: python run.py task=train)")
+    config = OmegaConf.load(folder / "config.yaml")
+    import_paths(config)
+    state = checkpoint.load(folder / "checkpoint.pt", device)
+    denoiser = build_denoiser(config, tuple(state["facts"]["shape"]))
+    try:
+        denoiser.load_state_dict(state["ema"])
+    except RuntimeError as error:
+        raise InputError(f"{folder}/checkpoint.pt holds another network than its config.yaml: {_line(error)}") from error
+    return Trained(denoiser, state).to(device)

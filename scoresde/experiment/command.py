@@ -1,0 +1,93 @@
+"""The command line: composes a config with Hydra and runs its task; a user's mistake is one line, not a traceback."""
+
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import InputError
+
+
+def main(conf: Path) -> None:
+    """Runs the command line with the configs in the folder `conf`; exits with 1 after one line on standard error."""
+    # Hydra would print its own report and exit; with this it raises, and `explain` can say it better.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
+    except InputError as error:
+        fail(str(error))
+    except FloatingPointError as error:
+        fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(explain(error, conf))
+    except KeyboardInterrupt:
+        fail("stopped; the same command goes on from the last checkpoint", 130)
+
+
+def fail(message: str, code: int = 1) -> None:
+    """Prints one line and exits."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def run(config: DictConfig) -> None:
+    """Runs one composed config."""
+    from .tasks import Run, execute
+
+    choices = dict(HydraConfig.get().runtime.choices)
+    sources = [s.path for s in HydraConfig.get().runtime.config_sources if s.provider == "command-line"]
+    with open_dict(config):
+        config.paths = [*(config.get("paths") or []), *(str(Path(p).absolute()) for p in sources)]
+    try:
+        task = get_method(config.task["_target_"])
+    except Exception as error:
+        raise InputError(f"task={config.task!r}: choose one of the files in conf/task, such as task=full") from error
+    execute(Run(config, choices), task)
+
+
+def explain(error: Exception, conf: Path) -> str:
+    """One line for what Hydra refused, with the nearest name that it knows."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        options = sorted(error.options or [])
+        return f"{group or 'config'}={name} is unknown{_nearest(name, options)}"
+    text = str(error)
+    cause = str(error.__cause__ or "")
+    override = re.search(r"Could not override '([^']+)'", text)
+    if override:
+        key = override[1]
+        known = _keys(conf)
+        return f"{key} is not a setting{_nearest(key, known)} (python run.py --cfg job lists all)"
+    group = re.search(r"Could not find '([^']+)'", text)
+    if group:
+        return f"{group[1]} is unknown: {text.splitlines()[0]}"
+    return f"{text.splitlines()[0]} {cause.splitlines()[0] if cause else ''}".strip()
+
+
+def _keys(conf: Path) -> list[str]:
+    """Every dotted key of the config, with the groups that this command line chose."""
+    chosen = [a for a in sys.argv[1:] if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0] / f"{a.split('=')[1]}.yaml").exists()]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", chosen))
+    from .build import flatten
+
+    return sorted({*flatten(config), *(str(k) for k in config)})
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.6)
+    if close:
+        return f"; did you mean {close[0]}?"
+    beside = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0] and not k.endswith("_target_")]
+    return f"; choose one of {', '.join(beside or known)}"

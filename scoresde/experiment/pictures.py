@@ -1,0 +1,131 @@
+"""Pictures of data of any shape: grids of images, scatters of points, lines of series."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from . import checkpoint
+
+TILE = 64  # pixels that a small image is enlarged to, by whole numbers
+
+
+def as_bytes(raw: Tensor, levels: int | None) -> np.ndarray:
+    """Raw images (N, C, H, W) to (N, H, W, 3) bytes: discrete values over their levels, others clamped to -3..3 std."""
+    if not bool(raw.isfinite().all()):
+        raise FloatingPointError("an image with values that are not finite is not drawn")
+    y = raw.double()
+    y = y / (levels - 1) if levels else (y - y.mean()) / (6 * y.std().clamp_min(1e-12)) + 0.5
+    y = (y.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return y if y.shape[-1] == 3 else np.repeat(y[..., :1], 3, -1)
+
+
+def is_image(shape: tuple[int, ...]) -> bool:
+    """Whether (C, H, W) can be drawn as an image."""
+    return len(shape) == 3 and shape[0] in (1, 3)
+
+
+def tile(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows of images (n, H, W, 3) to one picture with gaps; small images are enlarged by whole numbers, without blur."""
+    factor = max(1, round(TILE / max(rows[0].shape[1:3])))
+    gap = max(2, factor // 2)
+    lines = []
+    for row in rows:
+        big = row.repeat(factor, 1).repeat(factor, 2)
+        lines.append(np.concatenate([np.pad(i, ((gap, 0), (gap, 0), (0, 0)), constant_values=96) for i in big], 1))
+    width = max(line.shape[1] for line in lines)
+    lines = [np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0)), constant_values=96) for line in lines]
+    return np.pad(np.concatenate(lines), ((0, gap), (0, gap), (0, 0)), constant_values=96)
+
+
+def save_png(path: Path, picture: np.ndarray) -> None:
+    """Writes bytes (H, W, 3) as PNG."""
+    from PIL import Image
+
+    checkpoint.write(path, lambda file: Image.fromarray(picture).save(file, "PNG"))
+
+
+def _figure(path: Path, columns: int, draw, size: float = 3.2, rows: int = 1) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((size * columns, size * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(figure.subplots(rows, columns, squeeze=False))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
+
+
+def _panel(axis, x: Tensor, real: Tensor | None = None) -> None:
+    """Draws a batch that is no image: points in the plane, lines, or the first two coordinates."""
+    x = x.detach().cpu()
+    if x.ndim == 3:
+        axis.plot(x[:8].flatten(1).T.numpy() if x.shape[1] > 1 else x[:8, 0].T.numpy(), linewidth=0.8)
+        return
+    if x.flatten(1).shape[1] == 1:
+        axis.hist(x.flatten().numpy(), 60, density=True)
+        return
+    if real is not None:
+        axis.scatter(*real.flatten(1)[:4000, :2].T.numpy(), s=2, c="0.8", linewidths=0, label="data")
+        axis.legend(["data"], loc="upper right", fontsize=7)
+    axis.scatter(*x.flatten(1)[:4000, :2].T.numpy(), s=3, linewidths=0)
+    axis.set_aspect("equal")
+
+
+def samples(path: Path, raw: Tensor, levels: int | None, real: Tensor | None = None) -> None:
+    """A grid of the first 256 samples: images, the middle slices of volumes; else a plot, over real data where given."""
+    raw = raw[:256].cpu() if raw.ndim > 2 else raw.cpu()
+    if raw.ndim == 5 and raw.shape[1] in (1, 3):
+        raw = raw[:, :, raw.shape[2] // 2]
+    if is_image(tuple(raw.shape[1:])):
+        images = as_bytes(raw, levels)
+        width = int(np.ceil(np.sqrt(len(images))))
+        save_png(path, tile([images[i : i + width] for i in range(0, len(images), width)]))
+    else:
+        _figure(path, 1, lambda axes: _panel(axes[0, 0], raw, real), 5.0)
+
+
+def trajectory(path: Path, times: list[float], states: list[Tensor], estimates: list[Tensor], decode, levels) -> None:
+    """x_t from noise to data, left to right, and below each the denoised estimate D(x_t, t); one pair a sample."""
+    shape = tuple(states[0].shape[1:])
+    if is_image(shape):
+        # Noise is far outside the range of data: each x_t is shown scaled to its own range, D as data.
+        noisy = [as_bytes(x, None) for x in states]
+        clean = [as_bytes(decode(x), levels) for x in estimates]
+        rows = []
+        for i in range(len(states[0])):
+            rows += [np.stack([n[i] for n in noisy]), np.stack([c[i] for c in clean])]
+        save_png(path, tile(rows))
+        return
+
+    def draw(axes) -> None:
+        for j, (t, x, estimate) in enumerate(zip(times, states, estimates, strict=True)):
+            _panel(axes[0, j], x)
+            _panel(axes[1, j], estimate)
+            axes[0, j].set_title(f"t = {t:.3g}", fontsize=8)
+        axes[0, 0].set_ylabel("x_t")
+        axes[1, 0].set_ylabel("D(x_t, t)")
+
+    _figure(path, len(states), draw, 1.8, 2)
+
+
+def losses(path: Path, metrics: Path) -> None:
+    """The loss in training and on fixed test data, and the latter's last values by noise level, from metrics.jsonl."""
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+
+    def draw(axes) -> None:
+        for name, style in (("loss", dict(linewidth=0.7, alpha=0.7)), ("validation", dict(marker="o", markersize=3))):
+            points = [(r["step"], r[name]) for r in rows if name in r]
+            if points:
+                axes[0, 0].plot(*zip(*points, strict=True), label=name, **style)
+        axes[0, 0].set(xlabel="step", ylabel="loss (mean over dimensions)", yscale="log")
+        axes[0, 0].legend()
+        by_level = [r["validation_by_level"] for r in rows if "validation_by_level" in r]
+        if by_level:
+            axes[0, 1].bar(range(len(by_level[-1])), by_level[-1])
+        axes[0, 1].set(xlabel="noise level: low to high, equal shares of the training times", ylabel="validation loss")
+
+    _figure(path, 2, draw, 4.5)

@@ -1,0 +1,174 @@
+"""Training by denoising score matching: the whole loop."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .. import noise
+from ..data import Data, from_tensor, stack
+from ..denoiser import Denoiser
+from ..errors import InputError
+from ..loss import DenoisingLoss
+from . import checkpoint
+from .ema import EMA
+from .order import batches, seed_of
+
+
+@dataclass(frozen=True)
+class Training:
+    """AdamW with a linear warm-up and a cosine decay to 0, gradients clipped to the norm `clip`, weights averaged with
+    the decay `ema`.  `batch_size` is over all processes; `precision` is accelerate's ("no", "bf16", "fp16")."""
+
+    steps: int = 1000
+    batch_size: int = 128
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    warmup: int = 100
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    precision: str = "no"
+    workers: int = 0
+    validate_every: int = 200
+    checkpoint_every: int = 100
+    log_every: int = 10
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "validate_every", "checkpoint_every", "log_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"train.{name}={getattr(self, name)!r}: give a positive whole number")
+        for name in ("lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"train.{name}={getattr(self, name)!r}: it must be positive")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"train.ema={self.ema!r}: it must lie in [0, 1)")
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise InputError(f"train.precision={self.precision!r}: choose one of no, bf16, fp16")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step 0, 1, ..."""
+        return self.lr * min(1, (step + 1) / (self.warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+class _Objective(nn.Module):
+    """The loss as a module's forward, so that accelerate's wrappers (precision, processes) see all of it."""
+
+    def __init__(self, denoiser: Denoiser, loss: DenoisingLoss):
+        super().__init__()
+        self.denoiser, self.loss = denoiser, loss
+
+    def forward(self, x0: Tensor) -> Tensor:
+        return self.loss(self.denoiser, x0).mean()
+
+
+class Validation:
+    """The loss on fixed test data, at fixed stratified times, with fixed noise; also its means in 8 bins of the times."""
+
+    def __init__(self, data: Data, loss: DenoisingLoss, denoiser: Denoiser, device: torch.device, n: int = 512):
+        n = min(n, len(data.test))
+        raw, index = stack(data.test, range(n)), torch.arange(n)
+        self.x0 = data.encode(raw, noise.uniform(raw.float(), index, 0, 0)).to(device)
+        self.eps = noise.normal(self.x0, index.to(device), 0, 1, 0)
+        # Strata are dealt out in a fixed order that does not follow the data's.
+        strata = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+        self.t = loss.place((strata + 0.5) / n, denoiser.sde).to(device)
+        self.bins, self.loss = strata * 8 // n, loss
+
+    @torch.no_grad()
+    def __call__(self, denoiser: Denoiser) -> tuple[float, list[float]]:
+        parts = zip(self.x0.split(256), self.t.split(256), self.eps.split(256), strict=True)
+        losses = torch.cat([self.loss.at(denoiser, *part) for part in parts]).cpu()
+        return float(losses.mean()), [float(losses[self.bins == b].mean()) for b in range(8) if (self.bins == b).any()]
+
+
+def train(
+    denoiser: Denoiser,
+    data: Data | Tensor,
+    loss: DenoisingLoss | None = None,
+    training: Training | None = None,
+    folder: str | Path | None = None,
+    report: Callable[..., None] | None = None,
+    device: str = "auto",
+    facts: dict | None = None,
+    **options,
+) -> Denoiser:
+    """Minimises the denoising loss E[w(t) |D(x_t, t) - x_0|^2] and returns the averaged denoiser, ready to sample.
+
+    `data` is a `Data` or a tensor (N, *shape) in the model's own units (about unit variance).  `options` are fields of
+    `Training`.  With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one
+    continues it: on a CPU to the same weights as one run, to the bit.  `report(step, **figures)` gets the figures.
+    Items are dequantised afresh at each step.  `facts` are plain values kept in the checkpoint.
+
+    Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
+    """
+    from accelerate import Accelerator
+
+    training = training or Training(**options)
+    loss = loss or DenoisingLoss()
+    data = from_tensor(data, standardize=None) if torch.is_tensor(data) else data
+    report = report or (lambda step, **figures: None)
+    path = None if folder is None else Path(folder) / "checkpoint.pt"
+    accelerator = Accelerator(mixed_precision=training.precision, cpu=device == "cpu")
+    device, lead = accelerator.device, accelerator.is_main_process
+    denoiser.to(device).train()
+    ema = EMA(denoiser, training.ema)
+    optimizer = torch.optim.AdamW(denoiser.parameters(), training.lr, training.betas, weight_decay=training.weight_decay)
+    step, seconds = 0, 0.0
+    if path is not None and path.exists():
+        state = checkpoint.load(path, device)
+        denoiser.load_state_dict(state["model"])
+        ema.model.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, seconds = state["step"], state["seconds"]
+    model, optimizer = accelerator.prepare(_Objective(denoiser, loss), optimizer)
+    validation = Validation(data, loss, denoiser, device)
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    loader = batches(data.train, training.batch_size, training.seed, step, training.steps, rank, ranks, training.workers)
+    check_every = 1 if device.type == "cpu" else training.log_every  # reading a loss from a GPU waits for it
+
+    def save() -> None:
+        if path is not None and lead:
+            state = dict(step=step, seconds=seconds, model=denoiser.state_dict(), ema=ema.model.state_dict())
+            checkpoint.save(path, state | dict(optimizer=optimizer.state_dict(), facts=facts or {}))
+
+    began = time.perf_counter() - seconds
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for raw in loader:
+            torch.manual_seed(seed_of(training.seed, step, rank, 1))
+            for group in optimizer.param_groups:
+                group["lr"] = training.rate(step)
+            value = model(data.dequantize(raw.to(device, non_blocking=True)))
+            accelerator.backward(value)
+            norm = accelerator.clip_grad_norm_(denoiser.parameters(), training.clip)
+            if step % check_every == 0 or (step + 1) % training.checkpoint_every == 0:
+                _check(value, denoiser, step)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            ema.update(denoiser, step)
+            seconds = time.perf_counter() - began
+            figures = {}
+            if step % training.log_every == 0:
+                figures = dict(loss=float(value.detach()), gradient=float(norm), lr=training.rate(step - 1), seconds=seconds)
+            if step % training.validate_every == 0 or step == training.steps:
+                figures["validation"], figures["validation_by_level"] = validation(ema.model)
+            if figures and lead:
+                report(step, **figures)
+            if step % training.checkpoint_every == 0 or step == training.steps:
+                save()
+    return ema.model
+
+
+def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:
+    if not bool(torch.isfinite(value)):
+        bad = (name for name, p in denoiser.named_parameters() if not bool(torch.isfinite(p).all()))
+        where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
+        raise FloatingPointError(
+            f"the loss is {float(value)} at step {step + 1}; {where}; the last checkpoint is kept (try a smaller train.lr)"
+        )

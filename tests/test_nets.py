@@ -1,0 +1,130 @@
+"""Laws of scoresde.nets: any shape, every parameter of use, and rows that do not see each other."""
+
+import math
+
+import pytest
+import torch
+from problems import close, refuses
+
+from scoresde.denoiser import Preconditioned
+from scoresde.loss import DenoisingLoss
+from scoresde.nets import MLP, UNet
+from scoresde.nets.embedding import LevelEmbedding
+from scoresde.sde import VP
+
+SPACES = [(1, 16), (2, 4, 4), (1, 7, 9), (3, 5, 4, 3), (1, 1, 3)]
+
+
+def mlp(shape, **kwargs):
+    return MLP(shape, width=16, blocks=2, fourier=4, **kwargs)
+
+
+def unet(shape, **kwargs):
+    return UNet(shape, **{"channels": 8, "mults": (1, 2), "blocks": 1, "heads": 2, **kwargs})
+
+
+def awake(net):
+    """The network with no layer at zero, as after training."""
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return net.eval()
+
+
+nets = [(mlp, shape) for shape in [(2,), (1,), (2, 3, 3, 3), *SPACES[:3]]] + [(unet, shape) for shape in SPACES]
+each_net = pytest.mark.parametrize("make, shape", nets, ids=[f"{make.__name__}{shape}" for make, shape in nets])
+
+
+@each_net
+def test_the_answer_has_the_shape_of_x(make, shape):
+    net = awake(make(shape))
+    for n in (1, shape[-1]):
+        assert net(torch.randn(n, *shape), torch.randn(n)).shape == (n, *shape)
+    assert net.double()(torch.randn(2, *shape).double(), torch.randn(2)).dtype == torch.float64
+
+
+@each_net
+def test_the_first_answer_is_zero(make, shape):
+    assert make(shape)(torch.randn(3, *shape), torch.randn(3)).abs().max() == 0
+
+
+@each_net
+def test_every_parameter_learns(make, shape):
+    """Layers that begin at zero block the gradient of those behind them: after a few steps all have moved."""
+    net = make(shape)
+    model, loss = Preconditioned(net, VP()), DenoisingLoss()
+    before = {name: p.clone() for name, p in net.named_parameters()}
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    x0 = torch.randn(8, *shape)
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss(model, x0).mean().backward()
+        optimizer.step()
+    still = [name for name, p in net.named_parameters() if torch.equal(p, before[name])]
+    assert not still
+
+
+@each_net
+def test_a_row_does_not_see_its_mates(make, shape):
+    net = awake(make(shape)).double()
+    x, c = torch.randn(4, *shape).double(), torch.randn(4).double()
+    whole = net(x, c)
+    for i in range(4):
+        close(net(x[i : i + 1], c[i : i + 1]), whole[i : i + 1], rtol=1e-9, atol=1e-11)
+    order = torch.tensor([2, 0, 3, 1])
+    close(net(x[order], c[order]), whole[order], rtol=1e-9, atol=1e-11)
+
+
+@each_net
+def test_the_answer_depends_on_the_level_and_on_all_of_x(make, shape):
+    net = awake(make(shape)).double()
+    x = torch.randn(1, *shape).double().requires_grad_()
+    out = [net(x, torch.tensor([c])) for c in (-5.0, -4.9, 0.0, 3.0)]
+    for a, b in zip(out, out[1:], strict=False):
+        assert (a - b).abs().max() > 1e-6
+    (gradient,) = torch.autograd.grad((out[2] * torch.randn_like(out[2])).sum(), x)
+    assert (gradient.abs() > 1e-12).all()
+
+
+def test_levels_are_told_apart_over_their_range():
+    embed = LevelEmbedding(16)
+    c = torch.linspace(-10, 5, 151)
+    waves = []
+    embed.mlp = torch.nn.Sequential(torch.nn.Linear(64, 64))
+    with torch.no_grad():
+        embed.mlp[0].weight.copy_(torch.eye(64))
+        embed.mlp[0].bias.zero_()
+        waves = embed(c)
+    apart = torch.cdist(waves, waves) + 1e9 * torch.eye(len(c))
+    assert float(apart.min()) > 0.2 and float(waves.abs().max()) <= 1
+
+
+def test_levels_stay_in_float32_under_autocast():
+    embed = LevelEmbedding(16)
+    c = torch.tensor([-7.123, 0.01])
+    with torch.autocast("cpu", torch.bfloat16):
+        low = embed(c)
+    close(low, embed(c), rtol=0.05, atol=0.02)  # bfloat16 waves of c = -7 would be off by 0.2
+
+
+def test_dropout_is_off_in_evaluation():
+    for make, shape in ((mlp, (3,)), (unet, (1, 4, 4))):
+        net = awake(make(shape, dropout=0.5))
+        x, c = torch.randn(2, *shape), torch.zeros(2)
+        assert torch.equal(net(x, c), net(x, c))
+        net.train()
+        assert not torch.equal(net(x, c), net(x, c))
+
+
+@pytest.mark.parametrize("mults, blocks", [((1,), 1), ((1, 2, 3), 2)])
+@pytest.mark.parametrize("attention", [0, 10**6])
+def test_unets_of_any_depth(mults, blocks, attention):
+    net = awake(unet((2, 7, 9), mults=mults, blocks=blocks, attention=attention))
+    assert net(torch.randn(3, 2, 7, 9), torch.zeros(3)).shape == (3, 2, 7, 9)
+
+
+def test_wrong_networks_are_refused():
+    refuses("(2,)", "net=mlp", call=lambda: UNet((2,)))
+    refuses("(1, 2, 3, 4, 5)", call=lambda: UNet((1, 2, 3, 4, 5)))
+    refuses("net.channels=12", "multiple of 8", call=lambda: UNet((1, 4, 4), channels=12))
+    assert math.prod(MLP((2, 3), width=8, blocks=1, fourier=0)(torch.ones(2, 2, 3), torch.ones(2)).shape) == 12
