@@ -1,0 +1,28 @@
+# make run                           sets up .venv once, then trains, samples and scores on digits
+# make run ARGS="sde=ve sampler=ode" passes overrides on
+# make test                          the same environment, ruff and the whole test suite
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?= sde=vp sampler=pc
+
+.PHONY: run test slow
+
+run: $(READY)
+	$(BIN)/python run.py $(ARGS)
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+# Installs again only when what is to be installed changes; the mark is written last, so a broken install is not taken for a whole one.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"error: scoresde needs Python 3.11, 3.12 or 3.13, and {sys.executable} is {v[0]}.{v[1]}: say make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
