@@ -14,8 +14,8 @@ from .sde import SDE, as_time, expand
 class Denoiser(nn.Module, ABC):
     """The posterior mean D(x, t) = E[x_0 | x_t = x] under the SDE `self.sde`.
 
-    `forward(x, t, **cond)` takes x (B, *shape) of any floating type, t a number, () or (B,), and whatever conditions the
-    model knows; it returns (B, *shape) in the type of x.  All the rest follows from it: with alpha, sigma at t and
+    `forward(x, t, **cond)` takes x (B, *shape) of any floating type, t a number, () or (B,), and whatever conditions
+    the model knows; it returns (B, *shape) in the type of x.  All the rest follows from it: with alpha, sigma at t and
     n^2 = alpha^2 + sigma^2,
 
         score = (alpha D - x) / sigma^2      eps = (x - alpha D) / sigma      v = (alpha x / n - n D) / sigma
@@ -50,7 +50,7 @@ class Denoiser(nn.Module, ABC):
     def velocity(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
         """dz/dphi of the probability flow in z = x / n and phi = atan(sigma / alpha), (B, *shape):
 
-            v = cos(phi) eps - sin(phi) x_0 = (cos(phi) z - D(x, t)) / sin(phi)
+        v = cos(phi) eps - sin(phi) x_0 = (cos(phi) z - D(x, t)) / sin(phi)
         """
         x0, alpha, sigma = self._parts(x, t, cond)
         n = (alpha**2 + sigma**2) ** 0.5
@@ -68,7 +68,8 @@ def eps(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def v(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The network predicts v = (alpha eps - sigma x_0) / n: D = alpha/n^2 x - sigma/n net.
 
-    Salimans, Ho (2022), Progressive Distillation, arXiv 2202.00512; here for any alpha, sigma with n^2 = alpha^2 + sigma^2.
+    Salimans, Ho (2022), Progressive Distillation, arXiv 2202.00512; here for any alpha, sigma with n^2 = alpha^2 +
+    sigma^2.
     """
     n2 = alpha**2 + sigma**2
     return alpha / n2, -sigma / n2.sqrt(), n2**-0.5

@@ -1,5 +1,6 @@
 """Time grids: functions (sde, steps, start, end) -> `steps + 1` decreasing times, a float64 tensor on the CPU."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -68,12 +69,14 @@ def times(grid: str | Grid | Sequence[float], sde: SDE, steps: int, start: float
     """
     if isinstance(grid, str):
         if grid not in GRIDS:
-            raise InputError(f"grid={grid!r} is unknown: choose one of {', '.join(GRIDS)}, or give the times themselves")
+            raise InputError(
+                f"grid={grid!r} is unknown: choose one of {', '.join(GRIDS)}, or give the times themselves"
+            )
         grid = GRIDS[grid]
     t = grid(sde, steps, start, end).tolist() if callable(grid) else [float(s) for s in grid]
     if callable(grid):
         t[0], t[-1] = start, end  # the ends to the bit, whatever the rounding in between
-    if len(t) < 2 or any(b >= a for a, b in zip(t, t[1:], strict=False)):
+    if len(t) < 2 or any(b >= a for a, b in itertools.pairwise(t)):
         raise InputError(f"the time grid {t[:6]} must decrease strictly and hold at least two times")
     if t[0] > sde.t_max or t[-1] < 0:
         raise InputError(f"the time grid runs from {t[0]} to {t[-1]}: it must lie in [0, {sde.t_max}]")

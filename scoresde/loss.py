@@ -20,7 +20,10 @@ def simple(sde: SDE, t: Tensor) -> Tensor:
 
 
 def likelihood(sde: SDE, t: Tensor) -> Tensor:
-    """g^2 alpha^2 / sigma^4: with uniform times, twice a bound on -log p up to a constant (Song et al., 2021, 2101.09258)."""
+    """g^2 alpha^2 / sigma^4: with uniform times a bound on -2 log p up to a constant.
+
+    Song, Durkan, Murray, Ermon (2021), Maximum Likelihood Training of Score-Based Models, arXiv 2101.09258.
+    """
     _, sigma = sde.marginal(t)
     return sde.drift_diffusion(t)[1] * sde.log_snr(t).exp() / sigma**2
 

@@ -63,7 +63,7 @@ def _norm(parts: State, scales: State) -> Tensor:
 
 
 def _first_step(f0: State, y: State, span: Tensor, rtol: float, atol: float) -> Tensor:
-    """The step in which an Euler step moves the state by 1 % of its scale (Hairer, Norsett, Wanner, 1993, II.4, h_0)."""
+    """The step in which an Euler step moves the state by 1 % of its scale (Hairer et al., 1993, II.4, h_0)."""
     scales = tuple(atol + rtol * p.abs() for p in y)
     ratio = _norm(y, scales) / _norm(f0, scales).clamp_min(1e-30)
     return torch.minimum(0.01 * ratio.clamp_min(1e-4), 0.1 * span.abs())
@@ -117,7 +117,9 @@ def integrate(
         ok = error <= 1
         _check(error, step, span, rows, t)
         growth = 0.85 * error.clamp_min(1e-10) ** (-1 / tableau.order)
-        h = step.abs() * torch.where(ok, (growth * before ** (0.1 / tableau.order)).clamp(0.2, 10), growth.clamp(0.1, 1))
+        h = step.abs() * torch.where(
+            ok, (growth * before ** (0.1 / tableau.order)).clamp(0.2, 10), growth.clamp(0.1, 1)
+        )
         before = torch.where(ok, error.clamp_min(1e-4), before)
         t = torch.where(ok, torch.where(final, t1, t + step), t)
         y = tuple(torch.where(_rows(ok, p) != 0, q, p) for p, q in zip(y, y_new, strict=True))
@@ -128,9 +130,7 @@ def integrate(
                 part[rows[arrived]] = value[arrived]
             keep = ~arrived
             y, k = tuple(p[keep] for p in y), tuple(p[keep] for p in k)
-            t, t1, h, direction, before, rows, span = (
-                a[keep] for a in (t, t1, h, direction, before, rows, span)
-            )
+            t, t1, h, direction, before, rows, span = (a[keep] for a in (t, t1, h, direction, before, rows, span))
     raise RuntimeError(f"the adaptive solver did not arrive within {max_steps} steps: loosen rtol={rtol}, atol={atol}")
 
 

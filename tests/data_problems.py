@@ -22,6 +22,7 @@ class Pairs(Dataset):
 def whole(dataset):
     return D.stack(dataset, range(len(dataset)))
 
+
 def check_levels(data, n=64):
     raw = D.stack(data.train, range(min(n, len(data.train))))
     x = data.encode(raw)

@@ -21,6 +21,7 @@ class Stream(IterableDataset):
     def __iter__(self):
         return iter(())
 
+
 # -- the map ----------------------------------------------------------------------------------------------------------
 
 
@@ -137,6 +138,7 @@ def test_toy_refuses():
     refuses("data.kind=moon", "did you mean moons", "swissroll", call=lambda: D.toy("moon"))
     refuses("data.n=0", call=lambda: D.toy(n=0))
     refuses("data.test=0.1", call=lambda: D.toy(test=0.1))
+
 
 # -- a user's own -----------------------------------------------------------------------------------------------------
 

@@ -111,7 +111,9 @@ def test_state_of_several_parts():
 
     y0 = torch.randn(3, 3, dtype=torch.float64)
     kept = y0.clone()
-    (y, volume), _ = integrate(f, (y0, torch.zeros(3, 2, 1, dtype=torch.float64)), full(0.0, 3), full(2.0, 3), 1e-9, 1e-9)
+    (y, volume), _ = integrate(
+        f, (y0, torch.zeros(3, 2, 1, dtype=torch.float64)), full(0.0, 3), full(2.0, 3), 1e-9, 1e-9
+    )
     close(y, y0 @ torch.matrix_exp(2 * a).T, rtol=1e-6, atol=1e-6)
     close(volume, 2 * torch.trace(a).expand(3, 2, 1), rtol=1e-7, atol=1e-7)
     assert torch.equal(y0, kept)

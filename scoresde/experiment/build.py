@@ -16,9 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..data import Affine, Data, Tensors, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..loss import DenoisingLoss
 from . import checkpoint
-from .train import Training
 
 MODEL = ("sde", "net", "data", "loss", "rule", "train")
 RUNNING = ("workers", "validate_every", "checkpoint_every", "log_every")  # do not change what is trained
@@ -39,7 +37,9 @@ def make(node: DictConfig, place: str, **extra: Any) -> Any:
         for key in node:
             if not str(key).startswith("_") and key not in known:
                 raise InputError(f"{place}.{key} is unknown to {node['_target_']}{nearest(str(key), known)}")
-    missing = [p.name for p in known.values() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    missing = [
+        p.name for p in known.values() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
     for key in missing:
         if key not in extra and (key not in node or OmegaConf.is_missing(node, key)):
             raise InputError(f"{place}.{key} is not set: {node['_target_']} needs it (say {place}.{key}=...)")
@@ -74,7 +74,10 @@ def import_paths(config: DictConfig) -> None:
 
 def model_config(config: DictConfig) -> dict:
     """What makes the model: sde, net, data, loss, rule and training, resolved, as plain types."""
-    parts = {k: OmegaConf.to_container(config[k], resolve=True) if OmegaConf.is_config(config[k]) else config[k] for k in MODEL}
+    parts = {
+        k: OmegaConf.to_container(config[k], resolve=True) if OmegaConf.is_config(config[k]) else config[k]
+        for k in MODEL
+    }
     parts["train"] = {k: v for k, v in parts["train"].items() if k not in RUNNING}
     return parts
 
@@ -116,7 +119,9 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """{'a': {'b': 1}} to {'a.b': 1}."""
     if not isinstance(value, dict):
         return {prefix: json.loads(json.dumps(value, default=str))}
-    return {k: v for key, part in value.items() for k, v in flatten(part, f"{prefix}.{key}" if prefix else str(key)).items()}
+    return {
+        k: v for key, part in value.items() for k, v in flatten(part, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
 
 
 def build_data(config: DictConfig) -> Data:
@@ -133,25 +138,15 @@ def build_denoiser(config: DictConfig, shape: tuple[int, ...]) -> Denoiser:
     return Preconditioned(net, make(config.sde, "sde"), rule)
 
 
-def build_loss(config: DictConfig) -> DenoisingLoss:
-    """The loss of a config."""
-    return make(config.loss, "loss")
-
-
-def build_training(config: DictConfig) -> Training:
-    """The settings of training of a config."""
-    return make(config.train, "train")
-
-
 def facts(data: Data) -> dict:
     """What a checkpoint must know of the data to be sampled without it: shape, levels, transform."""
-    return dict(
-        name=data.name,
-        shape=list(data.shape),
-        levels=data.levels,
-        scale=torch.as_tensor(data.transform.scale),
-        shift=torch.as_tensor(data.transform.shift),
-    )
+    return {
+        "name": data.name,
+        "shape": list(data.shape),
+        "levels": data.levels,
+        "scale": torch.as_tensor(data.transform.scale),
+        "shift": torch.as_tensor(data.transform.shift),
+    }
 
 
 class Trained(Denoiser):
@@ -191,5 +186,7 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
     try:
         denoiser.load_state_dict(state["ema"])
     except RuntimeError as error:
-        raise InputError(f"{folder}/checkpoint.pt holds another network than its config.yaml: {_line(error)}") from error
+        raise InputError(
+            f"{folder}/checkpoint.pt holds another network than its config.yaml: {_line(error)}"
+        ) from error
     return Trained(denoiser, state).to(device)

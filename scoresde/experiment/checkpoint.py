@@ -13,7 +13,7 @@ from ..errors import InputError
 
 
 def write(path: Path, save: Callable[[BinaryIO], None]) -> None:
-    """Writes a file under a passing name, flushes it to the disk and renames it, so that `path` is never half-written."""
+    """Writes a file under a passing name, flushes it to the disk and renames it: `path` is never half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     passing = path.with_name(f".{path.name}.{os.getpid()}")
     try:

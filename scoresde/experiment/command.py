@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -24,9 +25,7 @@ def main(conf: Path) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
-    except InputError as error:
-        fail(str(error))
-    except FloatingPointError as error:
+    except (InputError, FloatingPointError) as error:
         fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error, conf))
@@ -52,7 +51,13 @@ def run(config: DictConfig) -> None:
         task = get_method(config.task["_target_"])
     except Exception as error:
         raise InputError(f"task={config.task!r}: choose one of the files in conf/task, such as task=full") from error
-    execute(Run(config, choices), task)
+    try:
+        execute(Run(config, choices), task)
+    except (InputError, FloatingPointError) as error:
+        # Raised, Hydra would add words of its own; in a sweep they say which job it was.
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        fail(str(error))
 
 
 def explain(error: Exception, conf: Path) -> str:
@@ -76,7 +81,11 @@ def explain(error: Exception, conf: Path) -> str:
 
 def _keys(conf: Path) -> list[str]:
     """Every dotted key of the config, with the groups that this command line chose."""
-    chosen = [a for a in sys.argv[1:] if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0] / f"{a.split('=')[1]}.yaml").exists()]
+    chosen = [
+        a
+        for a in sys.argv[1:]
+        if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0] / f"{a.split('=')[1]}.yaml").exists()
+    ]
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", chosen))

@@ -28,7 +28,7 @@ def is_image(shape: tuple[int, ...]) -> bool:
 
 
 def tile(rows: list[np.ndarray]) -> np.ndarray:
-    """Rows of images (n, H, W, 3) to one picture with gaps; small images are enlarged by whole numbers, without blur."""
+    """Rows of images (n, H, W, 3) to one picture with gaps; small images are enlarged without blur."""
     factor = max(1, round(TILE / max(rows[0].shape[1:3])))
     gap = max(2, factor // 2)
     lines = []
@@ -76,7 +76,7 @@ def _panel(axis, x: Tensor, real: Tensor | None = None) -> None:
 
 
 def samples(path: Path, raw: Tensor, levels: int | None, real: Tensor | None = None) -> None:
-    """A grid of the first 256 samples: images, the middle slices of volumes; else a plot, over real data where given."""
+    """A grid of the first 256 images or middle slices of volumes; else a plot, over real data where given."""
     raw = raw[:256].cpu() if raw.ndim > 2 else raw.cpu()
     if raw.ndim == 5 and raw.shape[1] in (1, 3):
         raw = raw[:, :, raw.shape[2] // 2]
@@ -117,7 +117,8 @@ def losses(path: Path, metrics: Path) -> None:
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
 
     def draw(axes) -> None:
-        for name, style in (("loss", dict(linewidth=0.7, alpha=0.7)), ("validation", dict(marker="o", markersize=3))):
+        for name, style in (("loss", {"linewidth": 0.7, "alpha": 0.7}), ("validation", {"marker": "o", "markersize":
+        3})):
             points = [(r["step"], r[name]) for r in rows if name in r]
             if points:
                 axes[0, 0].plot(*zip(*points, strict=True), label=name, **style)

@@ -24,10 +24,19 @@ def bar(console: Console, title: str, total: int | None, done: int = 0) -> Itera
 
         yield line
         return
-    columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")]
+    columns = [
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+    ]
     if total is None:
         columns = columns[:2]
-    columns += [TimeElapsedColumn(), *([] if total is None else [TimeRemainingColumn()]), TextColumn("{task.fields[words]}")]
+    columns += [
+        TimeElapsedColumn(),
+        *([] if total is None else [TimeRemainingColumn()]),
+        TextColumn("{task.fields[words]}"),
+    ]
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(title, total=total, completed=done, words="")
         yield lambda now, words: progress.update(task, completed=now, words=words)

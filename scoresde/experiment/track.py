@@ -50,7 +50,7 @@ class Wandb:
         if mode not in MODES:
             raise InputError(f"wandb={mode!r} is unknown: choose one of {', '.join(MODES)}")
         self.mode, self.warn, self.run = mode, warn, None
-        self.options = dict(project=project, name=name, config=config, dir=str(folder), mode=mode)
+        self.options = {"project": project, "name": name, "config": config, "dir": str(folder), "mode": mode}
 
     def __enter__(self) -> "Wandb":
         if self.mode == "disabled":
@@ -65,7 +65,9 @@ class Wandb:
             settings = wandb.Settings(silent=True, console="off", x_disable_stats=False)
             self.run = wandb.init(**self.options, settings=settings)
         except ImportError:
-            self.warn("wandb is not installed: figures are in metrics.jsonl only (pip install wandb, or wandb=disabled)")
+            self.warn(
+                "wandb is not installed: figures are in metrics.jsonl only (pip install wandb, or wandb=disabled)"
+            )
         except Exception as error:
             self.warn(f"wandb did not start ({str(error).splitlines()[0][:120]}): figures are in metrics.jsonl only")
         return self

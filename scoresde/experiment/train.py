@@ -68,7 +68,7 @@ class _Objective(nn.Module):
 
 
 class Validation:
-    """The loss on fixed test data, at fixed stratified times, with fixed noise; also its means in 8 bins of the times."""
+    """The loss on fixed test data, times and noise, the times stratified; also its means in 8 bins of the times."""
 
     def __init__(self, data: Data, loss: DenoisingLoss, denoiser: Denoiser, device: torch.device, n: int = 512):
         n = min(n, len(data.test))
@@ -118,7 +118,9 @@ def train(
     device, lead = accelerator.device, accelerator.is_main_process
     denoiser.to(device).train()
     ema = EMA(denoiser, training.ema)
-    optimizer = torch.optim.AdamW(denoiser.parameters(), training.lr, training.betas, weight_decay=training.weight_decay)
+    optimizer = torch.optim.AdamW(
+        denoiser.parameters(), training.lr, training.betas, weight_decay=training.weight_decay
+    )
     step, seconds = 0, 0.0
     if path is not None and path.exists():
         state = checkpoint.load(path, device)
@@ -129,13 +131,15 @@ def train(
     model, optimizer = accelerator.prepare(_Objective(denoiser, loss), optimizer)
     validation = Validation(data, loss, denoiser, device)
     rank, ranks = accelerator.process_index, accelerator.num_processes
-    loader = batches(data.train, training.batch_size, training.seed, step, training.steps, rank, ranks, training.workers)
+    loader = batches(
+        data.train, training.batch_size, training.seed, step, training.steps, rank, ranks, training.workers
+    )
     check_every = 1 if device.type == "cpu" else training.log_every  # reading a loss from a GPU waits for it
 
     def save() -> None:
         if path is not None and lead:
-            state = dict(step=step, seconds=seconds, model=denoiser.state_dict(), ema=ema.model.state_dict())
-            checkpoint.save(path, state | dict(optimizer=optimizer.state_dict(), facts=facts or {}))
+            state = {"step": step, "seconds": seconds, "model": denoiser.state_dict(), "ema": ema.model.state_dict()}
+            checkpoint.save(path, state | {"optimizer": optimizer.state_dict(), "facts": facts or {}})
 
     began = time.perf_counter() - seconds
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -155,7 +159,10 @@ def train(
             seconds = time.perf_counter() - began
             figures = {}
             if step % training.log_every == 0:
-                figures = dict(loss=float(value.detach()), gradient=float(norm), lr=training.rate(step - 1), seconds=seconds)
+                figures = {
+                    "loss": float(value.detach()), "gradient": float(norm), "lr": training.rate(step - 1), "seconds":
+                    seconds
+                }
             if step % training.validate_every == 0 or step == training.steps:
                 figures["validation"], figures["validation_by_level"] = validation(ema.model)
             if figures and lead:
@@ -170,5 +177,6 @@ def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:
         bad = (name for name, p in denoiser.named_parameters() if not bool(torch.isfinite(p).all()))
         where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
         raise FloatingPointError(
-            f"the loss is {float(value)} at step {step + 1}; {where}; the last checkpoint is kept (try a smaller train.lr)"
+            f"the loss is {float(value)} at step {step + 1}; {where}; the last checkpoint is kept (try a smaller
+            train.lr)"
         )

@@ -12,8 +12,8 @@ from .embedding import LevelEmbedding
 class MLP(nn.Module):
     """A residual MLP for data of any shape, flattened: `net(x, c)`, x (B, *shape), c (B,) -> (B, *shape).
 
-    The input is joined by `fourier` random waves sin, cos(2 pi w x) with w ~ N(0, fourier_scale^2 / D), which let a small
-    network follow fine structure (Tancik et al., 2020, arXiv 2006.10739); every block is modulated by c.
+    The input is joined by `fourier` random waves sin, cos(2 pi w x) with w ~ N(0, fourier_scale^2 / D), which let a
+    small network follow fine structure (Tancik et al., 2020, arXiv 2006.10739); every block is modulated by c.
     """
 
     def __init__(

@@ -11,7 +11,8 @@ from .embedding import LevelEmbedding
 
 
 class UNet(nn.Module):
-    """Residual blocks, attention and skips at several resolutions: `net(x, c)`, x (B, C, *space), c (B,) -> (B, C, *space).
+    """Residual blocks, attention and skips at several resolutions: `net(x, c)`, x (B, C, *space), c (B,) -> (B, C,
+    *space).
 
     The number of space axes (1, 2 or 3) is that of `shape` = (C, *space); any size will do, odd ones too.  Resolution
     halves between the entries of `mults`, which multiply `channels`; each has `blocks` residual blocks, followed by
@@ -34,7 +35,9 @@ class UNet(nn.Module):
         super().__init__()
         shape, mults = tuple(shape), tuple(mults)
         if not 2 <= len(shape) <= 4:
-            raise InputError(f"a U-Net needs data of shape (channels, *space) with 1 to 3 space axes, not {shape}: use net=mlp")
+            raise InputError(
+                f"a U-Net needs data of shape (channels, *space) with 1 to 3 space axes, not {shape}: use net=mlp"
+            )
         if channels % 8:
             raise InputError(f"net.channels={channels}: it must be a multiple of 8")
         dims, level = len(shape) - 1, 4 * channels
@@ -121,6 +124,8 @@ class _Block(nn.Module):
         return h + self._attend(h) if self.heads else h
 
     def _attend(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.attention_norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
+        q, k, v = (
+            self.qkv(self.attention_norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
+        )
         h = F.scaled_dot_product_attention(q, k, v)
         return self.out(h.transpose(-1, -2).reshape(x.shape))

@@ -13,8 +13,8 @@ from .loop import Sampler
 class ProbabilityFlow(Sampler):
     """Dormand-Prince 5(4) on dz/dphi = v, z = x / n, phi = atan(sigma / alpha); each row has its own step.
 
-    The flow is the same for every SDE in these variables and needs fewer evaluations than in t (VE: half).  `steps` only
-    sets where the solver reports on its way (for a callback): the error is bounded by `rtol` and `atol`.
+    The flow is the same for every SDE in these variables and needs fewer evaluations than in t (VE: half).  `steps`
+    only sets where the solver reports on its way (for a callback): the error is bounded by `rtol` and `atol`.
 
     Song et al. (2021), arXiv 2011.13456, section 4.3; Dormand, Prince (1980).
     """

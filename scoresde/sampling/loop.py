@@ -1,5 +1,6 @@
 """The one sampling loop."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ LAST = ("tweedie", "mean", "none")
 class Sampler(ABC):
     """A step from x_t to x_s, a time grid and a last step.  A new sampler is a frozen dataclass with its own `step`.
 
-    `steps` intervals from t_max to `t_min` (the SDE's by default), placed by `grid`: a name in `scoresde.grids.GRIDS`, a
-    function (sde, steps, start, end) -> times, or the decreasing times themselves.  `last` says what is returned:
+    `steps` intervals from t_max to `t_min` (the SDE's by default), placed by `grid`: a name in `scoresde.grids.GRIDS`,
+    a function (sde, steps, start, end) -> times, or the decreasing times themselves.  `last` says what is returned:
     "tweedie" the denoised D(x, t_min), for one more evaluation; "mean" the last step without its noise; "none" x as it
     is.  Without it the noise of t_min stays in the samples (Jolicoeur-Martineau et al., 2020, arXiv 2009.05475).
     """
@@ -64,11 +65,11 @@ def sample(
 ) -> Tensor:
     """n samples of the denoiser's model: a tensor of `shape` = (n, *data shape).
 
-    The noise of sample i is a function of (seed, offset + i, step), so it does not depend on `batch_size`, the number of
-    samples computed at a time (all n by default).  Conditions that are tensors have n rows, and go with their samples.
-    `callback(step, t, x, x0_hat)` runs after every step, with the time reached, the state and the latest denoised
-    estimate, for each chunk in turn; it must not change them.  `dtype` is the state's type (the default one's otherwise);
-    the device is the model's.
+    The noise of sample i is a function of (seed, offset + i, step), so it does not depend on `batch_size`, the number
+    of samples computed at a time (all n by default).  Conditions that are tensors have n rows, and go with their
+    samples. `callback(step, t, x, x0_hat)` runs after every step, with the time reached, the state and the latest
+    denoised estimate, for each chunk in turn; it must not change them.  `dtype` is the state's type (the default one's
+    otherwise); the device is the model's.
 
     Raises `InputError` for wrong arguments, `FloatingPointError` if a sample is not finite.
     """
@@ -78,7 +79,9 @@ def sample(
         raise InputError(f"shape={tuple(shape)}, batch_size={batch_size}: both must ask for at least one sample")
     for name, value in cond.items():
         if torch.is_tensor(value) and (value.ndim == 0 or len(value) != n):
-            raise InputError(f"condition {name} has the shape {tuple(value.shape)}: it needs one row for each of {n} samples")
+            raise InputError(
+                f"condition {name} has the shape {tuple(value.shape)}: it needs one row for each of {n} samples"
+            )
     if device is None:
         device = next((p.device for p in (*denoiser.parameters(), *denoiser.buffers())), torch.device("cpu"))
     like = torch.empty(0, dtype=dtype or torch.get_default_dtype(), device=device)
@@ -88,7 +91,9 @@ def sample(
         stop = min(start + batch_size, n)
         index = torch.arange(offset + start, offset + stop, device=device)
         part = {k: c[start:stop] if torch.is_tensor(c) else c for k, c in cond.items()}
-        chunks.append(_chunk(denoiser, sampler, times, like.new_empty(stop - start, *item), seed, index, callback, part))
+        chunks.append(
+            _chunk(denoiser, sampler, times, like.new_empty(stop - start, *item), seed, index, callback, part)
+        )
     return torch.cat(chunks)
 
 
@@ -97,7 +102,7 @@ def _chunk(denoiser, sampler, times, like, seed, index, callback, cond) -> Tenso
     counted = Counted(denoiser)
     x = denoiser.sde.prior(normal(like, index, seed, 0, 0)).to(like)
     state = None
-    for i, (t, s) in enumerate(zip(times, times[1:], strict=False)):
+    for i, (t, s) in enumerate(itertools.pairwise(times)):
         silent = sampler.last == "mean" and i == len(times) - 2
         x, state = sampler.step(counted, x, t, s, state, Draws(seed, index, i + 1, silent), **cond)
         if callback is not None:
@@ -106,5 +111,7 @@ def _chunk(denoiser, sampler, times, like, seed, index, callback, cond) -> Tenso
         x = counted(x, times[-1], **cond)
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
-        raise FloatingPointError(f"{bad} of {len(x)} samples of {sampler} are not finite: the model or the steps diverged")
+        raise FloatingPointError(
+            f"{bad} of {len(x)} samples of {sampler} are not finite: the model or the steps diverged"
+        )
     return x

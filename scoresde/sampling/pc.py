@@ -33,8 +33,8 @@ def ancestral(denoiser, x, t, s, noise, **cond):
 def euler_maruyama(denoiser, x, t, s, noise, **cond):
     """x_s = x_t - (f x_t - g^2 score) (t - s) + g sqrt(t - s) z, f and g at t.
 
-    The reverse SDE of Anderson (1982); Song et al. (2021), arXiv 2011.13456, section 4.1.  In t alone, so it needs a grid
-    with small steps where f or g is large.
+    The reverse SDE of Anderson (1982); Song et al. (2021), arXiv 2011.13456, section 4.1.  In t alone, so it needs a
+    grid with small steps where f or g is large.
     """
     f, g2 = denoiser.sde.drift_diffusion(t)
     h = t - s
@@ -47,9 +47,9 @@ class langevin:
 
         e = 2 (a snr)^2 min(D / |score|^2, sigma^2)
 
-    for data of D dimensions: the paper's rule 2 a^2 (snr |z| / |score|)^2 with |z| at its root mean square sqrt(D) and each
-    sample's own |score|.  The guard sigma^2 is the value for a score of pure noise.  It matters in few dimensions, where
-    |score| passes through 0, and where steps that depend on z or x would change the distribution.
+    for data of D dimensions: the paper's rule 2 a^2 (snr |z| / |score|)^2 with |z| at its root mean square sqrt(D) and
+    each sample's own |score|.  The guard sigma^2 is the value for a score of pure noise.  It matters in few dimensions,
+    where |score| passes through 0, and where steps that depend on z or x would change the distribution.
     `batch_norms=True` is the paper's code: |z| and |score| are means over the batch, without a guard, and a sample
     depends on its batch mates.  `snr`: larger takes larger steps.
 

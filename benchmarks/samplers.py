@@ -1,0 +1,117 @@
+"""What the samplers cost beside the network: wall time over (evaluations x the time of one bare `net(x, c)`).
+
+    python benchmarks/samplers.py                      # on a CPU, under 3 minutes on two cores
+    python benchmarks/samplers.py --device cuda --steps 50
+
+The goal is 1.05, and 1.10 for the adaptive sampler.  Each run of a sampler is timed between two runs of its floor: as many
+bare evaluations under no_grad as the sampler made, on the same batch.  `min` is the ratio of the fastest run to the fastest
+floor, the figure to read on a machine with other work; `median` is over the repeats, each against the two floors beside it.
+The adaptive sampler's rows leave its batch as they arrive: it counts rows / batch evaluations.
+"""
+
+import argparse
+import datetime
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import scoresde
+from scoresde import noise
+from scoresde.sampling import DDIM, PC, DPMpp2M, Heun, ProbabilityFlow
+
+SHAPE = (1, 28, 28)
+
+
+def model(device: str) -> scoresde.Preconditioned:
+    """A random U-Net by the rule v; its layers that start at zero get small weights, so that the samples depend on it."""
+    torch.manual_seed(0)
+    net = scoresde.nets.UNet(SHAPE, channels=48, mults=(1, 2), blocks=2)
+    for p in net.parameters():
+        if p.ndim > 1 and not p.any():
+            nn.init.normal_(p, std=0.1 / p[0].numel() ** 0.5)
+    return scoresde.Preconditioned(net, scoresde.VP(), "v").to(device).eval()
+
+
+def samplers(steps: int) -> dict[str, scoresde.sampling.Sampler]:
+    """The samplers by name; `steps` evaluations or a few more each."""
+    return {
+        "pc": PC(steps=max(1, steps // 2)),
+        "pc, no corrector": PC(steps=steps, corrector="none"),
+        "pc, ancestral, no corrector": PC(steps=steps, predictor="ancestral", corrector="none"),
+        "ddim": DDIM(steps=steps),
+        "ddim, eta=1": DDIM(steps=steps, eta=1.0),
+        "heun": Heun(steps=max(1, steps // 2)),
+        "dpmpp_2m": DPMpp2M(steps=steps),
+        "ode": ProbabilityFlow(rtol=3e-2, atol=3e-2),
+    }
+
+
+def seconds(work, device: str) -> float:
+    """The wall time of work()."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps (default: cpu)")
+    parser.add_argument("--steps", type=int, default=6, help="evaluations of the fixed samplers, about (default: 6)")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each sampler (default: 5)")
+    parser.add_argument("--batch", type=int, default=64, help="samples at a time (default: 64)")
+    parser.add_argument("--only", default="", help="only samplers with this in their name")
+    args = parser.parse_args()
+    device, batch = args.device, args.batch
+    denoiser = model(device)
+    x, c = torch.randn(batch, *SHAPE, device=device), torch.zeros(batch, device=device)
+
+    def bare(n: int) -> None:
+        with torch.no_grad():
+            for _ in range(n):
+                denoiser.net(x, c)
+
+    size = sum(p.numel() for p in denoiser.parameters())
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{torch.get_num_threads()} threads"
+    print(f"{datetime.date.today()}  torch {torch.__version__}  python {platform.python_version()}  {device}, {name}")
+    print(f"U-Net of {size:,} parameters, {batch} x {SHAPE}, VP, {args.repeats} repeats")
+    bare(3)
+    one = min(seconds(lambda: bare(1), device) for _ in range(5))
+    index = torch.arange(batch, device=device)
+    noise.normal(x, index, 0, 0, 0)
+    draw = min(seconds(lambda: noise.normal(x, index, 0, 0, 0), device) for _ in range(20))
+    print(f"one evaluation {1e3 * one:.1f} ms, one draw of noise {1e3 * draw:.2f} ms ({draw / one:.1%})\n")
+    print(f"{'sampler':30}{'evaluations':>12}{'seconds':>10}{'floor':>10}{'min':>8}{'median':>8}")
+    for label, sampler in samplers(args.steps).items():
+        if args.only not in label:
+            continue
+
+        def draw_samples(denoiser=denoiser, sampler=sampler) -> None:
+            scoresde.sample(denoiser, sampler, (batch, *SHAPE))
+
+        counted = scoresde.Counted(denoiser)
+        draw_samples(counted)  # the warm-up
+        evaluations = counted.rows / batch
+        n = round(evaluations)
+        scale = evaluations / n
+        floors, times = [scale * seconds(lambda n=n: bare(n), device)], []
+        for _ in range(args.repeats):
+            times.append(seconds(draw_samples, device))
+            floors.append(scale * seconds(lambda n=n: bare(n), device))
+        beside = [2 * t / (a + b) for t, a, b in zip(times, floors, floors[1:], strict=False)]
+        ratios = f"{min(times) / min(floors):8.3f}{statistics.median(beside):8.3f}"
+        print(f"{label:30}{evaluations:12.1f}{min(times):10.3f}{min(floors):10.3f}{ratios}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""One command: its config, its model folder, its tracker, and what it prints."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from ..data import Data
+from ..errors import InputError
+from ..sampling import Sampler
+from . import build, checkpoint
+from .report import table
+from .track import MODES, Wandb
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class Run:
+    """One command: its config, checked as a whole before any work, its model folder, and where figures and words go."""
+
+    def __init__(self, config: DictConfig, choices: dict[str, str], console: Console | None = None):
+        self.config, self.choices = config, choices
+        self.lead = int(os.environ.get("RANK", "0")) == 0  # of several processes the first one writes and speaks
+        self.console = console or Console(highlight=False, quiet=not self.lead)
+        for name in ("n", "batch_size"):
+            if not isinstance(config[name], int) or config[name] < 1:
+                raise InputError(f"{name}={config[name]!r}: give a positive whole number")
+        for name, known in (("wandb", MODES), ("device", DEVICES)):
+            if config[name] not in known:
+                raise InputError(f"{name}={config[name]!r} is unknown: choose one of {', '.join(known)}")
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("device=cuda: torch sees no CUDA device here; say device=auto or device=cpu")
+        build.import_paths(config)
+        self.folder = build.model_folder(config)
+        self.sampler: Sampler = build.make(config.sampler, "sampler")
+        if not isinstance(self.sampler, Sampler):
+            raise InputError(f"sampler._target_={config.sampler['_target_']} makes no scoresde.sampling.Sampler")
+        self.sampler.times(build.make(config.sde, "sde"))
+        self.training, self.loss = build.make(config.train, "train"), build.make(config.loss, "loss")
+        self.scoring = build.make(config.likelihood, "likelihood")
+        self.results: list[tuple[str, str]] = []
+        mode = config.wandb if self.lead else "disabled"
+        self.wandb = Wandb(mode, config.project, self.folder.name, self.plain, self.folder, self.say)
+
+    @property
+    def plain(self) -> dict:
+        """The whole config, resolved, as plain types."""
+        return OmegaConf.to_container(self.config, resolve=True)
+
+    @cached_property
+    def data(self) -> Data:
+        """The data set, loaded at its first use."""
+        return build.build_data(self.config)
+
+    @cached_property
+    def device(self) -> str:
+        """Where the model is sampled and scored."""
+        if self.config.device != "auto":
+            return self.config.device
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+    @cached_property
+    def model(self) -> build.Trained:
+        """The trained denoiser in the folder.  Raises `InputError` if there is none or it is not the config's."""
+        build.check_folder(self.folder, self.config)
+        if not (self.folder / "checkpoint.pt").exists():
+            raise InputError(f"{self.folder} has no trained model: run the same command with task=train first")
+        model = build.load(self.folder, self.device)
+        if model.step < self.training.steps:
+            self.say(f"the model in {self.folder} has seen {model.step} of {self.training.steps} steps so far")
+        return model
+
+    def say(self, words: str) -> None:
+        """Prints a line."""
+        self.console.print(words, soft_wrap=True, markup=False)
+
+    def place(self, task: str, choice: str, *parts) -> Path:
+        """The folder of a sampling or scoring run beneath the model's, named by what makes its result."""
+        return self.folder / f"{task}-{choice}-{build.short_hash(parts, 6)}"
+
+    def finish(self, folder: Path, summary: dict, rows: list[tuple[str, str]]) -> None:
+        """Writes the config and the summary of what was done, and keeps rows for the closing table."""
+        config = OmegaConf.to_yaml(self.config, resolve=True)
+        checkpoint.write(folder / "config.yaml", lambda file: file.write(config.encode()))
+        checkpoint.write_json(folder / "summary.json", summary)
+        self.results += rows
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the folder's lock.  Raises `InputError` if another command is at work in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "w") as lock:
+            try:
+                if self.lead:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"another command is at work in {self.folder}: wait, or give another folder="
+                ) from None
+            yield
+
+
+def execute(run: Run, task: Callable[[Run], None]) -> None:
+    """Runs a task within its tracker and the folder's lock, and prints the table of results."""
+    existed = run.folder.exists()
+    try:
+        with run.alone(), run.wandb:
+            task(run)
+    except InputError:
+        # A mistake found before the first step leaves no empty folder behind.
+        if not existed and not (run.folder / "metrics.jsonl").exists():
+            shutil.rmtree(run.folder, ignore_errors=True)
+        raise
+    table(run.console, [*run.results, ("folder", str(run.folder))])

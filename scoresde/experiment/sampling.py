@@ -1,0 +1,81 @@
+"""The task that samples: an array, a picture of the samples, and one of their way from noise."""
+
+import dataclasses
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data import stack
+from ..denoiser import Counted
+from ..sampling import sample
+from . import build, checkpoint, pictures
+from .report import bar
+from .run import Run
+from .track import Metrics
+
+
+def draw(run: Run) -> None:
+    """Samples the trained model: samples.npy, samples.png, trajectory.png."""
+    config, model, sampler = run.config, run.model, run.sampler
+    choice = run.choices.get("sampler", build.name_of(config.sampler))
+    folder = run.place("sample", choice, run.plain["sampler"], config.n, config.seed, model.step)
+    began = time.perf_counter()
+    with bar(run.console, f"sampling ({choice})", None if sampler.steps < 2 else config.n * sampler.steps) as advance:
+        done = 0
+
+        def progress(step: int, t: float, x: torch.Tensor, x0: torch.Tensor) -> None:
+            nonlocal done
+            done += len(x)
+            advance(done, f"{counted.rows / config.n:.0f} evaluations a sample")
+
+        counted = Counted(model)
+        chunks = []
+        for start in range(0, config.n, config.batch_size):
+            shape = (min(config.batch_size, config.n - start), *model.shape)
+            chunks.append(sample(counted, sampler, shape, config.seed, None, progress, offset=start).cpu())
+    seconds = time.perf_counter() - began
+    x = torch.cat(chunks)
+    raw = model.decode(x)
+    _save_array(folder / "samples.npy", raw)
+    pictures.samples(folder / "samples.png", raw, model.levels, None if model.levels else _some_real(run))
+    _trajectory(run, folder / "trajectory.png")
+    run.wandb.image("sample/samples", folder / "samples.png")
+    evaluations = counted.rows / config.n
+    figures = {"n": config.n, "evaluations": evaluations, "seconds": seconds, "seconds_per_sample": seconds / config.n}
+    Metrics(folder / "metrics.jsonl", run.wandb, "sample/").log(0, **figures)
+    summary = dict(task="sample", sampler=repr(sampler), seed=config.seed, ema=True, step=model.step, **figures)
+    words = f"{config.n} by {choice}: {evaluations:.0f} evaluations and {1e3 * seconds / config.n:.1f} ms a sample"
+    run.finish(folder, summary, [("samples", words), ("", str(folder / "samples.png"))])
+
+
+def _some_real(run: Run) -> torch.Tensor:
+    data = run.data
+    return data.decode(data.encode(stack(data.test, range(min(4000, len(data.test))))))
+
+
+def _save_array(path: Path, raw: torch.Tensor) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, raw.numpy())
+    checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
+
+
+def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
+    model, sampler = run.model, run.sampler
+    images = pictures.is_image(model.shape)
+    if sampler.steps < columns and isinstance(sampler.grid, str):
+        sampler = dataclasses.replace(sampler, steps=columns)
+    n = 6 if images else 1000
+    times = sampler.times(model.sde)[1:]
+    shown = {round(i) for i in np.linspace(0, len(times) - 1, columns)}
+    kept: list[tuple[float, torch.Tensor, torch.Tensor]] = []
+
+    def keep(step: int, t: float, x: torch.Tensor, x0: torch.Tensor) -> None:
+        if step in shown:
+            kept.append((t, x.cpu(), model(x, t).cpu()))
+
+    with torch.no_grad():
+        sample(model, sampler, (min(n, run.config.n), *model.shape), run.config.seed, callback=keep)
+    pictures.trajectory(path, *(list(part) for part in zip(*kept, strict=True)), model.decode, model.levels)

@@ -1,0 +1,199 @@
+"""Laws of the one loop: what is returned, what a sample depends on, and what is refused."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from problems import SDES, SHAPES, Around, close, each_sde, mixture, refuses
+
+from scoresde.denoiser import Counted, Denoiser
+from scoresde.noise import normal
+from scoresde.sampling import DDIM, PC, DPMpp2M, Heun, ProbabilityFlow, Sampler, sample
+from scoresde.sde import VP
+
+SAMPLERS = {
+    "ddim": DDIM(steps=8),
+    "ddim-ancestral": DDIM(steps=8, eta=1.0),
+    "heun": Heun(steps=8),
+    "dpmpp2m": DPMpp2M(steps=8),
+    "flow": ProbabilityFlow(rtol=1e-3, atol=1e-3),
+    "pc": PC(steps=8),
+    "pc-ancestral": PC(steps=8, predictor="ancestral", corrector_steps=2),
+    "pc-euler": PC(steps=8, predictor="euler_maruyama", corrector="none"),
+}
+each_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+
+
+def change(sampler, **kwargs):
+    return type(sampler)(**{**vars(sampler), **kwargs})
+
+
+def run(model, sampler, shape, **kwargs):
+    return sample(model, sampler, shape, **{"dtype": torch.float64, **kwargs})
+
+
+@dataclass(frozen=True)
+class Still(Sampler):
+    """A user's own sampler, which stays where it is."""
+
+    last: str = "none"
+
+    def step(self, denoiser, x, t, s, state, noise, **cond):
+        return x, (state or 0) + 1
+
+
+# -- what is returned
+---------------------------------------------------------------------------------------------------
+
+
+@each_sde
+@pytest.mark.parametrize("shape", [(2,), (1, 8, 8), (3, 4, 4, 4)], ids=str)
+def test_every_sampler_takes_every_sde_and_shape(sde, shape):
+    """Eight steps are few, but the answer is a posterior mean: it lies about the data."""
+    model = mixture(sde, shape)
+    reach = float((model.means.abs() + 12 * model.stds).max())
+    for sampler in SAMPLERS.values():
+        x = run(model, sampler, (shape[-1], *shape))
+        assert x.shape == (shape[-1], *shape) and x.abs().max() < reach and x.flatten(1).unique(dim=0).shape[0] > 1
+
+
+@each_sde
+@each_sampler
+def test_the_last_step(sde, sampler):
+    """`tweedie` is D of what `none` returns, and `mean` is `none` less the noise of its last step."""
+    model, shape = mixture(sde), (5, 2)
+    none, mean, tweedie = (run(model, change(sampler, last=last), shape) for last in ("none", "mean", "tweedie"))
+    close(tweedie, model(none, sde.t_min))
+    apart = none - mean
+    if isinstance(sampler, PC) or getattr(sampler, "eta", 0):
+        correctors = sampler.corrector_steps * (sampler.corrector != "none") if isinstance(sampler, PC) else 0
+        noise = normal(none, torch.arange(5), 0, sampler.steps, correctors)
+        scale = (apart * noise).sum() / noise.square().sum()
+        close(apart, scale * noise, rtol=1e-6, atol=1e-8)
+        assert scale > 0
+    else:
+        assert torch.equal(none, mean)
+
+
+@each_sde
+def test_the_start_is_the_prior(sde):
+    model = mixture(sde, (1, 4, 4))
+    x = run(model, Still(), (4, 1, 4, 4), seed=5, offset=3)
+    close(x, sde.prior(normal(x, torch.arange(3, 7), 5, 0, 0)))
+    close(run(model, Still(last="tweedie"), (4, 1, 4, 4), seed=5, offset=3), model(x, sde.t_min))
+    close(run(model, Still(last="tweedie", t_min=0.2), (4, 1, 4, 4), seed=5, offset=3), model(x, 0.2))
+
+
+@each_sampler
+def test_float32_is_near_float64(sampler):
+    for name in ("vp", "ve", "linear"):
+        double = mixture(SDES[name])
+        single = mixture(SDES[name], dtype=torch.float32)
+        x = sample(single, sampler, (8, 2))
+        assert x.dtype == torch.float32
+        close(x, run(double, sampler, (8, 2)), rtol=1e-2, atol=1e-2)
+
+
+@each_sampler
+def test_no_graph_is_kept(sampler):
+    assert not run(mixture(VP()).requires_grad_(), sampler, (2, 2)).requires_grad
+
+
+# -- what a sample depends on
+-------------------------------------------------------------------------------------------
+
+
+@each_sampler
+def test_a_sample_does_not_depend_on_its_batch(sampler):
+    for name in ("vp", "ve", "quadratic"):
+        model = mixture(SDES[name], (3,))
+        whole = run(model, sampler, (21, 3), seed=4, batch_size=64)
+        for batch_size in (10, 1):
+            close(run(model, sampler, (21, 3), seed=4, batch_size=batch_size), whole, rtol=0, atol=1e-10)
+        close(run(model, sampler, (9, 3), seed=4, offset=12), whole[12:], rtol=0, atol=1e-10)
+        close(run(model, sampler, (21, 3), seed=4), whole, rtol=0, atol=1e-10)
+        assert (run(model, sampler, (21, 3), seed=5) - whole).abs().amin(1).min() > 1e-6
+
+
+@each_sampler
+def test_conditions_go_with_their_samples(sampler):
+    for name in ("subvp", "edm"):
+        model, means = Around(SDES[name]), torch.arange(10.0).double()[:, None] + torch.zeros(2).double()
+        whole = run(model, sampler, (10, 2), batch_size=4, mean=means)
+        for i in (0, 5, 9):
+            close(run(model, sampler, (1, 2), offset=i, mean=means[i : i + 1]), whole[i : i + 1], rtol=0, atol=1e-9)
+        assert (whole - means).abs().max() < 2
+        shared = run(model, sampler, (10, 2), mean=3.0)  # a number is for all
+        close(shared[3], whole[3], rtol=0, atol=1e-9)
+
+
+def test_conditions_need_a_row_for_each_sample():
+    model = Around(VP())
+    refuses("condition mean", "(3, 2)", "4 samples", call=lambda: sample(model, DDIM(), (4, 2), mean=torch.zeros(3, 2)))
+    refuses("condition mean", "()", call=lambda: sample(model, DDIM(), (4, 2), mean=torch.tensor(1.0)))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_batch_norms_follow_the_paper_in_any_shape(shape):
+    x = run(mixture(VP(), shape), PC(steps=5, batch_norms=True), (shape[-1], *shape))
+    assert x.shape == (shape[-1], *shape) and x.abs().max() < 10
+
+
+# -- calls
+--------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n in SAMPLERS if n != "flow"])
+def test_evaluations_are_as_documented(name):
+    sampler = SAMPLERS[name]
+    each = {"heun": 2, "pc": 2, "pc-ancestral": 3}.get(name, 1)
+    for last, more in (("none", 0), ("tweedie", 1)):
+        counted = Counted(mixture(VP()))
+        run(counted, change(sampler, last=last), (7, 2), batch_size=3)
+        assert counted.calls == 3 * (8 * each + more) and counted.rows == 7 * (8 * each + more)
+
+
+@each_sampler
+def test_the_callback_sees_every_step(sampler):
+    model, seen = mixture(VP()), []
+    sampler = change(sampler, last="none", steps=3)
+    x = run(model, sampler, (5, 2), batch_size=3, callback=lambda *args: seen.append(args))
+    assert [(i, t) for i, t, _, _ in seen] == 2 * list(enumerate(sampler.times(VP())[1:]))
+    assert torch.equal(torch.cat([seen[2][2], seen[5][2]]), x)
+    if isinstance(sampler, DDIM | DPMpp2M):
+        close(seen[1][3], model(seen[0][2], seen[0][1]))  # the latest estimate: that at the start of the step
+
+
+def test_a_model_that_is_not_finite_is_an_error():
+    class Broken(Denoiser):
+        def forward(self, x, t):
+            return torch.where(torch.arange(len(x)).reshape(-1, 1) == 1, torch.nan, x)
+
+    for sampler in SAMPLERS.values():
+        with pytest.raises(FloatingPointError):
+            run(Broken(VP()), sampler, (3, 2))
+
+
+# -- what is refused
+----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [DDIM, Heun, DPMpp2M, ProbabilityFlow, PC, Still])
+def test_wrong_arguments_of_every_sampler(kind):
+    for steps in (0, -1, 2.5, "10"):
+        refuses(f"steps={steps!r}", call=lambda steps=steps: kind(steps=steps))
+    refuses("last='denoise'", "tweedie, mean, none", call=lambda: kind(last="denoise"))
+    refuses("grid='even'", call=lambda: run(mixture(VP()), kind(grid="even"), (2, 2)))
+
+
+def test_wrong_arguments():
+    model = mixture(VP())
+    refuses("batch_size=0", call=lambda: sample(model, DDIM(), (2, 2), batch_size=0))
+    refuses("shape=(0, 2)", call=lambda: sample(model, DDIM(), (0, 2)))
+    for eta in (-0.1, 1.1, float("nan")):
+        refuses(f"eta={eta}", call=lambda eta=eta: DDIM(eta=eta))
+    refuses("predictor='euler'", "euler_maruyama", call=lambda: PC(predictor="euler"))
+    refuses("corrector='mala'", "langevin or none", call=lambda: PC(corrector="mala"))
+    refuses("snr=0", call=lambda: PC(snr=0))
+    refuses("corrector_steps=-1", call=lambda: PC(corrector_steps=-1))
+    refuses("tolerances", call=lambda: sample(model, ProbabilityFlow(rtol=0.0), (2, 2)))
