@@ -68,8 +68,7 @@ def eps(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def v(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The network predicts v = (alpha eps - sigma x_0) / n: D = alpha/n^2 x - sigma/n net.
 
-    Salimans, Ho (2022), Progressive Distillation, arXiv 2202.00512; here for any alpha, sigma with n^2 = alpha^2 +
-    sigma^2.
+    Salimans, Ho (2022), Progressive Distillation, arXiv 2202.00512; n^2 = alpha^2 + sigma^2.
     """
     n2 = alpha**2 + sigma**2
     return alpha / n2, -sigma / n2.sqrt(), n2**-0.5

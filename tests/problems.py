@@ -58,7 +58,7 @@ def moments(model: GaussianMixture, t=None):
 
 
 def levels(sde, n, margin=0.0):
-    """n times that spread over the noise levels of the SDE, the two ends (less `margin` of the log-SNR range) included."""
+    """n times that spread over the noise levels of the SDE, less `margin` of the log-SNR range at each end."""
     high, low = (float(sde.log_snr(t)) for t in (sde.t_min, sde.t_max))
     cut = margin * (high - low)
     return sde.time(torch.linspace(high - cut, low + cut, n, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""Laws of scoresde.denoiser and scoresde.exact: every form of the answer is the exact one, at any shape and type of time."""
+"""Laws of scoresde.denoiser and scoresde.exact: every form of the answer is exact, at any shape and time."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_mixture_score_is_the_gradient_of_its_log_density(sde, shape):
     (gradient,) = torch.autograd.grad(model.log_prob(x, t).sum(), x)
     sigma = expand(sde.marginal(t)[1], x)
     # the score is alpha D - x over sigma^2: so many digits as that difference has
-    close(sigma**2 * model.score(x, t), sigma**2 * gradient, rtol=1e-8, atol=1e-13 * float(x.abs().max()))
+    close(sigma**2 * model.score(x, t), sigma**2 * gradient, rtol=1e-8, atol=1e-13 * x.abs().max().item())
 
 
 @each_sde

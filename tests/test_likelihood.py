@@ -102,7 +102,7 @@ def test_the_density_of_a_network_integrates_to_one():
 @each_sde
 @each_shape
 def test_velocity_and_divergence(sde, shape):
-    """v by the denoiser at the time of the angle, its divergence by the trace of the Jacobian, and by all sign vectors."""
+    """v by the denoiser at the time of the angle, its divergence by the Jacobian's trace and by all sign vectors."""
     model = mixture(sde, shape)
     t = sde.time(torch.tensor([2.0, -1.0]))
     x = model.sample(2)
@@ -196,7 +196,7 @@ def test_a_float32_network_is_near_its_float64_twin(sde):
 @pytest.mark.parametrize("levels", [2, 17, 256, 65536])
 @pytest.mark.parametrize("scale", [1.0, 2.0, 7.5])
 def test_a_uniform_source_has_log2_of_its_levels(levels, scale):
-    """x = scale (v + u) / levels is uniform on a cube of side `scale`: log p(x) = -D log scale, log-det = D log scale."""
+    """x = scale (v + u) / levels is uniform on a cube of side `scale`: log p(x) = -D log scale."""
     dims = 12
     log_prob = torch.full((5,), -dims * math.log(scale))
     bits = bits_per_dim(log_prob, dims, levels, dims * math.log(scale))

@@ -76,11 +76,11 @@ def test_the_loss_is_weight_times_mean_square(sde, shape, weight):
 
 @each_sde
 def test_familiar_losses(sde):
-    """`simple` is the mean square error of eps, `likelihood` g^2 times that of the score, `edm` with sd = 1 that of v."""
+    """`simple` is the mean square error of eps, `likelihood` g^2 that of the score, `edm` with sd = 1 that of v."""
     x0, t, eps = draw(sde, (1, 4, 4))
     model = mixture(sde, (1, 4, 4))
     x = sde.perturb(x0, t, eps)
-    (alpha, sigma), g2 = (expand(a, x) for a in sde.marginal(t)), sde.drift_diffusion(t)[1]
+    sigma, g2 = expand(sde.marginal(t)[1], x), sde.drift_diffusion(t)[1]
     phi = expand(sde.angle(t), x)
 
     def mean_square(error):
@@ -175,7 +175,7 @@ def test_the_least_loss_of_a_gaussian_is_its_posterior_variance(sde):
 
 
 def test_training_finds_the_exact_scale():
-    """Data N(0, 4): the optimal network of v is linear in its input, and gradient descent finds it at one noise level."""
+    """Data N(0, 4): the score is linear in x, and the minimum of the loss at one noise level has its factor."""
     sde, t = VP(), torch.full((2000,), 0.3)
     alpha, sigma = (float(a) for a in sde.marginal(0.3))
     scale = nn.Parameter(torch.zeros(1, dtype=torch.float64))

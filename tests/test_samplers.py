@@ -109,7 +109,7 @@ def test_ddim_is_a_rotation(sde):
 
 
 def fits(x, model, t, allowance):
-    """Mean, covariance and the distribution along a line are those of p_t: within 5 standard errors and the allowance."""
+    """Mean, covariance and the distribution along a line are those of p_t, within 5 standard errors + allowance."""
     n, (mean, covariance) = len(x), moments(model, t)
     spread = covariance.diagonal().sqrt()
     assert ((x.mean(0) - mean).abs() / spread).max() < 5 / math.sqrt(n) + allowance
@@ -161,7 +161,7 @@ def test_the_corrector_leaves_the_distribution_alone(sde, batch_norms):
 
 @each_sde
 def test_predictors_agree_to_first_order(sde):
-    """One step of any predictor has the same mean up to h^2, and the same variance up to h^2, as that of the reverse SDE."""
+    """One step of any predictor has the mean and the variance of Euler's step on the reverse SDE, up to h^2."""
     model = mixture(sde, (3,))
     t = float(sde.time(-0.5))
     x, index = model.sample(50, t), torch.arange(50)

@@ -117,8 +117,10 @@ def losses(path: Path, metrics: Path) -> None:
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
 
     def draw(axes) -> None:
-        for name, style in (("loss", {"linewidth": 0.7, "alpha": 0.7}), ("validation", {"marker": "o", "markersize":
-        3})):
+        for name, style in (
+            ("loss", {"linewidth": 0.7, "alpha": 0.7}),
+            ("validation", {"marker": "o", "markersize": 3}),
+        ):
             points = [(r["step"], r[name]) for r in rows if name in r]
             if points:
                 axes[0, 0].plot(*zip(*points, strict=True), label=name, **style)

@@ -65,14 +65,17 @@ def score(run: Run) -> None:
 
 def _log_prob(run: Run) -> tuple[Tensor, Tensor, float]:
     """log p of each example in the model's space, its standard error over probes, and the mean evaluations."""
-    settings, seed = run.scoring, run.config.seed examples = getattr(run.data, settings.split) n = min(settings.n or
-    len(examples), len(examples)) options = {"probes": settings.probes, "rtol": settings.rtol, "atol": settings.atol,
-    "seed": seed, "t_min": settings.t_min} parts = [] with bar(run.console, "likelihood", n) as advance:
+    settings, seed = run.scoring, run.config.seed
+    examples = getattr(run.data, settings.split)
+    n = min(settings.n or len(examples), len(examples))
+    options = {k: getattr(settings, k) for k in ("probes", "rtol", "atol", "t_min")}
+    parts = []
+    with bar(run.console, "likelihood", n) as advance:
         for start in range(0, n, run.config.batch_size):
             index = torch.arange(start, min(start + run.config.batch_size, n))
             raw = stack(examples, index)
             x = run.data.encode(raw, noise.uniform(raw.float(), index, seed, 1)).to(run.device)
-            parts.append(log_likelihood(run.model, x, **options, offset=start))
+            parts.append(log_likelihood(run.model, x, seed=seed, offset=start, **options))
             advance(start + len(x), f"{float(parts[-1].nfe.float().mean()):.0f} evaluations an example")
     log_prob, stderr, nfe = (torch.cat([getattr(p, k) for p in parts]).cpu() for k in ("log_prob", "stderr", "nfe"))
     return log_prob.double(), stderr.double(), float(nfe.float().mean())

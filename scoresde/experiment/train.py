@@ -160,8 +160,10 @@ def train(
             figures = {}
             if step % training.log_every == 0:
                 figures = {
-                    "loss": float(value.detach()), "gradient": float(norm), "lr": training.rate(step - 1), "seconds":
-                    seconds
+                    "loss": float(value.detach()),
+                    "gradient": float(norm),
+                    "lr": training.rate(step - 1),
+                    "seconds": seconds,
                 }
             if step % training.validate_every == 0 or step == training.steps:
                 figures["validation"], figures["validation_by_level"] = validation(ema.model)
@@ -177,6 +179,6 @@ def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:
         bad = (name for name, p in denoiser.named_parameters() if not bool(torch.isfinite(p).all()))
         where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
         raise FloatingPointError(
-            f"the loss is {float(value)} at step {step + 1}; {where}; the last checkpoint is kept (try a smaller
-            train.lr)"
+            f"the loss is {float(value)} at step {step + 1}; {where}; the last checkpoint is kept "
+            "(try a smaller train.lr)"
         )

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 
 class LevelEmbedding(nn.Module):
-    """c (B,) -> (B, features): sines and cosines of c = log(sigma / alpha) at frequencies from 0.1 to 8, and a small
-    MLP.
+    """c (B,) -> (B, features): sines and cosines of c = log(sigma / alpha), frequencies 0.1 to 8, and a small MLP.
 
     c runs over about [-10, 5], so the slowest wave is monotone over it and the fastest tells 0.1 apart.  The waves are
     in float32 whatever the autocast.

@@ -11,8 +11,7 @@ from .embedding import LevelEmbedding
 
 
 class UNet(nn.Module):
-    """Residual blocks, attention and skips at several resolutions: `net(x, c)`, x (B, C, *space), c (B,) -> (B, C,
-    *space).
+    """Residual blocks, attention and skips at several resolutions: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
     The number of space axes (1, 2 or 3) is that of `shape` = (C, *space); any size will do, odd ones too.  Resolution
     halves between the entries of `mults`, which multiply `channels`; each has `blocks` residual blocks, followed by

@@ -10,10 +10,11 @@ from .loop import Sampler
 
 @dataclass(frozen=True)
 class DDIM(Sampler):
-    """x_s = alpha_s D + sqrt(sigma_s^2 - w^2) eps + w z, with w = eta sigma_s / sigma_t sqrt(sigma_t^2 - a^2
-    sigma_s^2).
+    """x_s = alpha_s D + sqrt(sigma_s^2 - w^2) eps + w z, with z ~ N(0, I) and a = alpha_t / alpha_s,
 
-    a = alpha_t / alpha_s, z ~ N(0, I).  eta = 0 is deterministic (order 1), a rotation in z = x / n by the angle
+        w = eta sigma_s / sigma_t sqrt(sigma_t^2 - a^2 sigma_s^2).
+
+    eta = 0 is deterministic (order 1), a rotation in z = x / n by the angle
     phi_t - phi_s; eta = 1 samples the exact posterior of the forward process given x_0 = D (ancestral sampling).
 
     Song, Meng, Ermon (2021), Denoising Diffusion Implicit Models, arXiv 2010.02502; here for any alpha, sigma.

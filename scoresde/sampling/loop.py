@@ -106,7 +106,8 @@ def _chunk(denoiser, sampler, times, like, seed, index, callback, cond) -> Tenso
         silent = sampler.last == "mean" and i == len(times) - 2
         x, state = sampler.step(counted, x, t, s, state, Draws(seed, index, i + 1, silent), **cond)
         if callback is not None:
-            callback(i, s, x, counted.x0)
+            # Adaptive solvers evaluate the rows still under way last: not all of them.
+            callback(i, s, x, counted.x0 if counted.x0.shape == x.shape else counted(x, s, **cond))
     if sampler.last == "tweedie":
         x = counted(x, times[-1], **cond)
     if not bool(torch.isfinite(x).all()):
