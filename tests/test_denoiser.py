@@ -23,8 +23,7 @@ class Recorder(nn.Module):
         return torch.zeros_like(x) if self.answer is None else self.answer.to(x.dtype)
 
 
-# -- the exact mixture
---------------------------------------------------------------------------------------------------
+# -- the exact mixture ------------------------------------------------------------------------------------------------
 
 
 @each_sde
@@ -96,8 +95,7 @@ def test_wrong_mixtures_are_refused():
     refuses("data (0, 2)", call=lambda: Empirical(torch.zeros(0, 2), VP()))
 
 
-# -- times and types
-----------------------------------------------------------------------------------------------------
+# -- times and types --------------------------------------------------------------------------------------------------
 
 
 @each_sde
@@ -129,8 +127,7 @@ class Affine(nn.Module):
         return self.weight[0] * x + self.weight[1] * c.reshape(-1, *[1] * (x.ndim - 1))
 
 
-# -- preconditioning
-----------------------------------------------------------------------------------------------------
+# -- preconditioning --------------------------------------------------------------------------------------------------
 
 
 @each_sde
@@ -196,8 +193,7 @@ def test_a_rule_may_be_a_function_and_unknown_ones_are_refused():
     refuses("rule='epsilon'", "eps, v, x0, edm", call=lambda: Preconditioned(Recorder(), VP(), "epsilon"))
 
 
-# -- from a score, counted, empirical
------------------------------------------------------------------------------------
+# -- from a score, counted, empirical ---------------------------------------------------------------------------------
 
 
 @each_sde

@@ -10,6 +10,7 @@ from scoresde.denoiser import Preconditioned
 from scoresde.loss import DenoisingLoss
 from scoresde.nets import MLP, UNet
 from scoresde.nets.embedding import LevelEmbedding
+from scoresde.nets.unet import _Block
 from scoresde.sde import VP
 
 SPACES = [(1, 16), (2, 4, 4), (1, 7, 9), (3, 5, 4, 3), (1, 1, 3)]
@@ -121,6 +122,14 @@ def test_dropout_is_off_in_evaluation():
 def test_unets_of_any_depth(mults, blocks, attention):
     net = awake(unet((2, 7, 9), mults=mults, blocks=blocks, attention=attention))
     assert net(torch.randn(3, 2, 7, 9), torch.zeros(3)).shape == (3, 2, 7, 9)
+
+
+def test_attention_follows_its_positions():
+    """Attention knows no order: positions that change places take their answers with them."""
+    block = awake(_Block(torch.nn.Conv1d, 8, 8, 4, 0.0, heads=2))
+    x, order = torch.randn(2, 8, 5), torch.tensor([3, 0, 4, 1, 2])
+    close(block._attend(x[..., order]), block._attend(x)[..., order], rtol=1e-4, atol=1e-5)
+    assert (block._attend(x) - block._attend(x).roll(1, -1)).abs().max() > 1e-3
 
 
 def test_wrong_networks_are_refused():

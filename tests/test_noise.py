@@ -41,7 +41,7 @@ def test_bits_are_philox_of_place_index_step_and_draw():
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40 + 5])
 def test_normal_numbers_are_normal(seed):
-    x = draw(2000, 25, seed=seed).flatten()
+    x = draw(10000, 100, seed=seed).flatten()
     assert stats.kstest(x.numpy(), "norm").pvalue > 1e-3
     n = len(x)
     for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):

@@ -31,8 +31,7 @@ def run(model, sampler, n=32, **kwargs):
     return sample(model, sampler, (n, *model.means.shape[1:]), dtype=torch.float64, **kwargs)
 
 
-# -- deterministic
-------------------------------------------------------------------------------------------------------
+# -- deterministic ----------------------------------------------------------------------------------------------------
 
 
 @each_song_sde
@@ -104,8 +103,7 @@ def test_ddim_is_a_rotation(sde):
         close(out / n_s, d.cos() * x / n_t - d.sin() * model.velocity(x, t), rtol=1e-9)
 
 
-# -- stochastic
----------------------------------------------------------------------------------------------------------
+# -- stochastic -------------------------------------------------------------------------------------------------------
 
 
 def fits(x, model, t, allowance):

@@ -42,8 +42,7 @@ class Still(Sampler):
         return x, (state or 0) + 1
 
 
-# -- what is returned
----------------------------------------------------------------------------------------------------
+# -- what is returned -------------------------------------------------------------------------------------------------
 
 
 @each_sde
@@ -99,8 +98,7 @@ def test_no_graph_is_kept(sampler):
     assert not run(mixture(VP()).requires_grad_(), sampler, (2, 2)).requires_grad
 
 
-# -- what a sample depends on
--------------------------------------------------------------------------------------------
+# -- what a sample depends on -----------------------------------------------------------------------------------------
 
 
 @each_sampler
@@ -139,8 +137,7 @@ def test_batch_norms_follow_the_paper_in_any_shape(shape):
     assert x.shape == (shape[-1], *shape) and x.abs().max() < 10
 
 
-# -- calls
---------------------------------------------------------------------------------------------------------------
+# -- calls ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [n for n in SAMPLERS if n != "flow"])
@@ -174,8 +171,7 @@ def test_a_model_that_is_not_finite_is_an_error():
             run(Broken(VP()), sampler, (3, 2))
 
 
-# -- what is refused
-----------------------------------------------------------------------------------------------------
+# -- what is refused --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [DDIM, Heun, DPMpp2M, ProbabilityFlow, PC, Still])

@@ -41,7 +41,7 @@ def fail(message: str, code: int = 1) -> None:
 
 def run(config: DictConfig) -> None:
     """Runs one composed config."""
-    from .tasks import Run, execute
+    from .run import Run, execute
 
     choices = dict(HydraConfig.get().runtime.choices)
     sources = [s.path for s in HydraConfig.get().runtime.config_sources if s.provider == "command-line"]

@@ -32,7 +32,7 @@ def train(run: Run) -> None:
     build.check_folder(run.folder, run.config)
     path, steps = run.folder / "checkpoint.pt", run.training.steps
     done = checkpoint.load(path)["step"] if path.exists() else 0
-    if done >= steps:
+    if done >= steps and (run.folder / "loss.png").exists():
         run.say(f"{run.folder} is trained already ({done} steps)")
         run.results.append(("model", f"trained before, {done} steps"))
         return
@@ -42,11 +42,12 @@ def train(run: Run) -> None:
     _warn_noise(run, denoiser.sde, data)
     words = f"training {build.name_of(run.config.sde)} on {data.name} {data.shape}, {len(data.train)} examples"
     run.say(f"{words}, {size:,} parameters{f', from step {done} of {steps}' if done else ''}")
-    metrics, last = None, {}
+    last: dict = {}
     if run.lead:
         run.finish(run.folder, {"task": "train", "finished": False}, [])
         checkpoint.write_json(run.folder / "model.json", build.model_config(run.config))
         metrics = Metrics(run.folder / "metrics.jsonl", run.wandb, "train/", keep=done)
+        last = metrics.last()
     with bar(run.console, "training", steps, done) as advance:
 
         def report(step: int, **figures) -> None:

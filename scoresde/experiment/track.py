@@ -20,6 +20,10 @@ class Metrics:
             file.writelines(json.dumps(row) + "\n" for row in kept)
         self.path, self.wandb, self.prefix = path, wandb, prefix
 
+    def last(self) -> dict:
+        """The latest value of every figure."""
+        return {name: value for row in _lines(self.path) for name, value in row.items()}
+
     def log(self, step: int, **figures: Any) -> None:
         """Adds a row; figures are numbers, strings or lists of them."""
         with open(self.path, "a") as file:

@@ -124,7 +124,10 @@ def train(
     step, seconds = 0, 0.0
     if path is not None and path.exists():
         state = checkpoint.load(path, device)
-        denoiser.load_state_dict(state["model"])
+        try:
+            denoiser.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise InputError(f"{path} holds another network: give another folder, or remove it") from error
         ema.model.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
         step, seconds = state["step"], state["seconds"]
@@ -158,7 +161,7 @@ def train(
             ema.update(denoiser, step)
             seconds = time.perf_counter() - began
             figures = {}
-            if step % training.log_every == 0:
+            if step % training.log_every == 0 or step == training.steps:
                 figures = {
                     "loss": float(value.detach()),
                     "gradient": float(norm),
@@ -179,6 +182,6 @@ def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:
         bad = (name for name, p in denoiser.named_parameters() if not bool(torch.isfinite(p).all()))
         where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
         raise FloatingPointError(
-            f"the loss is {float(value)} at step {step + 1}; {where}; the last checkpoint is kept "
+            f"the loss is {value.item()} at step {step + 1}; {where}; the last checkpoint is kept "
             "(try a smaller train.lr)"
         )

@@ -1,0 +1,40 @@
+"""Runs the command line inside the test's process."""
+
+import sys
+from pathlib import Path
+
+from hydra.core.global_hydra import GlobalHydra
+
+ROOT = Path(__file__).resolve().parent.parent
+# A model that trains in a second.
+TINY = [
+    "net.channels=8",
+    "net.attention=0",
+    "train.steps=4",
+    "train.batch_size=16",
+    "train.validate_every=2",
+    "train.checkpoint_every=2",
+    "train.log_every=1",
+    "train.warmup=1",
+    "n=5",
+    "likelihood.n=6",
+    "likelihood.rtol=0.01",
+    "likelihood.atol=0.01",
+]
+FEW = ["sampler.steps=3"]
+
+
+def command(monkeypatch, capfd, folder: Path, *overrides: str, wandb: str = "disabled") -> tuple[int, str, str]:
+    """`python run.py OVERRIDES` in `folder`: its exit code, what it printed, and its words on standard error."""
+    from scoresde.experiment.command import main
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["run.py", f"wandb={wandb}", *overrides])
+    GlobalHydra.instance().clear()
+    code = 0
+    try:
+        main(ROOT / "conf")
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capfd.readouterr()
+    return code, out, err

@@ -1,0 +1,81 @@
+"""Imports point one way, and `import scoresde` stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent / "scoresde"
+
+# Every room and the rooms that it may import; what is not listed may not be imported.
+BASE = {"errors"}
+FLOOR = {
+    "errors": set(),
+    "noise": BASE,
+    "ode": BASE,
+    "sde": BASE,
+    "nets": BASE,
+    "data": BASE,
+    "denoiser": BASE | {"sde"},
+    "grids": BASE | {"sde"},
+    "exact": BASE | {"sde", "denoiser", "noise"},
+    "loss": BASE | {"sde", "denoiser"},
+    "likelihood": BASE | {"ode", "sde", "noise", "denoiser"},
+    "sampling": BASE | {"ode", "sde", "noise", "denoiser", "grids", "likelihood"},
+}
+CORE = {"torch", "numpy", "scipy", "torchsde"}
+OUTSIDE = {"data": {"sklearn", "PIL"}}  # imported where a data set needs them, never at import
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """The rooms of scoresde, and the packages outside the standard library, that a file imports."""
+    package = ["scoresde", *path.relative_to(ROOT).parts[:-1]]
+    rooms, others = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base += node.module.split(".") if node.module else []
+            names = [[*base, a.name] if base == ["scoresde"] else base for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [a.name.split(".") for a in node.names]
+        else:
+            continue
+        for name in names:
+            if name[0] == "scoresde":
+                rooms.add(name[1])
+            elif name[0] not in sys.stdlib_module_names:
+                others.add(name[0])
+    return rooms, others
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_one_way(path):
+    here = room(path)
+    if here in ("__init__", "experiment"):
+        return  # the front, and the one room above all
+    rooms, others = imports(path)
+    up = rooms - FLOOR[here] - {here}
+    assert not up, f"{here} imports {up}: that arrow points up or aside"
+    outside = others - CORE - OUTSIDE.get(here, set())
+    assert not outside, f"{here} imports {outside}: only scoresde.experiment may"
+
+
+def test_import_is_light():
+    heavy = ("hydra", "omegaconf", "wandb", "matplotlib", "accelerate", "sklearn", "PIL", "rich")
+    code = f"import sys, scoresde; print([m for m in {heavy} if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
+def test_nothing_asks_which_sde_it_holds():
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+                names = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+                assert not names & {"SDE", "VP", "SubVP", "VE", "EDM", "Linear", "Cosine"}, path

@@ -1,0 +1,161 @@
+"""Training: it learns, it averages, it stops when it should, and a stopped run goes on to the same weights."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from commands import ROOT, TINY
+
+import scoresde
+from scoresde.data import Affine, Data, Tensors
+from scoresde.experiment import checkpoint
+from scoresde.experiment.ema import EMA
+from scoresde.experiment.order import Order
+from scoresde.experiment.train import Training
+
+
+def denoiser(sde=None):
+    torch.manual_seed(1)
+    return scoresde.Preconditioned(scoresde.nets.MLP((2,), width=32, blocks=1, dropout=0.1), sde or scoresde.VP())
+
+
+def points(n=400):
+    x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+    return Data("points", Tensors(x[: n - 50]), Tensors(x[n - 50 :]), Affine())
+
+
+SETTINGS = {"batch_size": 32, "lr": 1e-3, "warmup": 2, "validate_every": 3, "checkpoint_every": 3, "log_every": 1}
+
+
+def test_it_learns_the_scale_of_gaussian_data():
+    x = 0.3 * torch.randn(2000, 2)
+    model = scoresde.train(denoiser(), x, steps=500, batch_size=128, ema=0.98)
+    samples = scoresde.sample(model, scoresde.sampling.Heun(steps=12), (2000, 2))
+    assert samples.std() == pytest.approx(0.3, rel=0.1)
+    assert not model.training
+
+
+@pytest.mark.parametrize("stop", [3, 6])
+def test_resume_is_exact(tmp_path, stop):
+    """N steps and then the rest, by another process's objects, give the weights of one run to the bit."""
+    training = Training(steps=9, **SETTINGS)
+    whole = scoresde.train(denoiser(), points(), training=training, folder=tmp_path / "whole")
+
+    class Stop(Exception):
+        pass
+
+    def report(step, **figures):
+        if step == stop + 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        scoresde.train(denoiser(), points(), training=training, folder=tmp_path / "parts", report=report)
+    assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["step"] == stop
+    torch.rand(7)  # the state of the global generator must not matter
+    parts = scoresde.train(denoiser(), points(), training=training, folder=tmp_path / "parts")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+    states = [checkpoint.load(tmp_path / k / "checkpoint.pt") for k in ("whole", "parts")]
+    for name in states[0]["model"]:
+        assert torch.equal(states[0]["model"][name], states[1]["model"][name])
+
+
+def test_training_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    model = denoiser()
+    torch.manual_seed(5)
+    scoresde.train(model, points(), steps=2, batch_size=8)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_kill_and_go_on(tmp_path):
+    """kill -9 at a random moment, then the same command: the weights of an uninterrupted run, to the bit."""
+    tiny = [o for o in TINY if not o.startswith("train.steps")]
+    command = [sys.executable, str(ROOT / "run.py"), *tiny, "train.steps=120", "task=train", "wandb=disabled"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    options = {"env": env, "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([*command, "folder=killed"], **options)
+    path = tmp_path / "killed" / "checkpoint.pt"
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(random.random() * 0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = checkpoint.load(path)["step"]
+    subprocess.run([*command, "folder=killed"], check=True, **options)
+    subprocess.run([*command, "folder=whole"], check=True, **options)
+    killed, whole = (checkpoint.load(tmp_path / k / "checkpoint.pt") for k in ("killed", "whole"))
+    assert killed["step"] == whole["step"] == 120 and reached > 0
+    for part in ("model", "ema"):
+        assert all(torch.equal(killed[part][k], whole[part][k]) for k in whole[part])
+    rows = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
+    again = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert [(r["step"], r["loss"], r.get("validation")) for r in rows] == [
+        (r["step"], r["loss"], r.get("validation")) for r in again
+    ]
+
+
+def test_order_covers_every_item_once_an_epoch_whatever_the_start_and_the_processes():
+    whole = list(Order(10, 4, 0, 0, 10))
+    flat = [i for batch in whole for i in batch]
+    assert all(sorted(flat[e : e + 10]) == list(range(10)) for e in range(0, 40, 10))
+    assert flat[:10] != flat[10:20]
+    assert list(Order(10, 4, 0, 3, 10)) == whole[3:]
+    for a, b, both in zip(Order(10, 4, 0, 0, 10, 0, 2), Order(10, 4, 0, 0, 10, 1, 2), whole, strict=True):
+        assert sorted(a + b) == sorted(both)
+
+
+def test_ema_starts_at_the_weights_and_forgets_the_start():
+    model = torch.nn.Linear(1, 1, bias=False)
+    ema = EMA(model, 0.9)
+    torch.nn.init.constant_(model.weight, 2.0)
+    value = float(ema.model.weight)
+    for step in range(1, 200):
+        decay = min(0.9, (1 + step) / (10 + step))
+        value = decay * value + (1 - decay) * 2.0
+        ema.update(model, step)
+    assert float(ema.model.weight) == pytest.approx(value) == pytest.approx(2.0, abs=1e-5)
+
+
+def test_not_finite_stops_and_names_the_step(tmp_path):
+    data = points()
+    data.train.x[5] = float("nan")
+    with pytest.raises(FloatingPointError, match=r"step .*look at the data"):
+        scoresde.train(denoiser(), data, folder=tmp_path, training=Training(steps=20, **SETTINGS))
+
+
+def test_another_network_in_the_folder_is_refused(tmp_path):
+    scoresde.train(denoiser(), points(), folder=tmp_path, steps=2, batch_size=8)
+    other = scoresde.Preconditioned(scoresde.nets.MLP((2,), width=16), scoresde.VP())
+    with pytest.raises(scoresde.InputError, match="another network"):
+        scoresde.train(other, points(), folder=tmp_path, steps=2, batch_size=8)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 0}, {"lr": -1.0}, {"ema": 1.0}, {"precision": "fp8"}])
+def test_wrong_settings(wrong):
+    with pytest.raises(scoresde.InputError, match=next(iter(wrong))):
+        Training(**wrong)
+
+
+def test_checkpoints_are_written_whole(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, {"step": 1, "x": torch.ones(3)})
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        checkpoint.write(path, fail)
+    assert checkpoint.load(path)["step"] == 1 and list(tmp_path.iterdir()) == [path]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(scoresde.InputError, match="cut short or damaged"):
+        checkpoint.load(path)
