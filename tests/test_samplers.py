@@ -50,16 +50,27 @@ def test_the_flow_ends_where_the_ode_in_time_ends(sde):
     close(x, torch.from_numpy(exact.y[:, -1]).reshape(n, 2), rtol=0, atol=1e-6)
 
 
+def uneven(sde, steps, start, end):
+    """Steps in log-SNR that are long and short by turns: a multistep method must know the ratio of its steps."""
+    length = 1.0 + torch.arange(steps, dtype=torch.float64) % 2
+    u = torch.cat([torch.zeros(1), (length / length.sum()).cumsum(0)])
+    high, low = sde.log_snr(start), sde.log_snr(end)
+    return sde.time(high + (low - high) * u)
+
+
 ORDERS = [
     (DDIM, 1, 800, "uniform_angle"),
     (Heun, 2, 100, "uniform_angle"),
     (Heun, 2, 100, "angle"),
     (DPMpp2M, 2, 100, "log_snr"),
+    (DPMpp2M, 2, 200, uneven),
 ]
 
 
 @each_sde
-@pytest.mark.parametrize("kind, order, steps, grid", ORDERS, ids=[f"{k.__name__}-{g}" for k, _, _, g in ORDERS])
+@pytest.mark.parametrize(
+    "kind, order, steps, grid", ORDERS, ids=["ddim", "heun", "heun-angle", "dpmpp2m", "dpmpp2m-uneven"]
+)
 def test_order_and_limit(sde, kind, order, steps, grid):
     model = mixture(sde)
     t_min = max(sde.t_min, float(sde.time(10.0)))  # where log-SNR is 10

@@ -129,6 +129,6 @@ def losses(path: Path, metrics: Path) -> None:
         by_level = [r["validation_by_level"] for r in rows if "validation_by_level" in r]
         if by_level:
             axes[0, 1].bar(range(len(by_level[-1])), by_level[-1])
-        axes[0, 1].set(xlabel="noise level: low to high, equal shares of the training times", ylabel="validation loss")
+        axes[0, 1].set(xlabel="eighths of the training times, low noise to high", ylabel="validation loss")
 
     _figure(path, 2, draw, 4.5)
