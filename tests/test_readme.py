@@ -1,0 +1,43 @@
+"""The README's Python runs."""
+
+import re
+
+import pytest
+import torch
+from commands import ROOT, TINY, command
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+def test_mixture_and_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mixture, training, _ = BLOCKS
+    names = {}
+    exec(mixture, names)
+    assert names["x"].shape == (1000, 2)
+    assert len([line for line in mixture.splitlines() if line]) <= 5
+    assert names["x"].abs().mean(0)[0] == pytest.approx(2.0, abs=0.1)
+    exec(training, names)  # its x is the raw data
+    assert names["samples"].shape == (500, 2) and torch.isfinite(names["nats"]).all()
+    spread = torch.cov(names["samples"].T)
+    assert torch.allclose(spread, torch.cov(names["x"].T), atol=1.0)
+
+
+def test_a_trained_folder(tmp_path, monkeypatch, capfd):
+    code, _, err = command(monkeypatch, capfd, tmp_path, *TINY, "task=train", "folder=here")
+    assert code == 0, err
+    names = {}
+    exec(BLOCKS[2].replace("FOLDER", repr(str(tmp_path / "here"))), names)
+    assert names["images"].shape == (16, 1, 8, 8) and names["images"].dtype == torch.uint8
+
+
+def test_every_command_in_the_readme_composes():
+    from hydra import compose, initialize_config_dir
+
+    lines = re.findall(r"^    python run.py (.*?)(?:#.*)?$", (ROOT / "README.md").read_text(), re.M)
+    assert len(lines) > 8
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for line in lines:
+            if "--config-dir" not in line and "--help" not in line:
+                words = [w.strip("'").replace("='", "=") for w in line.split() if not w.startswith("--")]
+                compose("config", [re.sub(r"=([a-z_0-9]+),.*", r"=\1", w) if "[" not in w else w for w in words])
