@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -49,15 +50,14 @@ class Net(nn.Module):
 
     def __init__(self, channels: int = 64, blocks: int = 4):
         super().__init__()
+        conv = partial(nn.Conv1d, kernel_size=5, padding=2)
         self.level = nn.Sequential(nn.Linear(3, channels), nn.SiLU(), nn.Linear(channels, channels))
-        self.enter = nn.Conv1d(1, channels, 3, padding=1)
+        self.enter = conv(1, channels)
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.GroupNorm(4, channels), nn.Conv1d(channels, channels, 5, padding=2), nn.SiLU(), nn.Conv1d(channels, channels, 5, padding=2)
-            )
+            nn.Sequential(nn.GroupNorm(4, channels), conv(channels, channels), nn.SiLU(), conv(channels, channels))
             for _ in range(blocks)
         )
-        self.leave = nn.Conv1d(channels, 1, 3, padding=1)
+        self.leave = conv(channels, 1)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         level = self.level(torch.stack([c / 4, c.sin(), c.cos()], 1))[:, :, None]

@@ -69,7 +69,7 @@ def _panel(axis, x: Tensor, real: Tensor | None = None) -> None:
         axis.hist(x.flatten().numpy(), 60, density=True)
         return
     if real is not None:
-        axis.scatter(*real.flatten(1)[:4000, :2].T.numpy(), s=2, c="0.8", linewidths=0, label="data")
+        axis.scatter(*real.flatten(1)[:4000, :2].T.numpy(), s=12, c="0.85", linewidths=0, label="data")
         axis.legend(["data"], loc="upper right", fontsize=7)
     axis.scatter(*x.flatten(1)[:4000, :2].T.numpy(), s=3, linewidths=0)
     axis.set_aspect("equal")
@@ -106,6 +106,10 @@ def trajectory(path: Path, times: list[float], states: list[Tensor], estimates: 
             _panel(axes[0, j], x)
             _panel(axes[1, j], estimate)
             axes[0, j].set_title(f"t = {t:.3g}", fontsize=8)
+        for row in axes:
+            far = max(abs(v) for axis in row for v in (*axis.get_xlim(), *axis.get_ylim()))
+            for axis in row if states[0].ndim == 2 else ():
+                axis.set(xlim=(-far, far), ylim=(-far, far))
         axes[0, 0].set_ylabel("x_t")
         axes[1, 0].set_ylabel("D(x_t, t)")
 
