@@ -3,10 +3,10 @@
     python benchmarks/samplers.py                      # on a CPU, under 3 minutes on two cores
     python benchmarks/samplers.py --device cuda --steps 50
 
-The goal is 1.05, and 1.10 for the adaptive sampler.  Each run of a sampler is timed between two runs of its floor: as many
-bare evaluations under no_grad as the sampler made, on the same batch.  `min` is the ratio of the fastest run to the fastest
-floor, the figure to read on a machine with other work; `median` is over the repeats, each against the two floors beside it.
-The adaptive sampler's rows leave its batch as they arrive: it counts rows / batch evaluations.
+The goal is 1.05, and 1.10 for the adaptive sampler.  Each run of a sampler is timed between two runs of its floor: as
+many bare evaluations under no_grad as the sampler made, on batches of the same size.  `min` is the ratio of the fastest run
+to the fastest floor, the figure to read on a machine with other work; `median` is over the repeats, each against the two
+floors beside it.  The adaptive sampler's rows leave the batch as they arrive: it counts rows / batch evaluations.
 """
 
 import argparse
@@ -30,9 +30,9 @@ SHAPE = (1, 28, 28)
 
 
 def model(device: str) -> scoresde.Preconditioned:
-    """A random U-Net by the rule v; its layers that start at zero get small weights, so that the samples depend on it."""
+    """A random U-Net by the rule v; layers that start at zero get small weights, so that the samples depend on it."""
     torch.manual_seed(0)
-    net = scoresde.nets.UNet(SHAPE, channels=48, mults=(1, 2), blocks=2)
+    net = scoresde.nets.UNet(SHAPE, channels=40, mults=(1, 2), blocks=2)
     for p in net.parameters():
         if p.ndim > 1 and not p.any():
             nn.init.normal_(p, std=0.1 / p[0].numel() ** 0.5)

@@ -59,12 +59,13 @@ class GaussianMixture(Denoiser):
     def sample(self, n: int, t: float | None = None, seed: int = 0) -> Tensor:
         """n exact samples of p_t (of the data for `t=None`): (n, *shape), a function of the seed."""
         alpha, sigma = (1.0, 0.0) if t is None else (float(a) for a in self.sde.marginal(t))
+        # Step -1: no sampler draws there, so that samples of the same seed are independent of these.
         generator = torch.Generator().manual_seed(seed)
         weights = self.log_weights.exp().cpu()
         k = torch.multinomial(weights, n, replacement=True, generator=generator).to(self.means.device)
         std = (alpha**2 * self.stds[k] ** 2 + sigma**2).sqrt()
         index = torch.arange(n, device=self.means.device)
-        return alpha * self.means[k] + std * normal(self.means[k], index, seed, 0, 0)
+        return alpha * self.means[k] + std * normal(self.means[k], index, seed, -1, 0)
 
 
 class Empirical(Denoiser):

@@ -20,7 +20,7 @@ def uniform(sde: SDE, steps: int, start: float, end: float) -> Tensor:
 
 def log_snr(sde: SDE, steps: int, start: float, end: float) -> Tensor:
     """Uniform in log-SNR (Lu et al., 2022, DPM-Solver++, arXiv 2211.01095)."""
-    ends = sde.log_snr(torch.tensor([start, end]))
+    ends = sde.log_snr(torch.tensor([start, end], dtype=torch.float64))
     return sde.time(torch.linspace(float(ends[0]), float(ends[1]), steps + 1, dtype=torch.float64))
 
 
@@ -76,7 +76,7 @@ def times(grid: str | Grid | Sequence[float], sde: SDE, steps: int, start: float
     t = grid(sde, steps, start, end).tolist() if callable(grid) else [float(s) for s in grid]
     if callable(grid):
         t[0], t[-1] = start, end  # the ends to the bit, whatever the rounding in between
-    if len(t) < 2 or any(b >= a for a, b in itertools.pairwise(t)):
+    if len(t) < 2 or not all(b < a for a, b in itertools.pairwise(t)):
         raise InputError(f"the time grid {t[:6]} must decrease strictly and hold at least two times")
     if t[0] > sde.t_max or t[-1] < 0:
         raise InputError(f"the time grid runs from {t[0]} to {t[-1]}: it must lie in [0, {sde.t_max}]")

@@ -125,6 +125,13 @@ def _check(sde: SDE, *positive: str) -> None:
         raise InputError(f"{type(sde).__name__} has t_min={sde.t_min!r}, t_max={sde.t_max!r}: need 0 <= t_min < t_max")
 
 
+def _check_end(sde: SDE) -> None:
+    if sde.t_max >= 1:
+        raise InputError(
+            f"{type(sde).__name__}.t_max is {sde.t_max!r}: alpha is 0 and the log-SNR infinite at 1; give 0.999, say"
+        )
+
+
 @dataclass(frozen=True)
 class VP(SDE):
     """Variance preserving: dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, beta linear from beta_min to beta_max.
@@ -142,6 +149,8 @@ class VP(SDE):
 
     def __post_init__(self):
         _check(self, "beta_min", "beta_max")
+        if self.beta_max < self.beta_min:
+            raise InputError(f"beta_max={self.beta_max!r} < beta_min={self.beta_min!r}: it must be at least that")
 
     def integral(self, t: Tensor) -> Tensor:
         """B(t), the integral of beta from 0 to t."""
@@ -179,7 +188,7 @@ class SubVP(VP):
 
     def time(self, log_snr):
         # sigma / alpha = 2 sinh(B / 2)
-        integral = 2 * torch.asinh(torch.exp(-as_time(log_snr) / 2) / 2)
+        integral = 2 * torch.asinh(torch.exp((-as_time(log_snr) / 2).clamp(max=300)) / 2)
         return self._inverse(integral).clamp(self.t_min, self.t_max)
 
 
@@ -226,6 +235,7 @@ class Cosine(SDE):
 
     def __post_init__(self):
         _check(self)
+        _check_end(self)
 
     def log_alpha(self, t):
         return torch.log(torch.cos(math.pi / 2 * t))
@@ -249,6 +259,7 @@ class Linear(SDE):
 
     def __post_init__(self):
         _check(self)
+        _check_end(self)
 
     def log_alpha(self, t):
         return torch.log1p(-t)

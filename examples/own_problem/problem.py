@@ -15,7 +15,7 @@ import scoresde
 class Fade(scoresde.SDE):
     """alpha = exp(-rate t^2), sigma = t: two functions of time, and the rest is derived.
 
-    It is none of the SDEs in the toolkit, and the inverse of its log-SNR has no elementary form: it is found numerically.
+    None of the toolkit's SDEs; the inverse of its log-SNR has no elementary form and is found numerically.
     """
 
     rate: float = 5.3

@@ -67,7 +67,7 @@ class UNet(nn.Module):
                 width = mult * channels
             if i:
                 self.up.append(_Up(conv(width, width, 3, padding=1)))
-        self.leave = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), _zero(conv(width, shape[0], 3, padding=1)))
+        self.leave = nn.Sequential(_norm(width), nn.SiLU(), _zero(conv(width, shape[0], 3, padding=1)))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         level = F.silu(self.embed(c))
@@ -84,6 +84,11 @@ class UNet(nn.Module):
             else:
                 h = layer(h, skips[-1].shape[2:])
         return self.leave(h)
+
+
+def _norm(channels: int) -> nn.Module:
+    # Four channels a group at least: a group of one value would be normalised to nothing.
+    return nn.GroupNorm(min(8, channels // 4), channels)
 
 
 def _zero(layer: nn.Module) -> nn.Module:
@@ -106,14 +111,14 @@ class _Block(nn.Module):
 
     def __init__(self, conv: type, cin: int, cout: int, level: int, dropout: float, heads: int):
         super().__init__()
-        self.enter = nn.Sequential(nn.GroupNorm(8, cin), nn.SiLU(), conv(cin, cout, 3, padding=1))
+        self.enter = nn.Sequential(_norm(cin), nn.SiLU(), conv(cin, cout, 3, padding=1))
         self.modulate = nn.Linear(level, 2 * cout)
-        self.norm = nn.GroupNorm(8, cout)
+        self.norm = _norm(cout)
         self.leave = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), _zero(conv(cout, cout, 3, padding=1)))
         self.skip = conv(cin, cout, 1) if cin != cout else nn.Identity()
         self.heads = heads
         if heads:
-            self.attention_norm = nn.GroupNorm(8, cout)
+            self.attention_norm = _norm(cout)
             self.qkv, self.out = conv(cout, 3 * cout, 1), _zero(conv(cout, cout, 1))
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:

@@ -45,11 +45,12 @@ def euler_maruyama(denoiser, x, t, s, noise, **cond):
 class langevin:
     """x <- x + e score(x, t) + sqrt(2 e) z at the noise level of t, where with a = alpha_t / alpha_s
 
-        e = 2 (a snr)^2 min(D / |score|^2, sigma^2)
+        e = 2 (a snr)^2 sigma^2 min(1, 4 D / (sigma |score|)^2)
 
-    for data of D dimensions: the paper's rule 2 a^2 (snr |z| / |score|)^2 with |z| at its root mean square sqrt(D) and
-    each sample's own |score|.  The guard sigma^2 is the value for a score of pure noise.  It matters in few dimensions,
-    where |score| passes through 0, and where steps that depend on z or x would change the distribution.
+    for data of D dimensions.  That is the paper's rule 2 a^2 (snr |z| / |score|)^2 with both norms at their values for
+    pure noise, sqrt(D) and sqrt(D) / sigma; each sample's own |score| shortens the step where it is over twice that.
+    Steps that follow |z| or |score| closely would not leave p_t as it is in few dimensions: in two, 100 steps made the
+    variance 22 % too large.
     `batch_norms=True` is the paper's code: |z| and |score| are means over the batch, without a guard, and a sample
     depends on its batch mates.  `snr`: larger takes larger steps.
 
@@ -66,7 +67,7 @@ class langevin:
             ratio = (z.flatten(1).norm(dim=1).mean() / score.flatten(1).norm(dim=1).mean().clamp_min(1e-12)) ** 2
         else:
             mean_square = score.flatten(1).square().mean(1).reshape(-1, *[1] * (x.ndim - 1))
-            ratio = 1 / mean_square.clamp_min(sigma_t**-2)
+            ratio = 1 / (mean_square / 4).clamp_min(sigma_t**-2)
         e = 2 * (alpha_t / alpha_s * self.snr) ** 2 * ratio
         return x + e * score + (2 * e).sqrt() * z
 
