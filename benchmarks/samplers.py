@@ -4,9 +4,9 @@
     python benchmarks/samplers.py --device cuda --steps 50
 
 The goal is 1.05, and 1.10 for the adaptive sampler.  Each run of a sampler is timed between two runs of its floor: as
-many bare evaluations under no_grad as the sampler made, on batches of the same size.  `min` is the ratio of the fastest run
-to the fastest floor, the figure to read on a machine with other work; `median` is over the repeats, each against the two
-floors beside it.  The adaptive sampler's rows leave the batch as they arrive: it counts rows / batch evaluations.
+many bare evaluations under no_grad as the sampler made, on a batch of the same size.  `min` is the ratio of the fastest
+run to the fastest floor, the figure to read on a machine with other work; `median` is over the repeats, each against the
+two floors beside it.  The adaptive sampler's rows leave the batch as they arrive: it counts rows / batch evaluations.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SHAPE = (1, 28, 28)
 def model(device: str) -> scoresde.Preconditioned:
     """A random U-Net by the rule v; layers that start at zero get small weights, so that the samples depend on it."""
     torch.manual_seed(0)
-    net = scoresde.nets.UNet(SHAPE, channels=40, mults=(1, 2), blocks=2)
+    net = scoresde.nets.UNet(SHAPE, channels=32, mults=(1, 2, 2), blocks=1)
     for p in net.parameters():
         if p.ndim > 1 and not p.any():
             nn.init.normal_(p, std=0.1 / p[0].numel() ** 0.5)
@@ -82,7 +82,8 @@ def main() -> None:
                 denoiser.net(x, c)
 
     size = sum(p.numel() for p in denoiser.parameters())
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{threads} thread{'s' * (threads > 1)}"
     print(f"{datetime.date.today()}  torch {torch.__version__}  python {platform.python_version()}  {device}, {name}")
     print(f"U-Net of {size:,} parameters, {batch} x {SHAPE}, VP, {args.repeats} repeats")
     bare(3)

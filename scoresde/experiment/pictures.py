@@ -13,18 +13,22 @@ TILE = 64  # pixels that a small image is enlarged to, by whole numbers
 
 
 def as_bytes(raw: Tensor, levels: int | None) -> np.ndarray:
-    """Raw images (N, C, H, W) to (N, H, W, 3) bytes: discrete values over their levels, others clamped to -3..3 std."""
+    """Raw images (N, C, H, W), or the middle slices of volumes (N, C, D, H, W), to (N, H, W, 3) bytes.
+
+    Discrete values over their levels, others clamped to -3..3 standard deviations; of other than 3 channels the first.
+    """
     if not bool(raw.isfinite().all()):
         raise FloatingPointError("an image with values that are not finite is not drawn")
-    y = raw.double()
+    raw = raw[:, :, raw.shape[2] // 2] if raw.ndim == 5 else raw
+    y = (raw if raw.shape[1] == 3 else raw[:, :1]).double()
     y = y / (levels - 1) if levels else (y - y.mean()) / (6 * y.std().clamp_min(1e-12)) + 0.5
     y = (y.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return y if y.shape[-1] == 3 else np.repeat(y[..., :1], 3, -1)
+    return y if y.shape[-1] == 3 else np.repeat(y, 3, -1)
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """Whether (C, H, W) can be drawn as an image."""
-    return len(shape) == 3 and shape[0] in (1, 3)
+    """Whether data of this shape is drawn as images: (C, H, W), or (C, D, H, W) by its middle slices."""
+    return len(shape) in (3, 4)
 
 
 def tile(rows: list[np.ndarray]) -> np.ndarray:
@@ -78,8 +82,6 @@ def _panel(axis, x: Tensor, real: Tensor | None = None) -> None:
 def samples(path: Path, raw: Tensor, levels: int | None, real: Tensor | None = None) -> None:
     """A grid of the first 256 images or middle slices of volumes; else a plot, over real data where given."""
     raw = raw[:256].cpu() if raw.ndim > 2 else raw.cpu()
-    if raw.ndim == 5 and raw.shape[1] in (1, 3):
-        raw = raw[:, :, raw.shape[2] // 2]
     if is_image(tuple(raw.shape[1:])):
         images = as_bytes(raw, levels)
         width = int(np.ceil(np.sqrt(len(images))))

@@ -64,10 +64,9 @@ def _save_array(path: Path, raw: torch.Tensor) -> None:
 
 def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
     model, sampler = run.model, run.sampler
-    images = pictures.is_image(model.shape)
-    if sampler.steps < columns and isinstance(sampler.grid, str):
-        sampler = dataclasses.replace(sampler, steps=columns)
-    n = 6 if images else 1000
+    if sampler.steps == 1 and isinstance(sampler.grid, str):
+        sampler = dataclasses.replace(sampler, steps=columns)  # the adaptive flow, stopping on its way
+    n = 1000 if len(model.shape) == 1 else 6
     times = sampler.times(model.sde)[1:]
     shown = {round(i) for i in np.linspace(0, len(times) - 1, columns)}
     kept: list[tuple[float, torch.Tensor, torch.Tensor]] = []
