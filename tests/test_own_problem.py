@@ -57,5 +57,5 @@ def test_own_problem(tmp_path):
     )
 
     # Another process, from another folder, finds the user's classes again.
-    words = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import scoresde; print(type(scoresde.load({str(folder)!r}).sde))"
-    assert "problem.Fade" in python("/", "-c", words)
+    words = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import scoresde; model = scoresde.load({str(folder)!r})"
+    assert "problem.Fade" in python("/", "-c", f"{words}; print(type(model.sde))")
