@@ -86,7 +86,8 @@ class DenoisingLoss:
 
     `weight` is "simple", "likelihood", "edm", "min_snr" or a function (sde, t) -> (B,).  `times` is "uniform",
     "stratified" (uniform with one number in each of B equal strata, so that a batch covers all times: Kingma et al.,
-    2021, arXiv 2107.00630), "lognormal" (stratified too), or a function (sde, u, t_min) -> t of stratified u.  Times
+    2021, arXiv 2107.00630), "lognormal" (stratified too), or a function (sde, u, t_min) -> t of stratified u.  The
+    defaults, the error of v at log(sigma/alpha) ~ N(-1, 1.5^2), ask the same of the network for every SDE.  Times
     start at `t_min`, the SDE's by default.
 
     Perturbation and residual are in float64 where the device has it: for sub-VP at small t they span six digits.
@@ -94,8 +95,8 @@ class DenoisingLoss:
     Vincent (2011), A connection between score matching and denoising autoencoders; Song et al. (2021), 2011.13456.
     """
 
-    weight: str | Callable = "edm"
-    times: str | Callable = "stratified"
+    weight: str | Callable = edm(1.0)
+    times: str | Callable = lognormal(-1.0, 1.5)
     t_min: float | None = None
 
     def __post_init__(self):

@@ -1,11 +1,13 @@
 """The command: one folder a model, runs beneath it, nothing trained twice, and mistakes told in one line."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from commands import FEW, TINY, command
+from commands import FEW, ROOT, TINY, command
 from PIL import Image
 
 import scoresde
@@ -66,6 +68,13 @@ def test_vectors_and_wandb_offline(cli, tmp_path):
     figures = json.loads((score / "summary.json").read_text())
     assert np.isfinite(figures["nats"]) and "bits_per_dim" not in figures
     assert "nats in the data's units" in out and "bits/dim" not in out
+
+
+def test_python_3_14_is_refused_in_one_line():
+    code = (ROOT / "run.py").read_text()
+    pretend = f"import sys; sys.version_info = (3, 14, 0); __name__ = 'run'; exec({code!r})"
+    done = subprocess.run([sys.executable, "-c", pretend], capture_output=True, text=True)
+    assert done.returncode == 1 and "3.11, 3.12 or 3.13" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_fresh_starts_over(cli, tmp_path):

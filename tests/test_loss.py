@@ -109,7 +109,7 @@ def test_a_float32_model_is_exact_at_the_smallest_times(sde):
 @each_sde
 def test_stratified_times_have_one_in_each_stratum(sde):
     for n in (1, 7, 64):
-        t = DenoisingLoss().sample_times(sde, n)
+        t = DenoisingLoss(times="stratified").sample_times(sde, n)
         u = (t - sde.t_min) / (sde.t_max - sde.t_min)
         assert t.dtype == torch.float64 and (u * n).floor().tolist() == list(range(n))
 

@@ -56,6 +56,11 @@ def test_own_problem(tmp_path):
         and np.isfinite(np.load(place / "likelihood.npz")["log_prob"]).all()
     )
 
+    # A typo in a setting of the user's own is answered from the user's own.
+    words = [*command, "sde.rat=3"]
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "did you mean sde.rate?" in done.stderr and done.stderr.count("\n") == 1
+
     # Another process, from another folder, finds the user's classes again.
     words = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import scoresde; model = scoresde.load({str(folder)!r})"
     assert "problem.Fade" in python("/", "-c", f"{words}; print(type(model.sde))")

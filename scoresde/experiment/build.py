@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..data import Affine, Data, Tensors, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
+from ..sde import SDE
 from . import checkpoint
 
 MODEL = ("sde", "net", "data", "loss", "rule", "train")
@@ -55,8 +56,9 @@ def make(node: DictConfig, place: str, **extra: Any) -> Any:
 
 
 def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    # Hydra says first that it failed, and last, or in the cause, why.
+    lines = str(error.__cause__ or error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def nearest(key: str, known) -> str:
@@ -79,7 +81,20 @@ def model_config(config: DictConfig) -> dict:
         for k in MODEL
     }
     parts["train"] = {k: v for k, v in parts["train"].items() if k not in RUNNING}
+    parts["code"] = _own_code(parts, config.get("paths") or [])
     return parts
+
+
+def _own_code(parts: dict, paths: list[str]) -> dict[str, str]:
+    """A hash of each of a user's own files that a target names: another network is another model."""
+    code = {}
+    for key, target in flatten(parts).items():
+        if key.endswith("_target_"):
+            module = str(target).rpartition(".")[0]
+            for file in (Path(path, *module.split(".")).with_suffix(".py") for path in paths):
+                if file.is_file():
+                    code[module] = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+    return code
 
 
 def short_hash(value: Any, length: int = 8) -> str:
@@ -124,6 +139,19 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
+def build_sde(config: DictConfig) -> SDE:
+    """The SDE of a config.  Raises `InputError` if its log-SNR is not finite, or does not decrease."""
+    sde = make(config.sde, "sde")
+    t = torch.linspace(sde.t_min, sde.t_max, 101, dtype=torch.float64)
+    log_snr = sde.log_snr(t)
+    bad = ~torch.isfinite(log_snr)
+    bad[1:] |= log_snr[1:] >= log_snr[:-1]
+    if bool(bad.any()):
+        at = float(t[bad][0])
+        raise InputError(f"sde={sde}: log_snr must be finite and decrease with t; at t={at:.4g} it does not")
+    return sde
+
+
 def build_data(config: DictConfig) -> Data:
     """The data set of a config."""
     return as_data(make(config.data, "data"))
@@ -135,7 +163,7 @@ def build_denoiser(config: DictConfig, shape: tuple[int, ...]) -> Denoiser:
         torch.manual_seed(int(config.train.seed))
         net = make(config.net, "net", shape=shape)
     rule = make(config.rule, "rule") if OmegaConf.is_config(config.rule) else config.rule
-    return Preconditioned(net, make(config.sde, "sde"), rule)
+    return Preconditioned(net, build_sde(config), rule)
 
 
 def facts(data: Data) -> dict:

@@ -80,15 +80,20 @@ def explain(error: Exception, conf: Path) -> str:
 
 
 def _keys(conf: Path) -> list[str]:
-    """Every dotted key of the config, with the groups that this command line chose."""
-    chosen = [
-        a
-        for a in sys.argv[1:]
-        if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0] / f"{a.split('=')[1]}.yaml").exists()
-    ]
+    """Every dotted key of the config, with the file and the groups that this command line chose."""
+    words = " ".join(sys.argv[1:])
+    name = re.search(r"(?:--config-name|-cn)[ =](\S+)", words)
+    folder = re.search(r"(?:--config-dir|-cd)[ =](\S+)", words)
+    chosen = [f"hydra.searchpath=[{Path(folder[1]).absolute()}]"] if folder else []
+    for word in sys.argv[1:]:
+        group, _, choice = word.partition("=")
+        if (conf / group / f"{choice}.yaml").exists():
+            chosen.append(word)
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", chosen))
+    # A file beside the user's folder cannot be the primary config of `conf`: it is composed where it is.
+    home, chosen = (folder[1], [f"hydra.searchpath=[{conf}]", *chosen[1:]]) if name and folder else (conf, chosen)
+    with initialize_config_dir(str(Path(home).absolute()), version_base="1.3"):
+        config = OmegaConf.to_container(compose(name[1] if name else "config", chosen))
     from .build import flatten
 
     return sorted({*flatten(config), *(str(k) for k in config)})

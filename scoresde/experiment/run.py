@@ -42,7 +42,7 @@ class Run:
         self.sampler: Sampler = build.make(config.sampler, "sampler")
         if not isinstance(self.sampler, Sampler):
             raise InputError(f"sampler._target_={config.sampler['_target_']} makes no scoresde.sampling.Sampler")
-        self.sampler.times(build.make(config.sde, "sde"))
+        self.sampler.times(build.build_sde(config))
         self.training, self.loss = build.make(config.train, "train"), build.make(config.loss, "loss")
         self.scoring = build.make(config.likelihood, "likelihood")
         self.results: list[tuple[str, str]] = []
