@@ -10,6 +10,7 @@ A new one is `log_alpha(t)` and `log_sigma(t)`; drift, diffusion, log-SNR, its i
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,19 @@ class SDE(ABC):
 
     t_min: float = 1e-3
     t_max: float = 1.0
+    alpha_ends: ClassVar[float] = math.inf  # the time, if any, at which alpha is 0: t_max must lie before it
+
+    def __post_init__(self):
+        name, end = type(self).__name__, self.alpha_ends
+        if not 0 <= self.t_min < self.t_max:
+            raise InputError(f"{name} has t_min={self.t_min!r}, t_max={self.t_max!r}: need 0 <= t_min < t_max")
+        if self.t_max >= end:
+            raise InputError(f"{name}.t_max is {self.t_max!r}: the log-SNR is infinite at {end}; give 0.999, say")
+
+    def _positive(self, *names: str) -> None:
+        for name in names:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{type(self).__name__}.{name} is {getattr(self, name)!r}: it must be positive")
 
     @abstractmethod
     def log_alpha(self, t: Tensor) -> Tensor:
@@ -117,21 +131,6 @@ def _derivative(y: Tensor, t: Tensor) -> Tensor:
     return dy
 
 
-def _check(sde: SDE, *positive: str) -> None:
-    for name in positive:
-        if not getattr(sde, name) > 0:
-            raise InputError(f"{type(sde).__name__}.{name} is {getattr(sde, name)!r}: it must be positive")
-    if not 0 <= sde.t_min < sde.t_max:
-        raise InputError(f"{type(sde).__name__} has t_min={sde.t_min!r}, t_max={sde.t_max!r}: need 0 <= t_min < t_max")
-
-
-def _check_end(sde: SDE) -> None:
-    if sde.t_max >= 1:
-        raise InputError(
-            f"{type(sde).__name__}.t_max is {sde.t_max!r}: alpha is 0 and the log-SNR infinite at 1; give 0.999, say"
-        )
-
-
 @dataclass(frozen=True)
 class VP(SDE):
     """Variance preserving: dx = -beta(t)/2 x dt + sqrt(beta(t)) dw, beta linear from beta_min to beta_max.
@@ -148,7 +147,8 @@ class VP(SDE):
     t_max: float = 1.0
 
     def __post_init__(self):
-        _check(self, "beta_min", "beta_max")
+        super().__post_init__()
+        self._positive("beta_min", "beta_max")
         if self.beta_max < self.beta_min:
             raise InputError(f"beta_max={self.beta_max!r} < beta_min={self.beta_min!r}: it must be at least that")
 
@@ -208,7 +208,8 @@ class VE(SDE):
     t_max: float = 1.0
 
     def __post_init__(self):
-        _check(self, "sigma_min", "sigma_max")
+        super().__post_init__()
+        self._positive("sigma_min", "sigma_max")
         if self.sigma_max <= self.sigma_min:
             raise InputError(f"VE has sigma_max={self.sigma_max!r} <= sigma_min={self.sigma_min!r}: it must be larger")
 
@@ -232,10 +233,7 @@ class Cosine(SDE):
 
     t_min: float = 1e-3
     t_max: float = 0.999
-
-    def __post_init__(self):
-        _check(self)
-        _check_end(self)
+    alpha_ends: ClassVar[float] = 1.0
 
     def log_alpha(self, t):
         return torch.log(torch.cos(math.pi / 2 * t))
@@ -256,10 +254,7 @@ class Linear(SDE):
 
     t_min: float = 1e-3
     t_max: float = 0.999
-
-    def __post_init__(self):
-        _check(self)
-        _check_end(self)
+    alpha_ends: ClassVar[float] = 1.0
 
     def log_alpha(self, t):
         return torch.log1p(-t)
@@ -281,9 +276,6 @@ class EDM(SDE):
 
     t_min: float = 2e-3
     t_max: float = 80.0
-
-    def __post_init__(self):
-        _check(self)
 
     def log_alpha(self, t):
         return torch.zeros_like(t)
