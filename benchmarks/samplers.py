@@ -9,6 +9,8 @@ run to the fastest floor, the figure to read on a machine with other work; `medi
 the two floors beside it.  The adaptive sampler's rows leave the batch as they arrive: it counts rows / batch
 evaluations, at a tolerance that parts the rows.  `beside` is the time an evaluation of the same sampler takes with a
 network that returns its input: what the toolkit itself does, free of the noise of a difference of two long times.
+`inside` (not on a GPU, where it would have to wait) is wall time over the time spent within the network during the same
+run, the median over the runs: floor and run share whatever else the machine does.
 """
 
 import argparse
@@ -50,6 +52,27 @@ class Echo(nn.Module):
 
     def forward(self, x, c):
         return x
+
+
+class Timed(nn.Module):
+    """A network that adds up the time spent in it."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net, self.seconds = net, 0.0
+
+    def forward(self, x, c):
+        began = time.perf_counter()
+        out = self.net(x, c)
+        self.seconds += time.perf_counter() - began
+        return out
+
+
+def inside(denoiser: scoresde.Preconditioned, sampler: scoresde.sampling.Sampler, batch: int) -> float:
+    """Wall time over the time within the network, of one run."""
+    timed = Timed(denoiser.net)
+    watched = scoresde.Preconditioned(timed, denoiser.sde, denoiser.rule).eval()
+    return seconds(lambda: scoresde.sample(watched, sampler, (batch, *SHAPE)), "cpu") / timed.seconds
 
 
 def samplers(steps: int) -> dict[str, scoresde.sampling.Sampler]:
@@ -112,7 +135,9 @@ def main() -> None:
     noise.normal(x, index, 0, 0, 0)
     draw = min(seconds(lambda: noise.normal(x, index, 0, 0, 0), device) for _ in range(20))
     print(f"one evaluation {1e3 * one:.1f} ms, one draw of noise {1e3 * draw:.2f} ms ({draw / one:.1%})\n")
-    print(f"{'sampler':30}{'evaluations':>12}{'seconds':>10}{'floor':>10}{'min':>8}{'median':>8}{'beside':>11}")
+    print(
+        f"{'sampler':30}{'evaluations':>12}{'seconds':>10}{'floor':>10}{'min':>8}{'median':>8}{'inside':>8}{'beside':>11}"
+    )
     for label, sampler in samplers(args.steps).items():
         if args.only not in label:
             continue
@@ -125,12 +150,13 @@ def main() -> None:
         evaluations = counted.rows / batch
         n = round(evaluations)
         scale = evaluations / n
-        floors, times = [scale * seconds(lambda n=n: bare(n), device)], []
+        floors, times, within = [scale * seconds(lambda n=n: bare(n), device)], [], []
         for _ in range(args.repeats):
             times.append(seconds(draw_samples, device))
             floors.append(scale * seconds(lambda n=n: bare(n), device))
+            within.append(inside(denoiser, sampler, batch) if device == "cpu" else float("nan"))
         pairs = [2 * t / (a + b) for t, a, b in zip(times, floors, floors[1:], strict=False)]
-        ratios = f"{min(times) / min(floors):8.3f}{statistics.median(pairs):8.3f}"
+        ratios = f"{min(times) / min(floors):8.3f}{statistics.median(pairs):8.3f}{statistics.median(within):8.3f}"
         beside = min(overhead(echo, sampler, batch, device) for _ in range(5))
         print(
             f"{label:30}{evaluations:12.1f}{min(times):10.3f}{min(floors):10.3f}{ratios}{1e3 * beside:8.2f} ms",
