@@ -36,8 +36,8 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
 def bits(index: Tensor, size: int, seed: int, step: int, draw: int) -> tuple[Tensor, ...]:
     """Four (B, ceil(size / 4)) tensors of uniform 32-bit words for the samples `index` (B,)."""
     place = torch.arange((size + 3) // 4, device=index.device)
-    counter = (place[None], (index & _MASK)[:, None], torch.tensor(step & _MASK), torch.tensor(draw & _MASK))
-    return philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
+    when = [place.new_full((1, 1), number & _MASK) for number in (step, draw)]
+    return philox((place[None], (index & _MASK)[:, None], *when), (seed & _MASK, (seed >> 32) & _MASK))
 
 
 def normal(x: Tensor, index: Tensor, seed: int, step: int, draw: int) -> Tensor:

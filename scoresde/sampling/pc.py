@@ -67,7 +67,7 @@ class langevin:
             ratio = (z.flatten(1).norm(dim=1).mean() / score.flatten(1).norm(dim=1).mean().clamp_min(1e-12)) ** 2
         else:
             mean_square = score.flatten(1).square().mean(1).reshape(-1, *[1] * (x.ndim - 1))
-            ratio = 1 / (mean_square / 4).clamp_min(sigma_t**-2)
+            ratio = 1 / (mean_square / 4).clamp_min(float(sigma_t) ** -2)
         e = 2 * (alpha_t / alpha_s * self.snr) ** 2 * ratio
         return x + e * score + (2 * e).sqrt() * z
 
