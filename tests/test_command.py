@@ -44,6 +44,7 @@ def test_full_leaves_everything_in_one_folder(cli, tmp_path):
     assert steps == [1, 2, 3, 4]
     assert "bits/dim" in out and str(sample.relative_to(tmp_path)) in out
     assert not list(folder.rglob(".*.[0-9]*"))  # no passing files are left
+    assert [p.name for p in tmp_path.iterdir()] == ["runs"]
 
     # Another sampler uses the same model, and trains nothing.
     written = (folder / "checkpoint.pt").stat().st_mtime_ns
@@ -130,6 +131,10 @@ MISTAKES = [
     (["task=sample"], ["no trained model", "task=train"]),
     (["data=toy", "data.kind=rings"], ["rings", "ring"]),
     (["data=toy", "net=unet"], ["net=mlp"]),
+    (["net.heads=5"], ["net.heads=5", "multiple"]),
+    (["net.mults=[1,0]"], ["net.mults=[1, 0]"]),
+    (["out=/proc/nowhere"], ["/proc/nowhere"]),
+    (["sampler"], ["'sampler'", "KEY=VALUE"]),
 ]
 
 

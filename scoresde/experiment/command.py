@@ -10,7 +10,7 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -25,10 +25,10 @@ def main(conf: Path) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
-    except (InputError, FloatingPointError) as error:
-        fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error, conf))
+    except (InputError, FloatingPointError, OSError) as error:
+        fail(str(error))
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from the last checkpoint", 130)
 
@@ -53,7 +53,7 @@ def run(config: DictConfig) -> None:
         raise InputError(f"task={config.task!r}: choose one of the files in conf/task, such as task=full") from error
     try:
         execute(Run(config, choices), task)
-    except (InputError, FloatingPointError) as error:
+    except (InputError, FloatingPointError, OSError) as error:
         # Raised, Hydra would add words of its own; in a sweep they say which job it was.
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
@@ -62,6 +62,8 @@ def run(config: DictConfig) -> None:
 
 def explain(error: Exception, conf: Path) -> str:
     """One line for what Hydra refused, with the nearest name that it knows."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} is not of the form KEY=VALUE (quote lists: net.mults='[1,2]')"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         options = sorted(error.options or [])

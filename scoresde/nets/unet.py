@@ -37,8 +37,12 @@ class UNet(nn.Module):
             raise InputError(
                 f"a U-Net needs data of shape (channels, *space) with 1 to 3 space axes, not {shape}: use net=mlp"
             )
-        if channels % 8:
-            raise InputError(f"net.channels={channels}: it must be a multiple of 8")
+        if channels < 8 or channels % 8 or channels % heads:
+            raise InputError(
+                f"net.channels={channels}, net.heads={heads}: channels must be a multiple of 8 and of heads"
+            )
+        if not mults or blocks < 1 or any(m < 1 or m != int(m) for m in mults):
+            raise InputError(f"net.mults={list(mults)}, net.blocks={blocks}: give whole numbers from 1 up")
         dims, level = len(shape) - 1, 4 * channels
         conv = getattr(nn, f"Conv{dims}d")
         self.embed = LevelEmbedding(level)
