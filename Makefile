@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?= sde=vp sampler=pc
 
-.PHONY: run test slow
+.PHONY: run test
 
 run: $(READY)
 	$(BIN)/python run.py $(ARGS)
@@ -16,9 +16,6 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
-
-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
 
 # Installs again only when what is to be installed changes; the mark is written last, so a broken install is not taken for a whole one.
 $(READY): pyproject.toml constraints.txt

@@ -132,6 +132,14 @@ def test_not_finite_stops_and_names_the_step(tmp_path):
         scoresde.train(denoiser(), data, folder=tmp_path, training=Training(steps=20, **SETTINGS))
 
 
+def test_one_process_trains_with_one_precision_and_then_another():
+    for precision in ("no", "bf16", "no"):
+        model = scoresde.train(denoiser(), points(), steps=2, batch_size=8, precision=precision)
+        assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
+    with pytest.raises(scoresde.InputError, match="both `training` and steps"):
+        scoresde.train(denoiser(), points(), training=Training(), steps=3)
+
+
 def test_another_network_in_the_folder_is_refused(tmp_path):
     scoresde.train(denoiser(), points(), folder=tmp_path, steps=2, batch_size=8)
     other = scoresde.Preconditioned(scoresde.nets.MLP((2,), width=16), scoresde.VP())

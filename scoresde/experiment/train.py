@@ -102,18 +102,23 @@ def train(
 
     `data` is a `Data` or a tensor (N, *shape) in the model's own units (about unit variance).  `options` are fields of
     `Training`.  With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one
-    continues it: on a CPU to the same weights as one run, to the bit.  `report(step, **figures)` gets the figures.
+    continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.
+    `report(step, **figures)` gets the figures.
     Items are dequantised afresh at each step.  `facts` are plain values kept in the checkpoint.
 
     Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    if training is not None and options:
+        raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
     training = training or Training(**options)
     loss = loss or DenoisingLoss()
     data = from_tensor(data, standardize=None) if torch.is_tensor(data) else data
     report = report or (lambda step, **figures: None)
     path = None if folder is None else Path(folder) / "checkpoint.pt"
+    AcceleratorState._reset_state()  # one process may train twice, with another precision
     accelerator = Accelerator(mixed_precision=training.precision, cpu=device == "cpu")
     device, lead = accelerator.device, accelerator.is_main_process
     denoiser.to(device).train()

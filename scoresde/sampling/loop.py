@@ -69,7 +69,7 @@ def sample(
     of samples computed at a time (all n by default).  Conditions that are tensors have n rows, and go with their
     samples. `callback(step, t, x, x0_hat)` runs after every step, with the time reached, the state and the latest
     denoised estimate, for each chunk in turn; it must not change them.  `dtype` is the state's type (the default one's
-    otherwise); the device is the model's.
+    otherwise); the device is the model's.  A model with dropout should be in evaluation mode (`denoiser.eval()`).
 
     Raises `InputError` for wrong arguments, `FloatingPointError` if a sample is not finite.
     """
