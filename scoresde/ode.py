@@ -87,7 +87,8 @@ def integrate(
     max over parts of rms(error / (atol + rtol max|y|)) <= 1; step sizes by a PI controller (Gustafsson, 1991).
 
     Returns the states at t1 and the evaluations spent on each row (B,).
-    Raises `FloatingPointError` when a row's derivative is not finite or its step underflows.
+    Raises `FloatingPointError` when a row's derivative is not finite or its step underflows, or when rows are still
+    under way after `max_steps` steps.
     """
     if not (rtol > 0 and atol > 0):
         raise InputError(f"rtol={rtol!r}, atol={atol!r}: tolerances must be positive")
@@ -131,7 +132,7 @@ def integrate(
             keep = ~arrived
             y, k = tuple(p[keep] for p in y), tuple(p[keep] for p in k)
             t, t1, h, direction, before, rows, span = (a[keep] for a in (t, t1, h, direction, before, rows, span))
-    raise RuntimeError(f"the adaptive solver did not arrive within {max_steps} steps: loosen rtol={rtol}, atol={atol}")
+    raise FloatingPointError(f"{len(rows)} rows did not arrive in {max_steps} steps: loosen rtol={rtol}, atol={atol}")
 
 
 def _check(error: Tensor, step: Tensor, span: Tensor, rows: Tensor, t: Tensor) -> None:

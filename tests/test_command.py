@@ -85,6 +85,8 @@ def test_fresh_starts_over(cli, tmp_path):
     path.write_bytes(path.read_bytes()[:5000])
     code, _, err = cli(*TINY, "task=train")
     assert code == 1 and "cut short" in err and "fresh=true" in err and err.count("\n") == 1
+    code, _, err = cli(*TINY, "task=train", "fresh=true", f"folder={path.parent}", "data=images", "data.root=/nowhere")
+    assert code == 1 and "/nowhere" in err and path.exists()  # a mistake costs nothing
     assert cli(*TINY, "task=train", "fresh=true")[0] == 0
     after = checkpoint.load(path)["model"]
     assert all(torch.equal(before[k], after[k]) for k in before)

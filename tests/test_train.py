@@ -132,6 +132,20 @@ def test_not_finite_stops_and_names_the_step(tmp_path):
         scoresde.train(denoiser(), data, folder=tmp_path, training=Training(steps=20, **SETTINGS))
 
 
+def test_a_gradient_that_is_not_finite_is_not_saved(tmp_path):
+    model = denoiser()
+    weight = model.net.enter.weight
+    weight.register_hook(lambda g: g * float("nan") if checkpoint_there(tmp_path) else g)
+    with pytest.raises(FloatingPointError, match="gradient is not finite at step 4"):
+        scoresde.train(model, points(), folder=tmp_path, training=Training(steps=6, **SETTINGS))
+    state = checkpoint.load(tmp_path / "checkpoint.pt")
+    assert state["step"] == 3 and all(v.isfinite().all() for v in state["model"].values())
+
+
+def checkpoint_there(folder):
+    return (folder / "checkpoint.pt").exists()
+
+
 def test_one_process_trains_with_one_precision_and_then_another():
     for precision in ("no", "bf16", "no"):
         model = scoresde.train(denoiser(), points(), steps=2, batch_size=8, precision=precision)

@@ -27,6 +27,7 @@ def full(run: Run) -> None:
 def train(run: Run) -> None:
     """Trains the model, or goes on from its last checkpoint; a trained one is left as it is."""
     if run.config.fresh and run.lead:
+        build.build_denoiser(run.config, run.data.shape)  # a mistake shows before the old model goes
         for name in ("checkpoint.pt", "model.json", "metrics.jsonl", "summary.json", "loss.png"):
             (run.folder / name).unlink(missing_ok=True)
     build.check_folder(run.folder, run.config)

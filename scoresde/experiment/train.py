@@ -103,8 +103,8 @@ def train(
     `data` is a `Data` or a tensor (N, *shape) in the model's own units (about unit variance).  `options` are fields of
     `Training`.  With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one
     continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.
-    `report(step, **figures)` gets the figures.
-    Items are dequantised afresh at each step.  `facts` are plain values kept in the checkpoint.
+    `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `facts` are plain values
+    kept in the checkpoint.
 
     Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
     """
@@ -158,8 +158,10 @@ def train(
             value = model(data.dequantize(raw.to(device, non_blocking=True)))
             accelerator.backward(value)
             norm = accelerator.clip_grad_norm_(denoiser.parameters(), training.clip)
-            if step % check_every == 0 or (step + 1) % training.checkpoint_every == 0:
-                _check(value, denoiser, step)
+            saves = (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps
+            if saves or step % check_every == 0:
+                # Under fp16 accelerate scales the loss, and skips the steps whose gradients overflow.
+                _check(value if training.precision == "fp16" else value + 0 * norm, denoiser, step)
             optimizer.step()
             optimizer.zero_grad()
             step += 1
@@ -177,7 +179,7 @@ def train(
                 figures["validation"], figures["validation_by_level"] = validation(ema.model)
             if figures and lead:
                 report(step, **figures)
-            if step % training.checkpoint_every == 0 or step == training.steps:
+            if saves:
                 save()
     return ema.model
 
@@ -187,6 +189,6 @@ def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:
         bad = (name for name, p in denoiser.named_parameters() if not bool(torch.isfinite(p).all()))
         where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
         raise FloatingPointError(
-            f"the loss is {value.item()} at step {step + 1}; {where}; the last checkpoint is kept "
+            f"the loss or its gradient is not finite at step {step + 1}; {where}; the last checkpoint is kept "
             "(try a smaller train.lr)"
         )
