@@ -18,8 +18,16 @@ def uniform(sde: SDE, steps: int, start: float, end: float) -> Tensor:
     return torch.linspace(start, end, steps + 1, dtype=torch.float64)
 
 
+def quadratic(sde: SDE, steps: int, start: float, end: float) -> Tensor:
+    """sqrt(t) uniform: finer toward the data (Song, Meng, Ermon, 2021, DDIM, arXiv 2010.02502)."""
+    return torch.linspace(math.sqrt(start), math.sqrt(end), steps + 1, dtype=torch.float64).square()
+
+
 def log_snr(sde: SDE, steps: int, start: float, end: float) -> Tensor:
-    """Uniform in log-SNR (Lu et al., 2022, DPM-Solver++, arXiv 2211.01095)."""
+    """Uniform in log-SNR, so sigma/alpha is a geometric sequence: the grid that others call exponential.
+
+    Lu et al. (2022), DPM-Solver++, arXiv 2211.01095.
+    """
     ends = sde.log_snr(torch.tensor([start, end], dtype=torch.float64))
     return sde.time(torch.linspace(float(ends[0]), float(ends[1]), steps + 1, dtype=torch.float64))
 
@@ -52,13 +60,21 @@ def karras(sde: SDE, steps: int, start: float, end: float, rho: float = 7.0) -> 
     return sde.time(-2 * rho * torch.log(low + (high - low) * u))
 
 
+def paper(sde: SDE, steps: int, start: float, end: float) -> Tensor:
+    """The grid of the paper that the SDE comes from, by its name `sde.grid`: uniform in t, or Karras for EDM."""
+    return GRIDS[sde.grid](sde, steps, start, end)
+
+
 GRIDS: dict[str, Grid] = {
     "uniform": uniform,
+    "quadratic": quadratic,
     "log_snr": log_snr,
+    "exponential": log_snr,
     "angle": angle,
     "uniform_angle": uniform_angle,
     "cosine_angle": cosine_angle,
     "karras": karras,
+    "paper": paper,
 }
 
 

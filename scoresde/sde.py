@@ -43,6 +43,7 @@ class SDE(ABC):
 
     t_min: float = 1e-3
     t_max: float = 1.0
+    grid: ClassVar[str] = "uniform"  # the paper's time grid, a name in `scoresde.grids`
     alpha_ends: ClassVar[float] = math.inf  # the time, if any, at which alpha is 0: t_max must lie before it
 
     def __post_init__(self):
@@ -273,6 +274,8 @@ class EDM(SDE):
     Karras, Aittala, Aila, Laine (2022), Elucidating the Design Space of Diffusion-Based Generative Models,
     arXiv 2206.00364.
     """
+
+    grid: ClassVar[str] = "karras"
 
     t_min: float = 2e-3
     t_max: float = 80.0

@@ -10,11 +10,14 @@ from scoresde.sde import VP
 
 EVEN = {  # (the quantity, what a step of 1/n in it looks like)
     "uniform": lambda sde, t: t,
+    "quadratic": lambda sde, t: t.sqrt(),
     "log_snr": lambda sde, t: -sde.log_snr(t),
+    "exponential": lambda sde, t: torch.log(sde.marginal(t)[1] / sde.marginal(t)[0]),
     "angle": lambda sde, t: ((sde.angle(t) - sde.angle(sde.t_min)) / 1.6).clamp_min(0) ** (1 / 1.5),
     "uniform_angle": lambda sde, t: sde.angle(t),
     "cosine_angle": lambda sde, t: -torch.acos(2 * share_of_angle(sde, t) - 1),
     "karras": lambda sde, t: torch.exp(-sde.log_snr(t) / 14),
+    "paper": lambda sde, t: t if sde.grid == "uniform" else EVEN["karras"](sde, t),
 }
 
 
@@ -60,7 +63,7 @@ def test_wrong_times_are_refused(bad):
 
 
 def test_wrong_grids_are_refused():
-    refuses("'even'", "uniform, log_snr", call=lambda: times("even", VP(), 1, 1.0, 0.0))
+    refuses("'even'", "uniform, quadratic, log_snr", call=lambda: times("even", VP(), 1, 1.0, 0.0))
     refuses("[0, 1.0]", call=lambda: times([2.0, 0.5], VP(), 1, 1.0, 0.0))
     refuses("[0, 1.0]", call=lambda: times([0.5, -0.1], VP(), 1, 1.0, 0.0))
     for sde in SDES.values():

@@ -5,22 +5,32 @@ from dataclasses import dataclass
 import pytest
 import torch
 from problems import SDES, SHAPES, Around, close, each_sde, mixture, refuses
+from samplers import SAMPLERS as ENTRIES
 
 from scoresde.denoiser import Counted, Denoiser
 from scoresde.noise import normal
-from scoresde.sampling import DDIM, PC, DPMpp2M, Heun, ProbabilityFlow, Sampler, sample
+from scoresde.sampling import (
+    ALD,
+    DDIM,
+    DEIS,
+    PC,
+    Adams,
+    DPMpp2M,
+    DPMpp2MSDE,
+    EDMHeun,
+    EulerMaruyama,
+    ExponentialEuler,
+    Gibbs,
+    Langevin,
+    ProbabilityFlow,
+    ReverseDiffusion,
+    Sampler,
+    SASolver,
+    sample,
+)
 from scoresde.sde import VP
 
-SAMPLERS = {
-    "ddim": DDIM(steps=8),
-    "ddim-ancestral": DDIM(steps=8, eta=1.0),
-    "heun": Heun(steps=8),
-    "dpmpp2m": DPMpp2M(steps=8),
-    "flow": ProbabilityFlow(rtol=1e-3, atol=1e-3),
-    "pc": PC(steps=8),
-    "pc-ancestral": PC(steps=8, predictor="ancestral", corrector_steps=2),
-    "pc-euler": PC(steps=8, predictor="euler_maruyama", corrector="none"),
-}
+SAMPLERS = {name: entry(8) for name, entry in ENTRIES.items()}
 each_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 
 
@@ -64,7 +74,9 @@ def test_the_last_step(sde, sampler):
     none, mean, tweedie = (run(model, change(sampler, last=last), shape) for last in ("none", "mean", "tweedie"))
     close(tweedie, model(none, sde.t_min))
     apart = none - mean
-    if isinstance(sampler, PC) or getattr(sampler, "eta", 0):
+    if getattr(sampler, "s_churn", 0):
+        assert apart.abs().max() > 0  # its noise comes before its evaluations
+    elif ENTRIES[next(k for k, v in SAMPLERS.items() if v is sampler)].noise:
         correctors = sampler.corrector_steps * (sampler.corrector != "none") if isinstance(sampler, PC) else 0
         noise = normal(none, torch.arange(5), 0, sampler.steps, correctors)
         scale = (apart * noise).sum() / noise.square().sum()
@@ -140,14 +152,15 @@ def test_batch_norms_follow_the_paper_in_any_shape(shape):
 # -- calls ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in SAMPLERS if n != "flow"])
+@pytest.mark.parametrize("name", [n for n, s in SAMPLERS.items() if not hasattr(s, "rtol")])
 def test_evaluations_are_as_documented(name):
-    sampler = SAMPLERS[name]
-    each = {"heun": 2, "pc": 2, "pc-ancestral": 3}.get(name, 1)
+    sampler, entry = SAMPLERS[name], ENTRIES[name]
+    start = 4 * (sampler.order - 1) if getattr(sampler, "start", "ramp") == "runge_kutta" else 0
     for last, more in (("none", 0), ("tweedie", 1)):
         counted = Counted(mixture(VP()))
         run(counted, change(sampler, last=last), (7, 2), batch_size=3)
-        assert counted.calls == 3 * (8 * each + more) and counted.rows == 7 * (8 * each + more)
+        assert counted.calls == 3 * (8 * entry.each + start + more)
+        assert counted.rows == 7 * (8 * entry.each + start + more)
 
 
 @each_sampler
@@ -174,7 +187,7 @@ def test_a_model_that_is_not_finite_is_an_error():
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [DDIM, Heun, DPMpp2M, ProbabilityFlow, PC, Still])
+@pytest.mark.parametrize("kind", [*{e.kind: None for e in ENTRIES.values()}, Still])
 def test_wrong_arguments_of_every_sampler(kind):
     for steps in (0, -1, 2.5, "10"):
         refuses(f"steps={steps!r}", call=lambda steps=steps: kind(steps=steps))
@@ -188,8 +201,80 @@ def test_wrong_arguments():
     refuses("shape=(0, 2)", call=lambda: sample(model, DDIM(), (0, 2)))
     for eta in (-0.1, 1.1, float("nan")):
         refuses(f"eta={eta}", call=lambda eta=eta: DDIM(eta=eta))
+    for kind in (EulerMaruyama, ExponentialEuler, DPMpp2M, SASolver):
+        refuses("eta=-1.0", call=lambda kind=kind: kind(eta=-1.0))
+    refuses("eta=-2.0 at t=1", call=lambda: sample(model, EulerMaruyama(eta=lambda t: -2.0), (2, 2)))
     refuses("predictor='euler'", "euler_maruyama", call=lambda: PC(predictor="euler"))
-    refuses("corrector='mala'", "langevin or none", call=lambda: PC(corrector="mala"))
+    refuses("corrector='mala'", "langevin, ald, gibbs, none", call=lambda: PC(corrector="mala"))
     refuses("snr=0", call=lambda: PC(snr=0))
     refuses("corrector_steps=-1", call=lambda: PC(corrector_steps=-1))
+    refuses("correct='during'", "before or after", call=lambda: PC(correct="during"))
+    refuses("between=(2, 1)", call=lambda: PC(between=(2, 1)))
+    refuses("predictor=PC", call=lambda: PC(predictor=PC()))
+    for kind in (Adams, DEIS, SASolver):
+        refuses("takes no corrector", "one trajectory", call=lambda kind=kind: PC(predictor=kind()))
+    PC(predictor=Adams(), corrector="none")
+    for scale in (-1.0, float("inf"), float("nan")):
+        for kind, name in ((DDIM, "temperature"), (PC, "temperature"), (EDMHeun, "s_noise"), (SASolver, "s_noise")):
+            refuses(f"{name}={scale}", call=lambda kind=kind, name=name, scale=scale: kind(**{name: scale}))
+    refuses("s_churn=-1", call=lambda: EDMHeun(s_churn=-1))
+    for order in (0, 6, 2.5, "3"):
+        refuses(f"order={order!r}", "1 to 5", call=lambda order=order: Adams(order=order))
+    refuses("start='cold'", call=lambda: Adams(start="cold"))
+    refuses("start='runge_kutta'", call=lambda: SASolver(start="runge_kutta"))
     refuses("tolerances", call=lambda: sample(model, ProbabilityFlow(rtol=0.0), (2, 2)))
+
+
+# -- predictors and correctors ----------------------------------------------------------------------------------------
+
+
+@each_sde
+def test_the_order_of_predictor_and_corrector(sde):
+    """`before` is corrector, predictor, corrector, ...; `after` is predictor, corrector, ...; `between` limits it."""
+    model, log = mixture(sde), []
+
+    @dataclass(frozen=True)
+    class Watched(Sampler):
+        def step(self, denoiser, x, t, s, state, noise, **cond):
+            log.append(("predict", t, s))
+            return x, None
+
+    def corrector(denoiser, x, u, t, s, noise, **cond):
+        log.append(("correct", u))
+        return x
+
+    times = sde.time(torch.tensor([-4.0, 0.0, 4.0], dtype=torch.float64)).tolist()
+    for correct in ("before", "after"):
+        log.clear()
+        pc = PC(grid=times, predictor=Watched(), corrector=corrector, corrector_steps=2, correct=correct, last="none")
+        run(model, pc, (2, 2))
+        t0, t1, t2 = times
+        if correct == "before":
+            expected = [("correct", t0)] * 2 + [("predict", t0, t1)] + [("correct", t1)] * 2 + [("predict", t1, t2)]
+        else:
+            expected = [("predict", t0, t1)] + [("correct", t1)] * 2 + [("predict", t1, t2)] + [("correct", t2)] * 2
+        assert log == expected
+    log.clear()
+    run(model, change(pc, between=(0.5, 2.0)), (2, 2))
+    assert [entry for entry in log if entry[0] == "correct"] == [("correct", t1)] * 2
+
+
+@pytest.mark.parametrize("corrector", [Langevin(), ALD(), Gibbs()], ids=["langevin", "ald", "gibbs"])
+def test_correctors_by_name_and_by_object(corrector):
+    model, name = mixture(VP()), type(corrector).__name__.lower()
+    by_name, by_object = (run(model, PC(steps=5, corrector=c), (4, 2)) for c in (name, corrector))
+    assert torch.equal(by_name, by_object)
+    assert not torch.equal(by_name, run(model, PC(steps=5, corrector="none"), (4, 2)))
+
+
+@each_sde
+def test_temperature_scales_the_noise(sde):
+    """Gaussian data of one level: a lower temperature narrows the samples, 0 leaves the way without noise."""
+    model = Around(sde)
+    for kind, name in ((DDIM, "temperature"), (ReverseDiffusion, "temperature"), (DPMpp2MSDE, "s_noise")):
+        eta = {"eta": 1.0} if kind is DDIM else {}
+        wide, cool, cold = (
+            run(model, kind(steps=40, last="none", grid="uniform_angle", **{name: k}, **eta), (400, 2), mean=0.0).std()
+            for k in (1.0, 0.5, 0.0)
+        )
+        assert cold < cool < wide

@@ -1,20 +1,44 @@
 """Samplers: frozen dataclasses that say how to go from x_t to x_s, and the one loop that calls them."""
 
-from .fixed import DDIM, DPMpp2M, Heun
+from .correctors import ALD, Gibbs, Langevin
+from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .flow import ProbabilityFlow
 from .loop import Sampler, sample
-from .pc import PC, ancestral, euler_maruyama, langevin, reverse_diffusion
+from .multistep import DEIS, Adams, DPMpp, Multistep, UniPC
+from .pc import PC
+from .stochastic import (
+    DPMpp2M,
+    DPMpp2MSDE,
+    EulerMaruyama,
+    ExponentialEuler,
+    ReverseDiffusion,
+    SASolver,
+    Within,
+)
 
 __all__ = [
+    "ALD",
     "DDIM",
+    "DEIS",
     "PC",
+    "RK4",
+    "Adams",
+    "DPMpp",
     "DPMpp2M",
+    "DPMpp2MSDE",
+    "EDMHeun",
+    "EulerMaruyama",
+    "ExponentialEuler",
+    "Gibbs",
     "Heun",
+    "Langevin",
+    "Multistep",
     "ProbabilityFlow",
+    "ReverseDiffusion",
+    "Rosenbrock",
+    "SASolver",
     "Sampler",
-    "ancestral",
-    "euler_maruyama",
-    "langevin",
-    "reverse_diffusion",
+    "UniPC",
+    "Within",
     "sample",
 ]

@@ -4,7 +4,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class Sampler(ABC):
     "tweedie" the denoised D(x, t_min), for one more evaluation; "mean" the last step without its noise; "none" x as it
     is.  Without it the noise of t_min stays in the samples (Jolicoeur-Martineau et al., 2020, arXiv 2009.05475).
     """
+
+    memory: ClassVar[str | None] = None  # why no corrector may act between the steps, where none may
 
     steps: int = 50
     grid: str | Callable | Sequence[float] = "angle"

@@ -1,116 +1,100 @@
-"""Predictor-corrector sampling: a stochastic step of the reverse SDE beside Langevin steps at one noise level."""
+"""Predictor-corrector sampling: a sampler's steps from one noise level to the next, and a corrector's at one level."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from ..errors import InputError
-from .fixed import DDIM
+from .correctors import CORRECTORS
+from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock, positive_scale
+from .flow import ProbabilityFlow
 from .loop import Sampler
+from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion
 
-
-def reverse_diffusion(denoiser, x, t, s, noise, **cond):
-    """The forward step from s to t, x_t = a x_s + G z with a = alpha_t / alpha_s and G^2 = sigma_t^2 - a^2 sigma_s^2,
-    discretised in reverse:
-
-        x_s = (2 - a) x_t + G^2 score(x_t, t) + G z
-
-    Song et al. (2021), arXiv 2011.13456, appendix E, where a = sqrt(1 - beta_i) for VP and 1 for VE.
-    """
-    (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
-    a = alpha_t / alpha_s
-    g2 = (sigma_t**2 - (a * sigma_s) ** 2).clamp_min(0)
-    return (2 - a) * x + g2 * denoiser.score(x, t, **cond) + g2.sqrt() * noise.transition(x)
-
-
-def ancestral(denoiser, x, t, s, noise, **cond):
-    """x_s from the posterior of the forward process given x_0 = D(x_t, t): DDIM with eta = 1.
-
-    Ho, Jain, Abbeel (2020), arXiv 2006.11239; here for any alpha, sigma.
-    """
-    return DDIM(eta=1.0).step(denoiser, x, t, s, None, noise, **cond)[0]
-
-
-def euler_maruyama(denoiser, x, t, s, noise, **cond):
-    """x_s = x_t - (f x_t - g^2 score) (t - s) + g sqrt(t - s) z, f and g at t.
-
-    The reverse SDE of Anderson (1982); Song et al. (2021), arXiv 2011.13456, section 4.1.  In t alone, so it needs a
-    grid with small steps where f or g is large.
-    """
-    f, g2 = denoiser.sde.drift_diffusion(t)
-    h = t - s
-    return x - h * (f * x - g2 * denoiser.score(x, t, **cond)) + (g2 * h).sqrt() * noise.transition(x)
-
-
-@dataclass(frozen=True)
-class langevin:
-    """x <- x + e score(x, t) + sqrt(2 e) z at the noise level of t, where with a = alpha_t / alpha_s
-
-        e = 2 (a snr)^2 sigma^2 min(1, 4 D / (sigma |score|)^2)
-
-    for data of D dimensions.  That is the paper's rule 2 a^2 (snr |z| / |score|)^2 with both norms at their values for
-    pure noise, sqrt(D) and sqrt(D) / sigma; each sample's own |score| shortens the step where it is over twice that.
-    Steps that follow |z| or |score| closely would not leave p_t as it is in few dimensions: in two, 100 steps made the
-    variance 22 % too large.
-    `batch_norms=True` is the paper's code: |z| and |score| are means over the batch, without a guard, and a sample
-    depends on its batch mates.  `snr`: larger takes larger steps.
-
-    Song et al. (2021), arXiv 2011.13456, algorithms 4 and 5.
-    """
-
-    snr: float = 0.16
-    batch_norms: bool = False
-
-    def __call__(self, denoiser, x, t, s, noise, **cond):
-        (alpha_t, sigma_t), (alpha_s, _) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
-        score, z = denoiser.score(x, t, **cond), noise(x)
-        if self.batch_norms:
-            ratio = (z.flatten(1).norm(dim=1).mean() / score.flatten(1).norm(dim=1).mean().clamp_min(1e-12)) ** 2
-        else:
-            mean_square = score.flatten(1).square().mean(1).reshape(-1, *[1] * (x.ndim - 1))
-            ratio = 1 / (mean_square / 4).clamp_min(float(sigma_t) ** -2)
-        e = 2 * (alpha_t / alpha_s * self.snr) ** 2 * ratio
-        return x + e * score + (2 * e).sqrt() * z
-
-
-PREDICTORS: dict[str, Callable | None] = {
-    "reverse_diffusion": reverse_diffusion,
-    "ancestral": ancestral,
-    "euler_maruyama": euler_maruyama,
+# Predictors by name, as functions of the temperature.
+PREDICTORS: dict[str, Callable[[float], Sampler]] = {
+    "reverse_diffusion": lambda temperature: ReverseDiffusion(temperature=temperature),
+    "ancestral": lambda temperature: DDIM(eta=1.0, temperature=temperature),
+    "euler_maruyama": lambda temperature: EulerMaruyama(temperature=temperature),
+    "exponential": lambda temperature: ExponentialEuler(s_noise=temperature),
+    "dpmpp_2m_sde": lambda temperature: DPMpp2MSDE(s_noise=temperature),
+    "ddim": lambda _: DDIM(),
+    "heun": lambda _: Heun(),
+    "edm": lambda _: EDMHeun(),
+    "rk4": lambda _: RK4(),
+    "rosenbrock": lambda _: Rosenbrock(),
+    "dpmpp_2m": lambda _: DPMpp2M(),
+    "ode": lambda _: ProbabilityFlow(),
 }
 
 
 @dataclass(frozen=True)
 class PC(Sampler):
-    """Predictor-corrector: at each time t, `corrector_steps` corrector steps at t, then the predictor from t to s.
+    """Predictor-corrector: `corrector_steps` corrector steps at the time t, then the predictor's step from t to s
+    (`correct="before"`), or the predictor's step and then the corrector at s (`correct="after"`).
 
-    `predictor` is "reverse_diffusion", "ancestral", "euler_maruyama" or a function
-    (denoiser, x, t, s, noise, **cond) -> x_s; `corrector` is "langevin" (see `langevin` for `snr` and `batch_norms`),
-    "none", or such a function.  One evaluation for the predictor and one for each corrector step.
+    `predictor` is a name in `PREDICTORS` or any sampler (its own steps, grid and last step do not count) that does not
+    extrapolate along a trajectory; `corrector` is "langevin", "ald", "gibbs" (see `correctors`; `snr` and `batch_norms`
+    are theirs), "none", or a function (denoiser, x, u, t, s, noise, **cond) -> x at the same time u.  It acts where
+    sigma / alpha lies in `between`, everywhere by default.  `temperature` scales the noise of a predictor by name.
+    The predictor's evaluations and one for each corrector step.
 
-    Song et al. (2021), arXiv 2011.13456, algorithm 1; the corrector goes first, as in the authors' code.
+    Song et al. (2021), arXiv 2011.13456, algorithm 1; "before" as in the authors' code.
     """
 
     steps: int = 200
     grid: str = "uniform_angle"
-    predictor: str | Callable = "reverse_diffusion"
+    predictor: str | Sampler = "reverse_diffusion"
     corrector: str | Callable = "langevin"
     snr: float = 0.16
     corrector_steps: int = 1
+    correct: str = "before"
+    between: tuple[float, float] | None = None
+    temperature: float = 1.0
     batch_norms: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         if isinstance(self.predictor, str) and self.predictor not in PREDICTORS:
             raise InputError(f"predictor={self.predictor!r} is unknown: choose one of {', '.join(PREDICTORS)}")
-        if isinstance(self.corrector, str) and self.corrector not in ("langevin", "none"):
-            raise InputError(f"corrector={self.corrector!r} is unknown: choose langevin or none")
+        if isinstance(self.corrector, str) and self.corrector not in CORRECTORS:
+            raise InputError(f"corrector={self.corrector!r} is unknown: choose one of {', '.join(CORRECTORS)}")
         if self.corrector_steps < 0 or not self.snr > 0:
             raise InputError(f"corrector_steps={self.corrector_steps}, snr={self.snr}: need >= 0 and > 0")
+        if self.correct not in ("before", "after"):
+            raise InputError(f"correct={self.correct!r}: the corrector acts before or after the predictor")
+        if self.between is not None and not (len(self.between) == 2 and 0 <= self.between[0] < self.between[1]):
+            raise InputError(f"between={self.between!r}: give two levels of sigma / alpha, the lower first")
+        positive_scale("temperature", self.temperature)
+        chosen = self._predictor()
+        if not isinstance(chosen, Sampler) or isinstance(chosen, PC):
+            raise InputError(f"predictor={self.predictor!r}: give a name or a Sampler other than PC")
+        if chosen.memory and self._corrector() is not None:
+            raise InputError(f"predictor={chosen} takes no corrector: {chosen.memory}")
+
+    def _predictor(self) -> Sampler:
+        return PREDICTORS[self.predictor](self.temperature) if isinstance(self.predictor, str) else self.predictor
+
+    def _corrector(self) -> Callable | None:
+        if not isinstance(self.corrector, str):
+            return self.corrector
+        kind = CORRECTORS[self.corrector]
+        options = {"langevin": {"snr": self.snr, "batch_norms": self.batch_norms}, "ald": {"snr": self.snr}}
+        return None if kind is None else kind(**options.get(self.corrector, {}))
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        predictor = PREDICTORS[self.predictor] if isinstance(self.predictor, str) else self.predictor
-        named = {"langevin": langevin(self.snr, self.batch_norms), "none": None}
-        corrector = named[self.corrector] if isinstance(self.corrector, str) else self.corrector
-        for _ in range(self.corrector_steps if corrector else 0):
-            x = corrector(denoiser, x, t, s, noise, **cond)
-        return predictor(denoiser, x, t, s, noise, **cond), None
+        predictor, corrector = self._predictor(), self._corrector()
+
+        def corrected(x, u):
+            low, high = self.between or (0.0, math.inf)
+            acts = corrector is not None and low <= float(torch.exp(-denoiser.sde.log_snr(u) / 2)) <= high
+            for _ in range(self.corrector_steps if acts else 0):
+                x = corrector(denoiser, x, u, t, s, noise, **cond)
+            return x
+
+        if self.correct == "before":
+            x = corrected(x, t)
+        x, state = predictor.step(denoiser, x, t, s, state, noise, **cond)
+        return (corrected(x, s) if self.correct == "after" else x), state

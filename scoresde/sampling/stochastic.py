@@ -1,0 +1,214 @@
+"""Samplers of the reverse SDEs: one family, from the probability flow (eta = 0) past the reverse SDE (eta = 1).
+
+    dx = [f x - (1 + eta^2) / 2 g^2 score] dt + eta g dw
+
+has the marginals of the forward process for every eta, a number or a function of t, chosen after training
+(Song et al., 2021, arXiv 2011.13456; Karras et al., 2022, arXiv 2206.00364, equation 6).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..errors import InputError
+from .fixed import positive_scale
+from .loop import Sampler
+from .multistep import DPMpp, lagrange, quadrature
+
+Eta = float | Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Within:
+    """eta as a function of t: `eta` for low <= t <= high and 0 elsewhere."""
+
+    low: float
+    high: float
+    eta: float = 1.0
+
+    def __call__(self, t: float) -> float:
+        return self.eta if self.low <= t <= self.high else 0.0
+
+
+def eta_at(eta: Eta, t: float) -> float:
+    """eta at the time t.  Raises `InputError` if it is negative or not finite."""
+    value = float(eta(t)) if callable(eta) else float(eta)
+    if not 0 <= value < math.inf:
+        raise InputError(f"eta={value!r} at t={t:.4g}: give a number from 0 on, or a function of t with such values")
+    return value
+
+
+def _check_eta(eta: Eta) -> None:
+    if not callable(eta):
+        eta_at(eta, 0.0)
+
+
+@dataclass(frozen=True)
+class EulerMaruyama(Sampler):
+    """x_s = x_t - [f x_t - (1 + eta^2) / 2 g^2 score] (t - s) + temperature eta g sqrt(t - s) z, f and g at t.
+
+    The reverse SDE of Anderson (1982) for eta = 1; Song et al. (2021), arXiv 2011.13456, section 4.1.  In t alone, so
+    it needs a grid with small steps where f or g is large.  Weak order 1.
+    """
+
+    steps: int = 200
+    grid: str = "uniform_angle"
+    eta: Eta = 1.0
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_eta(self.eta)
+        positive_scale("temperature", self.temperature)
+
+    def step(self, denoiser, x, t, s, state, noise, **cond):
+        f, g2 = denoiser.sde.drift_diffusion(t)
+        h, eta = t - s, eta_at(self.eta, t)
+        x = x - h * (f * x - (1 + eta**2) / 2 * g2 * denoiser.score(x, t, **cond))
+        return x + self.temperature * eta * (g2 * h).sqrt() * noise.transition(x), None
+
+
+@dataclass(frozen=True)
+class ReverseDiffusion(Sampler):
+    """The forward step from s to t, x_t = a x_s + G z with a = alpha_t / alpha_s and G^2 = sigma_t^2 - a^2 sigma_s^2,
+    discretised in reverse:
+
+        x_s = (2 - a) x_t + G^2 score(x_t, t) + temperature G z
+
+    Song et al. (2021), arXiv 2011.13456, appendix E, where a = sqrt(1 - beta_i) for VP and 1 for VE.  Weak order 1.
+    """
+
+    steps: int = 200
+    grid: str = "uniform_angle"
+    temperature: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive_scale("temperature", self.temperature)
+
+    def step(self, denoiser, x, t, s, state, noise, **cond):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
+        a = alpha_t / alpha_s
+        g2 = (sigma_t**2 - (a * sigma_s) ** 2).clamp_min(0)
+        x = (2 - a) * x + g2 * denoiser.score(x, t, **cond)
+        return x + self.temperature * g2.sqrt() * noise.transition(x), None
+
+
+@dataclass(frozen=True)
+class ExponentialEuler(Sampler):
+    """The linear part and the noise exactly, eps held over the step: in y = x / alpha and rho = sigma / alpha,
+
+        y_s = y_t - (1 + eta^2) (rho_t - rho_s) eps + s_noise eta sqrt(rho_t^2 - rho_s^2) z
+
+    Weak order 1 (order 1 for eta = 0, where it is DDIM).
+
+    Zhang, Chen (2023), arXiv 2204.13902; Gonzalez et al. (2023), SEEDS, arXiv 2305.14267.
+    """
+
+    steps: int = 100
+    eta: Eta = 1.0
+    s_noise: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_eta(self.eta)
+        positive_scale("s_noise", self.s_noise)
+
+    def step(self, denoiser, x, t, s, state, noise, **cond):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
+        eta, rho_t, rho_s = eta_at(self.eta, t), sigma_t / alpha_t, sigma_s / alpha_s
+        y = x / alpha_t - (1 + eta**2) * (rho_t - rho_s) * denoiser.eps(x, t, **cond)
+        if eta > 0:
+            y = y + self.s_noise * eta * (rho_t**2 - rho_s**2).sqrt() * noise.transition(x)
+        return alpha_s * y, None
+
+
+@dataclass(frozen=True)
+class DPMpp2M(Sampler):
+    """DPM-Solver++(2M) and its SDE form, order 2 with one evaluation a step: in lambda = log(alpha / sigma) with
+    h = lambda_s - lambda_t and k = 1 + eta^2,
+
+        x_s = sigma_s / sigma_t e^(-eta^2 h) x - alpha_s (e^(-k h) - 1) (D + (D - D_before) h / (2 h_before))
+              + s_noise sigma_s sqrt(1 - e^(-2 eta^2 h)) z,
+
+    the first step without the difference.  eta = 0 is the flow; `DPMpp2MSDE` has eta = 1.
+
+    Lu, Zhou, Bao, Chen, Li, Zhu (2022), DPM-Solver++, arXiv 2211.01095, algorithm 2 and section 5.
+    """
+
+    steps: int = 20
+    grid: str = "log_snr"
+    eta: Eta = 0.0
+    s_noise: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_eta(self.eta)
+        positive_scale("s_noise", self.s_noise)
+
+    def step(self, denoiser, x, t, s, state, noise, **cond):
+        sde, eta2 = denoiser.sde, eta_at(self.eta, t) ** 2
+        (_, sigma_t), (alpha_s, sigma_s) = sde.marginal(t), sde.marginal(s)
+        h = (sde.log_snr(s) - sde.log_snr(t)) / 2
+        x0 = denoiser(x, t, **cond)
+        slope = 0.0 if state is None else h / (2 * state[1])
+        ahead = x0 if state is None else x0 + slope * (x0 - state[0])
+        x = sigma_s / sigma_t * torch.exp(-eta2 * h) * x - alpha_s * torch.expm1(-(1 + eta2) * h) * ahead
+        if eta2 > 0:
+            x = x + self.s_noise * sigma_s * (-torch.expm1(-2 * eta2 * h)).sqrt() * noise.transition(x)
+        return x, (x0, h)
+
+
+@dataclass(frozen=True)
+class DPMpp2MSDE(DPMpp2M):
+    """DPM-Solver++(2M) of the reverse SDE: `DPMpp2M` with eta = 1."""
+
+    steps: int = 50
+    eta: Eta = 1.0
+
+
+@dataclass(frozen=True)
+class SASolver(DPMpp):
+    """Stochastic Adams: x_0 as a polynomial p in lambda = log(alpha / sigma), h = lambda_s - lambda_t, eta that of t,
+
+        x_s = sigma_s / sigma_t e^(-eta^2 h) x + s_noise sigma_s sqrt(1 - e^(-2 eta^2 h)) z
+              + sigma_s int (1 + eta^2) e^(lambda - eta^2 (lambda_s - lambda)) p(lambda) dlambda
+
+    with the polynomial through the latest `order` denoised estimates, and through that at s as well when `correct`
+    (the same z).  Order 1 is the exponential Euler step in x_0; eta = 0 is `DPMpp` or, corrected, `UniPC`.
+
+    Xue, Yi, Luo, Zhang, Sun, Li, Ma (2023), SA-Solver, arXiv 2309.05019, where eta is tau.
+    """
+
+    memory: ClassVar[str | None] = DPMpp.memory
+
+    steps: int = 50
+    order: int = 2
+    correct: bool = True
+    eta: Eta = 1.0
+    s_noise: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_eta(self.eta)
+        positive_scale("s_noise", self.s_noise)
+        if self.start != "ramp":
+            raise InputError(f"start={self.start!r}: SASolver starts with its own lower orders, start=ramp")
+
+    def carry(self, sde, x, t, s, noise):
+        eta2 = eta_at(self.eta, t) ** 2
+        h = self.variable(sde, s) - self.variable(sde, t)
+        x = super().carry(sde, x, t, s, noise) * math.exp(-eta2 * h)
+        if eta2 > 0:
+            scale = self.s_noise * self.carrier(sde, s) * math.sqrt(-math.expm1(-2 * eta2 * h))
+            x = torch.add(x, noise.transition(x), alpha=scale)
+        return x
+
+    def weights(self, sde, t, s, nodes):
+        eta2, end = eta_at(self.eta, t) ** 2, self.variable(sde, s)
+        u, w = quadrature(self.variable(sde, t), end)
+        density = (1 + eta2) * torch.exp(u - eta2 * (end - u))
+        return (self.carrier(sde, s) * lagrange(nodes, u) @ (w * density)).tolist()
