@@ -1,6 +1,7 @@
 """Samplers: frozen dataclasses that say how to go from x_t to x_s, and the one loop that calls them."""
 
 from .correctors import ALD, Gibbs, Langevin
+from .fitted import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .flow import ProbabilityFlow
 from .loop import Sampler, sample
@@ -29,6 +30,8 @@ __all__ = [
     "EDMHeun",
     "EulerMaruyama",
     "ExponentialEuler",
+    "FittedGrid",
+    "FittedMultistep",
     "Gibbs",
     "Heun",
     "Langevin",
@@ -40,5 +43,7 @@ __all__ = [
     "Sampler",
     "UniPC",
     "Within",
+    "fit_grid",
+    "fit_multistep",
     "sample",
 ]

@@ -1,0 +1,148 @@
+"""The best sampler for a model and a budget of evaluations, found by trying, against the flow from the same noise."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .denoiser import Denoiser
+from .errors import InputError
+from .sampling import (
+    DDIM,
+    DEIS,
+    Adams,
+    DPMpp,
+    DPMpp2M,
+    Heun,
+    ProbabilityFlow,
+    Sampler,
+    UniPC,
+    fit_grid,
+    fit_multistep,
+    sample,
+)
+from .sampling.fitted import flow_points
+
+GRIDS = ("angle", "cosine_angle", "uniform_angle", "log_snr", "karras", "uniform", "quadratic")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One sampler's distance from the flow's end points: the root-mean-square and median over samples, a coordinate."""
+
+    name: str
+    grid: str
+    sampler: Sampler
+    rms: float
+    median: float
+
+    @property
+    def error(self) -> float:
+        """sqrt(rms median): what is minimised.  A few samples that end in another mode carry the first alone."""
+        return math.sqrt(self.rms * self.median)
+
+
+def candidates(budget: int, last: str, t_min: float | None) -> dict[str, Callable[..., Sampler]]:
+    """The samplers that are tried, as functions of a grid, with at most `budget` evaluations each."""
+    ends = {"last": last, "t_min": t_min}
+    n = budget - (last == "tweedie")
+    one = {"steps": n, **ends}
+    found = {
+        "ddim": lambda g: DDIM(grid=g, **one),
+        "dpmpp_2m": lambda g: DPMpp2M(grid=g, **one),
+        "dpmpp_3m": lambda g: DPMpp(grid=g, **one),
+        "deis": lambda g: DEIS(grid=g, **one),
+        **{f"unipc order={k}": (lambda g, k=k: UniPC(grid=g, order=k, **one)) for k in (2, 3)},
+        **{f"adams order={k}": (lambda g, k=k: Adams(grid=g, order=k, **one)) for k in (1, 2, 3, 4)},
+        **{
+            f"adams order={k} correct=false": (lambda g, k=k: Adams(grid=g, order=k, correct=False, **one))
+            for k in (2, 3, 4)
+        },
+    }
+    if n >= 2:
+        found["heun"] = lambda g: Heun(grid=g, steps=n // 2, **ends)
+    return found
+
+
+@torch.no_grad()
+def tune(
+    denoiser: Denoiser,
+    budget: int,
+    shape: Sequence[int],
+    seed: int = 0,
+    last: str = "tweedie",
+    t_min: float | None = None,
+    tolerance: float = 1e-6,
+    report: Callable[[int, int, Trial], None] | None = None,
+    **cond,
+) -> list[Trial]:
+    """Tries solver x grid x order x corrector with `budget` evaluations of the model each; the best trial comes first.
+
+    `shape` = (n, *data shape): the reference is the flow of n samples at rtol = atol = `tolerance` in float64, and the
+    error of a sampler its distance from there, from the same x_T.  All samplers meet all grids on the first quarter of
+    the samples; the best of them, and a multistep method fitted to the model on every grid (`fit_multistep`, fitted on n
+    other samples), are judged on all.  `last` and `t_min` are those of the sampler that is sought.
+    `report(done, all, trial)` follows the trials.
+
+    Raises `InputError` for a budget under 2.
+    """
+    if not isinstance(budget, int) or budget < 2:
+        raise InputError(f"budget={budget!r}: give a whole number of evaluations, at least 2")
+    n, *item = (int(d) for d in shape)
+    if n < 8:
+        raise InputError(f"shape={tuple(shape)}: tuning needs at least 8 samples, 64 or more are better")
+    few = max(4, n // 4)
+    ends = {"last": last, "t_min": t_min}
+    flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, **ends)
+    real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
+    end = sample(denoiser, flow, (n, *item), seed, dtype=real, **cond)
+    known = {name: name for name in GRIDS}
+    known["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **_rows(cond, few))
+    solvers = candidates(budget, last, t_min)
+    work = [(name, g) for name in solvers for g in known]
+    total = len(work) + 8 + len(known)
+    done = 0
+
+    def judge(name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
+        nonlocal done
+        try:
+            x = sample(denoiser, sampler, (rows, *item), seed, dtype=real, **_rows(cond, rows))
+            e = (x - end[:rows]).square().flatten(1).mean(1).sqrt()
+            trial = Trial(name, grid, sampler, float(e.square().mean().sqrt()), float(e.median()))
+        except FloatingPointError:
+            trial = Trial(name, grid, sampler, math.inf, math.inf)
+        done += 1
+        if report is not None:
+            report(done, total, trial)
+        return trial
+
+    first = sorted((judge(name, g, solvers[name](known[g]), few) for name, g in work), key=lambda trial: trial.error)
+    trials = [judge(t.name, t.grid, t.sampler, n) for t in first[:8]]
+    for name, grid in known.items():
+        like = solvers["adams order=2"](grid)
+        path = flow_points(denoiser, like.times(denoiser.sde), (n, *item), seed + 1, tolerance, **cond)
+        fitted = fit_multistep(denoiser, like, (n, *item), seed + 1, reference=path, **cond)
+        trials.append(judge("fitted multistep", name, fitted, n))
+    return sorted(trials, key=lambda trial: trial.error)
+
+
+def _rows(cond: dict, rows: int) -> dict:
+    return {k: c[:rows] if torch.is_tensor(c) else c for k, c in cond.items()}
+
+
+def plain(sampler: Sampler) -> dict:
+    """A sampler as plain types: its `_target_` and fields, as a config has them, with the times in place of a grid."""
+    node = {"_target_": f"scoresde.sampling.{type(sampler).__name__}"}
+    for field in dataclasses.fields(sampler):
+        value = getattr(sampler, field.name)
+        node[field.name] = _listed(value)
+    return node
+
+
+def _listed(value):
+    if isinstance(value, tuple | list | Tensor):
+        return [_listed(v) for v in value]
+    return value
