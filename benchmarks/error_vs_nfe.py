@@ -1,7 +1,7 @@
 """How far few-step samplers end from the exact end point of the flow: ours beside diffusers, k-diffusion and azula.
 
-    python -m venv .bench; .bench/bin/pip install -c benchmarks/constraints.txt -e '.[bench]'
-    .bench/bin/pip install --no-deps azula==0.11.1 k-diffusion==0.1.1.post1
+    python -m venv .bench; .bench/bin/pip install -c constraints.txt -c benchmarks/constraints.txt -e '.[bench]'
+    .bench/bin/pip install --no-deps -c benchmarks/constraints.txt azula k-diffusion
     python run.py task=train sde=vp                                # prints the folder of the digits model
     OMP_NUM_THREADS=1 .bench/bin/python benchmarks/error_vs_nfe.py --model FOLDER --out table.json
     .bench/bin/python benchmarks/error_vs_nfe.py --check           # the peers' wrappers alone, a minute
@@ -12,9 +12,10 @@ sqrt(D), `median` its median; the reference is our adaptive flow at rtol = atol 
 Wasserstein, 128 directions) and `energy` (energy distance) lie between the end points and as many independent exact
 samples of p_{t_min}; their floors are two independent exact sets.
 
-Every peer is run with every spacing of its times in `SPACINGS` and a table shows the one with the least rms at each
-budget: a choice made on the figures shown, in the peers' favour.  `--share` gives all of them also what they do not offer,
-our grids and IPNDM's.  A budget is an upper bound: samplers of two evaluations a step use one less when it is odd.
+Every peer is run with every spacing of its times in `SPACINGS`, and a table shows the one with the least rms at each
+budget: a choice made on the figures shown, in the peers' favour.  `--share` shows apart how they do with spacings that
+they do not offer, our grids and IPNDM's.  A budget is an upper bound: samplers of two evaluations a step use one less
+when it is odd.
 """
 
 import argparse
@@ -105,6 +106,13 @@ class Problem:
         if isinstance(self.denoiser, scoresde.exact.GaussianMixture):
             return self.denoiser.sample(self.n, self.t_min, seed)
         return self.flow(seed)
+
+
+def side(name: str, spacing: str, ours: bool) -> str:
+    """ "ours", "peer", or "shared" for a peer with a spacing that it does not offer."""
+    if ours:
+        return "ours"
+    return "shared" if spacing in BY_ANGLE and spacing != peers()[name].own else "peer"
 
 
 def tuned(problem: Problem, nfe: int) -> Sampler | None:
@@ -198,12 +206,21 @@ def measure(problem: Problem, args) -> list[dict]:
         for name, spacing, our, run in contestants(problem, nfe, args):
             if kept is None or our or (name, spacing) in kept:
                 x, calls = run()
-                who = {"problem": problem.name, "nfe": nfe, "name": name, "spacing": spacing, "ours": our}
-                found.append({**who, "evaluations": calls, **error(x, reference), **distances(x, truth)})
+                who = {"problem": problem.name, "nfe": nfe, "side": side(name, spacing, our)}
+                found.append(
+                    {
+                        **who,
+                        "name": name,
+                        "spacing": spacing,
+                        "evaluations": calls,
+                        **error(x, reference),
+                        **distances(x, truth),
+                    }
+                )
         if problem.thin and nfe >= sorted(args.nfe)[:2][-1]:
-            theirs = sorted((r for r in found if not r["ours"]), key=_rms)
-            kept = {(r["name"], r["spacing"]) for r in theirs[: max(8, len(theirs) // 3)]}
-        flow = {"problem": problem.name, "nfe": nfe, "name": "exact", "spacing": "", "ours": None, "evaluations": 0}
+            sides = [sorted((r for r in found if r["side"] == each), key=_rms) for each in ("peer", "shared")]
+            kept = {(r["name"], r["spacing"]) for rows in sides for r in rows[: max(12, len(rows) // 3)]}
+        flow = {"problem": problem.name, "nfe": nfe, "name": "exact", "spacing": "", "side": "exact", "evaluations": 0}
         rows += [*found, {**flow, "rms": 0.0, "median": 0.0, **distances(reference, truth), "floor": floor}]
         table(found, args.all)
     print(
@@ -227,15 +244,15 @@ def best(rows: list[dict]) -> list[dict]:
 
 
 def table(rows: list[dict], everything: bool) -> None:
-    """Prints one budget of one problem: the best of ours, the best peer, and with `everything` all the others."""
-    ours, theirs = best([r for r in rows if r["ours"]]), best([r for r in rows if not r["ours"]])
-    both = sorted(ours + theirs, key=_rms) if everything else ours[:1] + theirs[:1]
-    for row in both:
-        label = f"{'ours' if row['ours'] else 'peer'}  {row['name']} {row['spacing']}"
+    """Prints one budget of one problem: the best of each side, and with `everything` all the others."""
+    sides = {each: best([r for r in rows if r["side"] == each]) for each in ("ours", "peer", "shared")}
+    for row in sorted((r for side in sides.values() for r in (side if everything else side[:1])), key=_rms):
         figures = "".join(f"{row[k]:11.2e}" for k in ("rms", "median", "sliced", "energy"))
-        print(f"{row['problem']:9}{row['nfe']:4}{row['evaluations']:5}  {label:62}{figures}", flush=True)
-    if ours and theirs:
-        print(f"{'':20}best peer's rms over the best of ours: {theirs[0]['rms'] / ours[0]['rms']:.2f}", flush=True)
+        label = f"{row['side']:8}{row['name']} {row['spacing']}"
+        print(f"{row['problem']:9}{row['nfe']:4}{row['evaluations']:5}  {label:64}{figures}", flush=True)
+    if sides["ours"] and sides["peer"]:
+        ratios = [f"{name} {sides[name][0]['rms'] / sides['ours'][0]['rms']:.2f}" for name in sides if sides[name]]
+        print(f"{'':20}rms over the best of ours: {', '.join(ratios[1:])}", flush=True)
 
 
 def check() -> None:
@@ -268,7 +285,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only samplers with this in their name")
     parser.add_argument("--model", help="the folder of a trained model, for digits (skipped without it)")
     parser.add_argument("--t-min", type=float, default=1e-3, help="the end time (default: 1e-3)")
-    parser.add_argument("--share", action="store_true", help="give the peers our own grids too")
+    parser.add_argument("--share", action="store_true", help="also the peers with grids that they lack")
     parser.add_argument("--all", action="store_true", help="print every sampler")
     parser.add_argument("--out", type=Path, help="write all figures as JSON")
     parser.add_argument("--check", action="store_true", help="only see that every peer tends to the right end point")
@@ -276,7 +293,7 @@ def main() -> None:
     if args.check:
         return check()
     rows = []
-    print(f"{'problem':9}{'nfe':>4}{'used':>5}  {'':62}{'rms':>11}{'median':>11}{'sliced':>11}{'energy':>11}")
+    print(f"{'problem':9}{'nfe':>4}{'used':>5}  {'':64}{'rms':>11}{'median':>11}{'sliced':>11}{'energy':>11}")
     for name in args.problem:
         if name != "digits":
             rows += measure({"ring": ring, "modes64": modes}[name](args.t_min), args)
