@@ -284,6 +284,7 @@ def main() -> None:
     parser.add_argument("--nfe", nargs="+", type=int, default=[5, 10, 20, 50, 100], help="budgets of evaluations")
     parser.add_argument("--only", default="", help="only samplers with this in their name")
     parser.add_argument("--model", help="the folder of a trained model, for digits (skipped without it)")
+    parser.add_argument("--n", type=int, help="samples (default: 256, digits 128)")
     parser.add_argument("--t-min", type=float, default=1e-3, help="the end time (default: 1e-3)")
     parser.add_argument("--share", action="store_true", help="also the peers with grids that they lack")
     parser.add_argument("--all", action="store_true", help="print every sampler")
@@ -292,13 +293,17 @@ def main() -> None:
     args = parser.parse_args()
     if args.check:
         return check()
+    given = {"n": args.n} if args.n else {}
     rows = []
     print(f"{'problem':9}{'nfe':>4}{'used':>5}  {'':64}{'rms':>11}{'median':>11}{'sliced':>11}{'energy':>11}")
     for name in args.problem:
         if name != "digits":
-            rows += measure({"ring": ring, "modes64": modes}[name](args.t_min), args)
+            problem = {"ring": ring, "modes64": modes}[name](args.t_min)
         elif args.model:
-            rows += measure(digits(args.t_min, args.model), args)
+            problem = digits(args.t_min, args.model)
+        else:
+            continue
+        rows += measure(dataclasses.replace(problem, **given), args)
         if args.out:
             args.out.write_text(json.dumps(rows, indent=1))
 

@@ -268,7 +268,7 @@ def _azula() -> list[Peer]:
 
         return run
 
-    adams = {"zAB": (2, 3, 4), "vAB": (2, 3, 4), "zEAB": (2, 3), "xEAB": (2, 3, 4), "REAB": (2, 3)}
+    adams = {"zAB": (2, 3, 4), "vAB": (2, 3, 4), "zEAB": (2, 3, 4), "xEAB": (2, 3, 4), "REAB": (2, 3)}
     return [
         Peer("DDIM", walk(sample.DDIMSampler)),
         Peer("Heun", walk(sample.HeunSampler), half),
