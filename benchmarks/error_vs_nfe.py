@@ -223,9 +223,8 @@ def measure(problem: Problem, args) -> list[dict]:
         flow = {"problem": problem.name, "nfe": nfe, "name": "exact", "spacing": "", "side": "exact", "evaluations": 0}
         rows += [*found, {**flow, "rms": 0.0, "median": 0.0, **distances(reference, truth), "floor": floor}]
         table(found, args.all)
-    print(
-        f"{problem.name}: exact end points and exact samples: {distances(reference, truth)}; two exact sets: {floor}\n"
-    )
+    flow = distances(reference, truth)
+    print(f"{problem.name}: exact end points: {_show(flow)}; two independent exact sets: {_show(floor)}\n", flush=True)
     return rows
 
 
