@@ -33,15 +33,28 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
     return c0, c1, c2, c3
 
 
-def bits(index: Tensor, size: int, seed: int, step: int, draw: int) -> tuple[Tensor, ...]:
-    """Four (B, ceil(size / 4)) tensors of uniform 32-bit words for the samples `index` (B,)."""
+def _word(number: int | Tensor, place: Tensor) -> Tensor:
+    """The low 32 bits of a number as (1, 1), or of whole numbers (B,) as (B, 1), on the device of `place`."""
+    if torch.is_tensor(number):
+        return number.to(place).reshape(-1, 1) & _MASK
+    # A host number fills on the device; a copy from the host would wait for it.
+    return place.new_full((1, 1), number & _MASK)
+
+
+def bits(index: Tensor, size: int, seed: int, step: int | Tensor, draw: int | Tensor) -> tuple[Tensor, ...]:
+    """Four (B, ceil(size / 4)) tensors of uniform 32-bit words for the samples `index` (B,).
+
+    `step` and `draw` are numbers, the same for all samples, or tensors (B,) of whole numbers, each sample's own.
+    """
     place = torch.arange((size + 3) // 4, device=index.device)
-    when = [place.new_full((1, 1), number & _MASK) for number in (step, draw)]
-    return philox((place[None], (index & _MASK)[:, None], *when), (seed & _MASK, (seed >> 32) & _MASK))
+    counter = (place[None], *(_word(number, place) for number in (index, step, draw)))
+    return philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
 
 
-def normal(x: Tensor, index: Tensor, seed: int, step: int, draw: int) -> Tensor:
+def normal(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor) -> Tensor:
     """Standard normal numbers shaped, typed and placed like `x` (B, *shape), for the sample numbers `index` (B,).
+
+    `step` and `draw`, here and below, are numbers or tensors (B,) as in `bits`.
 
     Box and Muller (1958): sqrt(-2 log u1) (cos, sin)(2 pi u2), in float64 where the device has it.
     """
@@ -56,7 +69,7 @@ def normal(x: Tensor, index: Tensor, seed: int, step: int, draw: int) -> Tensor:
     return torch.cat(out, 1)[:, :size].reshape(x.shape)
 
 
-def uniform(x: Tensor, index: Tensor, seed: int, step: int, draw: int = 0) -> Tensor:
+def uniform(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor = 0) -> Tensor:
     """Uniform numbers in (0, 1), shaped, typed and placed like `x` (B, *shape)."""
     size = x[0].numel()
     words = torch.cat(bits(index, size, seed, step, draw), 1)[:, :size]
@@ -64,7 +77,7 @@ def uniform(x: Tensor, index: Tensor, seed: int, step: int, draw: int = 0) -> Te
     return ((words >> 8).to(x.dtype) + 0.5).mul(2.0**-24).clamp(max=1 - 2.0**-24).reshape(x.shape)
 
 
-def rademacher(x: Tensor, index: Tensor, seed: int, step: int, draw: int = 0) -> Tensor:
+def rademacher(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor = 0) -> Tensor:
     """Random signs, +1 or -1 with equal chance, shaped, typed and placed like `x` (B, *shape)."""
     size = x[0].numel()
     words = torch.cat(bits(index, size, seed, step, draw), 1)[:, :size]
@@ -77,7 +90,7 @@ class Draws:
     `silent` turns the noise of the transition off (a last step that returns the mean); correctors keep theirs.
     """
 
-    def __init__(self, seed: int, index: Tensor, step: int, silent: bool = False):
+    def __init__(self, seed: int, index: Tensor, step: int | Tensor, silent: bool = False):
         self.seed, self.index, self.step, self.silent = seed, index, step, silent
         self.draw = 0
 

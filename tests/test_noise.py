@@ -5,7 +5,7 @@ import torch
 from problems import close
 from scipy import stats
 
-from scoresde.noise import Draws, bits, normal, philox, rademacher
+from scoresde.noise import Draws, bits, normal, philox, rademacher, uniform
 
 # Random123 1.14, kat_vectors: philox 4x32-10, counter, key, answer (Salmon et al., 2011).
 KNOWN = [
@@ -75,6 +75,22 @@ def test_a_row_depends_on_its_index_only():
     signs = draw(10, 3, 5, kind=rademacher)
     assert torch.equal(draw(4, 3, 5, kind=rademacher, first=6), signs[6:])
     assert whole.flatten().unique().numel() == 150
+
+
+@pytest.mark.parametrize("kind", [normal, uniform, rademacher], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("integer", [torch.int64, torch.int32], ids=str)
+def test_steps_and_draws_may_be_each_sample_s_own(kind, integer):
+    """Row i with the counters step[i] and draw[i] is what numbers give, negative or beyond 32 bits too."""
+    x, index = torch.empty(4, 3, 5, dtype=torch.float64), torch.tensor([7, 2, 2, 2**33])
+    steps, draws = [3, 0, 2**31 - 1, -1], [0, 5, 1, 2]
+    own = kind(x, index, 9, torch.tensor(steps, dtype=integer), torch.tensor(draws, dtype=integer))
+    for i in range(4):
+        assert torch.equal(own[i : i + 1], kind(x[:1], index[i : i + 1], 9, steps[i], draws[i]))
+    far = torch.full((4,), 2**40 + 3)
+    assert torch.equal(kind(x, index, 9, far, 1), kind(x, index, 9, 2**40 + 3, 1))
+    noise = Draws(9, index, torch.tensor(steps))
+    first, second = noise(x), noise(x)
+    assert torch.equal(first, normal(x, index, 9, torch.tensor(steps), 0)) and not torch.equal(first, second)
 
 
 @pytest.mark.parametrize("shape", [(1,), (2,), (5,), (1, 7, 9), (2, 3, 3, 3)], ids=str)
