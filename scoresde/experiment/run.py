@@ -14,8 +14,8 @@ from rich.console import Console
 
 from ..data import Data
 from ..errors import InputError
-from ..sampling import Sampler
-from . import build, checkpoint
+from ..sampling import Sampler, hardware
+from . import build, checkpoint, processes
 from .report import table
 from .track import MODES, Wandb
 
@@ -37,6 +37,7 @@ class Run:
                 raise InputError(f"{name}={config[name]!r} is unknown: choose one of {', '.join(known)}")
         if config.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device=cuda: torch sees no CUDA device here; say device=auto or device=cpu")
+        hardware.check(config.compile, config.cuda_graphs, config.autocast, self.device)
         build.import_paths(config)
         self.folder = build.model_folder(config)
         self.sampler: Sampler = build.make(config.sampler, "sampler")
@@ -46,6 +47,10 @@ class Run:
         self.training, self.loss = build.make(config.train, "train"), build.make(config.loss, "loss")
         self.scoring = build.make(config.likelihood, "likelihood")
         self.results: list[tuple[str, str]] = []
+        if processes.missed():
+            self.say(
+                "accelerate launch starts one process on CPUs: for several, torchrun --nproc_per_node N run.py ..."
+            )
         mode = config.wandb if self.lead else "disabled"
         self.wandb = Wandb(mode, config.project, self.folder.name, self.plain, self.folder, self.say)
 

@@ -10,40 +10,45 @@ import torch
 
 from ..data import stack
 from ..denoiser import Counted
-from ..sampling import sample
-from . import build, checkpoint, pictures
+from ..sampling import joined, sample, share
+from . import build, checkpoint, pictures, processes
 from .report import bar
 from .run import Run
 from .track import Metrics
 
 
 def draw(run: Run) -> None:
-    """Samples the trained model: samples.npy, samples.png, trajectory.png."""
+    """Samples the trained model: samples.npy, samples.png, trajectory.png.
+
+    Of several processes each draws its share, and the first one writes.
+    """
     config, model, sampler = run.config, run.model, run.sampler
     choice = run.choices.get("sampler", build.name_of(config.sampler))
-    folder = run.place("sample", choice, run.plain["sampler"], config.n, config.seed, model.step)
+    precision = [config.autocast] if config.autocast else []
+    folder = run.place("sample", choice, run.plain["sampler"], config.n, config.seed, model.step, *precision)
+    processes.join(config.device)
     began = time.perf_counter()
-    with bar(run.console, f"sampling ({choice})", None if sampler.steps < 2 else config.n * sampler.steps) as advance:
+    own = len(share(config.n, *joined()))
+    with bar(run.console, f"sampling ({choice})", None if sampler.steps < 2 else own * sampler.steps) as advance:
         done = 0
 
         def progress(step: int, t: float, x: torch.Tensor, x0: torch.Tensor) -> None:
             nonlocal done
             done += len(x)
-            advance(done, f"{counted.rows / config.n:.0f} evaluations a sample")
+            advance(done, f"{counted.rows / own:.0f} evaluations a sample")
 
         counted = Counted(model)
-        chunks = []
-        for start in range(0, config.n, config.batch_size):
-            shape = (min(config.batch_size, config.n - start), *model.shape)
-            chunks.append(sample(counted, sampler, shape, config.seed, None, progress, offset=start).cpu())
-    seconds = time.perf_counter() - began
-    x = torch.cat(chunks)
+        options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
+        shape = (config.n, *model.shape)
+        x = sample(counted, sampler, shape, config.seed, callback=progress, store="cpu", processes=True, **options)
+    seconds, evaluations = time.perf_counter() - began, processes.total(counted.rows, config.device) / config.n
+    if not run.lead:
+        return
     raw = model.decode(x)
     _save_array(folder / "samples.npy", raw)
     pictures.samples(folder / "samples.png", raw, model.levels, None if model.levels else _some_real(run))
     _trajectory(run, folder / "trajectory.png")
     run.wandb.image("sample/samples", folder / "samples.png")
-    evaluations = counted.rows / config.n
     figures = {"n": config.n, "evaluations": evaluations, "seconds": seconds, "seconds_per_sample": seconds / config.n}
     Metrics(folder / "metrics.jsonl", run.wandb, "sample/").log(0, **figures)
     summary = dict(task="sample", sampler=repr(sampler), seed=config.seed, ema=True, step=model.step, **figures)

@@ -5,7 +5,7 @@ import math
 import torch
 
 from ..data import Data, stack
-from . import build, checkpoint, pictures
+from . import build, checkpoint, pictures, processes
 from .report import bar
 from .run import Run
 from .sampling import draw
@@ -19,8 +19,9 @@ __all__ = ["draw", "full", "score", "train"]
 def full(run: Run) -> None:
     """Trains the model if it is not trained yet, then samples it, then scores it."""
     train(run)
+    processes.wait(run.config.device)  # until the first process has written the model
+    draw(run)
     if run.lead:
-        draw(run)
         score(run)
 
 
@@ -30,6 +31,7 @@ def train(run: Run) -> None:
         build.build_denoiser(run.config, run.data.shape)  # a mistake shows before the old model goes
         for name in ("checkpoint.pt", "model.json", "metrics.jsonl", "summary.json", "loss.png"):
             (run.folder / name).unlink(missing_ok=True)
+    processes.wait(run.config.device)  # all see the same files
     build.check_folder(run.folder, run.config)
     path, steps = run.folder / "checkpoint.pt", run.training.steps
     done = checkpoint.load(path)["step"] if path.exists() else 0

@@ -14,7 +14,7 @@ from ..data import Data, from_tensor, stack
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
-from . import checkpoint
+from . import checkpoint, processes
 from .ema import EMA
 from .order import batches, seed_of
 
@@ -119,7 +119,7 @@ def train(
     report = report or (lambda step, **figures: None)
     path = None if folder is None else Path(folder) / "checkpoint.pt"
     AcceleratorState._reset_state()  # one process may train twice, with another precision
-    accelerator = Accelerator(mixed_precision=training.precision, cpu=device == "cpu")
+    accelerator = Accelerator(mixed_precision=training.precision, cpu=processes.on_cpu(device))
     device, lead = accelerator.device, accelerator.is_main_process
     denoiser.to(device).train()
     ema = EMA(denoiser, training.ema)

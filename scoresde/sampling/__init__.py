@@ -7,15 +7,8 @@ from .flow import ProbabilityFlow
 from .loop import Sampler, sample
 from .multistep import DEIS, Adams, DPMpp, Multistep, UniPC
 from .pc import PC
-from .stochastic import (
-    DPMpp2M,
-    DPMpp2MSDE,
-    EulerMaruyama,
-    ExponentialEuler,
-    ReverseDiffusion,
-    SASolver,
-    Within,
-)
+from .processes import joined, share
+from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
 
 __all__ = [
     "ALD",
@@ -45,5 +38,7 @@ __all__ = [
     "Within",
     "fit_grid",
     "fit_multistep",
+    "joined",
     "sample",
+    "share",
 ]

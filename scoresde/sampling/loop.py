@@ -14,6 +14,8 @@ from ..denoiser import Counted, Denoiser
 from ..errors import InputError
 from ..noise import Draws, normal
 from ..sde import SDE
+from . import hardware
+from .processes import joined, together
 
 LAST = ("tweedie", "mean", "none")
 
@@ -63,6 +65,11 @@ def sample(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     offset: int = 0,
+    store: torch.device | str | None = None,
+    compile: bool = False,
+    cuda_graphs: bool = False,
+    autocast: str | None = None,
+    processes: bool = False,
     **cond,
 ) -> Tensor:
     """n samples of the denoiser's model: a tensor of `shape` = (n, *data shape).
@@ -73,10 +80,39 @@ def sample(
     denoised estimate, for each chunk in turn; it must not change them.  `dtype` is the state's type (the default one's
     otherwise); the device is the model's.  A model with dropout should be in evaluation mode (`denoiser.eval()`).
 
-    Raises `InputError` for wrong arguments, `FloatingPointError` if a sample is not finite.
+    A chunk that runs out of memory is drawn again in halves, and the smaller size is kept, with a warning; the callback
+    still gets each step of each sample once, from chunks of both sizes.  Finished samples are kept on the device
+    `store`, the model's by default.  For the networks of every `Preconditioned` in the denoiser, during this call:
+    `compile` them (torch.compile), replay them as `cuda_graphs`, or run them under `autocast` to "bf16" or "fp16"
+    (times, coefficients and the state keep their precision).  With `processes`, all processes that torch.distributed
+    has joined call this alike; each draws its share in chunks of `batch_size`, with its own callback, and all return
+    the n samples.
+
+    Raises `InputError` for wrong arguments, `FloatingPointError` if a sample is not finite, torch's OutOfMemoryError
+    if one sample at a time is too much; an error in one of several processes is raised in all.
     """
     n, *item = (int(d) for d in shape)
     batch_size = n if batch_size is None else batch_size
+    if device is None:
+        device = next((p.device for p in (*denoiser.parameters(), *denoiser.buffers())), torch.device("cpu"))
+    _check(shape, batch_size, cond)
+    hardware.check(compile, cuda_graphs, autocast, device)
+    like = torch.empty(0, *item, dtype=dtype or torch.get_default_dtype(), device=device)
+    times = sampler.times(denoiser.sde)
+
+    def chunk(start: int, stop: int, report: Callable | None) -> Tensor:
+        index = torch.arange(offset + start, offset + stop, device=device)
+        part = {k: c[start:stop] if torch.is_tensor(c) else c for k, c in cond.items()}
+        return _chunk(denoiser, sampler, times, like.new_empty(stop - start, *item), seed, index, report, part)
+
+    draw = hardware.Fitting(denoiser, chunk, batch_size, callback)
+    ranks = joined() if processes else (0, 1)
+    with hardware.network(denoiser, compile, cuda_graphs, autocast):
+        return together(draw, n, batch_size, like, device if store is None else store, ranks)
+
+
+def _check(shape: Sequence[int], batch_size: int, cond: dict) -> None:
+    n = int(shape[0])
     if n < 1 or batch_size < 1:
         raise InputError(f"shape={tuple(shape)}, batch_size={batch_size}: both must ask for at least one sample")
     for name, value in cond.items():
@@ -84,19 +120,6 @@ def sample(
             raise InputError(
                 f"condition {name} has the shape {tuple(value.shape)}: it needs one row for each of {n} samples"
             )
-    if device is None:
-        device = next((p.device for p in (*denoiser.parameters(), *denoiser.buffers())), torch.device("cpu"))
-    like = torch.empty(0, dtype=dtype or torch.get_default_dtype(), device=device)
-    times = sampler.times(denoiser.sde)
-    chunks = []
-    for start in range(0, n, batch_size):
-        stop = min(start + batch_size, n)
-        index = torch.arange(offset + start, offset + stop, device=device)
-        part = {k: c[start:stop] if torch.is_tensor(c) else c for k, c in cond.items()}
-        chunks.append(
-            _chunk(denoiser, sampler, times, like.new_empty(stop - start, *item), seed, index, callback, part)
-        )
-    return torch.cat(chunks)
 
 
 @torch.no_grad()

@@ -1,0 +1,52 @@
+"""Several processes of one command: `torchrun --nproc_per_node 2 run.py ...`, with or without GPUs.
+
+`accelerate launch` does the same on several GPUs; on CPUs it starts one process, whatever --num_processes says.
+"""
+
+import os
+
+import torch
+from torch import distributed as dist
+
+
+def started() -> int:
+    """How many processes the launcher started; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def missed() -> bool:
+    """Whether accelerate launch was asked for several processes and started this one alone.
+
+    On CPUs accelerate 1.15 (`simple_launcher`) leaves the starting to mpirun, and only tells where they should meet.
+    """
+    return "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ
+
+
+def on_cpu(device: str) -> bool:
+    """Whether to tell accelerate so: else several processes on a machine without CUDA each think they are alone."""
+    return device == "cpu" or (started() > 1 and not torch.cuda.is_available())
+
+
+def join(device: str) -> None:
+    """Joins the processes, by accelerate, and gives each its own GPU; nothing for one process."""
+    if started() > 1:
+        from accelerate import PartialState
+
+        PartialState(cpu=on_cpu(device))
+
+
+def wait(device: str) -> None:
+    """Waits until every process is here."""
+    if started() > 1:
+        join(device)
+        dist.barrier()
+
+
+def total(number: int, device: str) -> int:
+    """The sum of a number over the processes, on each of them."""
+    if started() == 1:
+        return number
+    join(device)
+    numbers = [0] * dist.get_world_size()
+    dist.all_gather_object(numbers, number)
+    return sum(numbers)
