@@ -4,7 +4,9 @@ Philox 4x32-10 (Salmon, Moraes, Dror, Shaw, 2011, Parallel Random Numbers: As Ea
 arithmetic: the same bits on every device and for every batch size.
 """
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -55,9 +57,14 @@ def normal(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | 
     """Standard normal numbers shaped, typed and placed like `x` (B, *shape), for the sample numbers `index` (B,).
 
     `step` and `draw`, here and below, are numbers or tensors (B,) as in `bits`.
-
-    Box and Muller (1958): sqrt(-2 log u1) (cos, sin)(2 pi u2), in float64 where the device has it.
+    Box and Muller (1958): sqrt(-2 log u1) (cos, sin)(2 pi u2), in float64 where the device has it; on CUDA by a Triton
+    kernel where one can be had.
     """
+    kernel = _kernel() if x.is_cuda else None
+    return (kernel or _normal)(x, index, seed, step, draw)
+
+
+def _normal(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor) -> Tensor:
     real = torch.float32 if x.device.type == "mps" else torch.float64
     size = x[0].numel()
     a, b, c, d = (w.to(real) for w in bits(index, size, seed, step, draw))
@@ -67,6 +74,18 @@ def normal(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | 
         angle = w * (2 * math.pi * 2.0**-32)
         out += [(radius * angle.cos()).to(x.dtype), (radius * angle.sin()).to(x.dtype)]
     return torch.cat(out, 1)[:, :size].reshape(x.shape)
+
+
+@functools.cache
+def _kernel(device: str = "cuda") -> Callable[..., Tensor] | None:
+    """The Triton kernel of `normal`, if there is one here that gives the same numbers; tried once."""
+    x, index = (torch.empty(3, 11, dtype=torch.float64, device=device), torch.arange(3, device=device))
+    try:
+        from .noise_triton import normal as kernel
+
+        return kernel if torch.allclose(kernel(x, index, 1, 2, 3), _normal(x, index, 1, 2, 3), 1e-12, 1e-12) else None
+    except Exception:  # no triton, no C compiler, a GPU that it does not know: what it raises is its own affair
+        return None
 
 
 def uniform(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor = 0) -> Tensor:

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent / "scoresde"
 BASE = {"errors"}
 FLOOR = {
     "errors": set(),
-    "noise": BASE,
+    "noise": BASE | {"noise_triton"},
+    "noise_triton": BASE,
     "ode": BASE,
     "sde": BASE,
     "nets": BASE,
@@ -26,7 +27,8 @@ FLOOR = {
     "sampling": BASE | {"ode", "sde", "noise", "denoiser", "grids", "likelihood"},
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}
-OUTSIDE = {"data": {"sklearn", "PIL"}}  # imported where a data set needs them, never at import
+# Imported where they are needed, never at import.
+OUTSIDE = {"data": {"sklearn", "PIL"}, "noise_triton": {"triton"}}
 
 
 def room(path: Path) -> str:

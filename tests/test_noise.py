@@ -1,5 +1,9 @@
 """Laws of scoresde.noise: the published bits, the right distribution, and nothing that depends on the batch."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from problems import close
@@ -116,3 +120,29 @@ def test_draws_go_on_and_a_silent_step_is_still():
     assert torch.equal(first, normal(x, index, 7, 2, 0)) and torch.equal(second, normal(x, index, 7, 2, 1))
     assert torch.equal(quiet.transition(x), torch.zeros(4, 3, dtype=torch.float64))
     assert torch.equal(quiet(x), first)  # correctors keep their noise
+
+
+TRITON = """
+import torch
+from scoresde import noise
+x, index = torch.empty(5, 3, 7, dtype=torch.float64), torch.tensor([0, 3, 2**31, 2**32 + 3, 9])
+for seed in (0, 2**40 + 5):
+    rows = torch.arange(5)
+    for step, draw in ((0, 0), (1, 16), (2**31, 2**32 - 1), (rows, 3), (rows - 2, rows)):
+        kernel = noise._kernel("cpu")
+        assert torch.allclose(kernel(x, index, seed, step, draw), noise.normal(x, index, seed, step, draw), 0, 1e-12)
+for shape in ((1,), (2,), (5,), (1, 7, 9), (700,)):
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 0.05)):
+        x = torch.empty(3, *shape, dtype=dtype)
+        out, expected = kernel(x, index[:3], 1, 2, 3), noise.normal(x, index[:3], 1, 2, 3)
+        assert out.dtype == dtype and out.shape == x.shape and torch.allclose(out, expected, 0, tolerance)
+"""
+
+
+def test_the_triton_kernel_gives_the_same_numbers():
+    """In Triton's interpreter, which runs the kernel by numpy; tests/test_gpu.py runs it on a GPU."""
+    pytest.importorskip("triton")
+    done = subprocess.run(
+        [sys.executable, "-c", TRITON], env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
