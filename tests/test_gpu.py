@@ -10,6 +10,17 @@ from scoresde.sampling import DDIM, PC, DPMpp2M, Heun, ProbabilityFlow
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
+# Fixed-step samplers: none may wait for the device within its loop.
+FIXED = {
+    "pc": PC(steps=5),
+    "pc-ancestral": PC(steps=5, predictor="ancestral", corrector="none"),
+    "ddim": DDIM(steps=5, eta=1.0),
+    "heun": Heun(steps=5),
+    "dpmpp_2m": DPMpp2M(steps=5),
+}
+each_fixed = pytest.mark.parametrize("sampler", FIXED.values(), ids=FIXED)
+
+
 def model() -> scoresde.Preconditioned:
     torch.manual_seed(0)
     return scoresde.Preconditioned(scoresde.nets.UNet((1, 8, 8), channels=16), scoresde.VP()).eval()
@@ -22,7 +33,24 @@ def test_noise_is_the_same():
         assert torch.allclose(here, there.cpu(), atol=1e-6)
 
 
-@pytest.mark.parametrize("sampler", [PC(steps=5), DDIM(steps=5, eta=1.0), Heun(steps=5), DPMpp2M(steps=5)], ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_the_triton_kernel_gives_the_same_numbers(dtype):
+    """The same words, so equal up to the last bits of log and cos; and it is taken where triton is installed."""
+    pytest.importorskip("triton")
+    noise._kernel.cache_clear()
+    kernel, rows = noise._kernel(), torch.arange(7, device="cuda")
+    assert kernel is not None
+    for shape in ((1,), (5,), (3, 7), (3, 32, 32)):
+        x, index = torch.empty(7, *shape, dtype=dtype, device="cuda"), rows * 2**30
+        for seed in (0, 2**40 + 5):
+            for step, draw in ((0, 0), (1, 16), (2**31, 2**32 - 1), (rows - 2, rows)):
+                expected = noise._normal(x, index, seed, step, draw)
+                here = noise.normal(x, index, seed, step, draw)
+                tolerance = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 0.05}[dtype]
+                assert here.dtype == dtype and torch.allclose(here, expected, 0, tolerance)
+
+
+@each_fixed
 def test_fixed_steps_do_not_wait_and_give_the_same_samples(sampler):
     here = scoresde.sample(model(), sampler, (4, 1, 8, 8))
     device = model().cuda()
@@ -37,6 +65,42 @@ def test_fixed_steps_do_not_wait_and_give_the_same_samples(sampler):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(waits) == sampler.steps and torch.allclose(here, there.cpu(), atol=1e-3)
+
+
+@each_fixed
+def test_graphs_replay_the_same(sampler):
+    device = model().cuda()
+    plain = scoresde.sample(device, sampler, (7, 1, 8, 8), batch_size=4)
+    graphed = scoresde.sample(device, sampler, (7, 1, 8, 8), batch_size=4, cuda_graphs=True)
+    assert torch.allclose(plain, graphed, atol=1e-4)
+    assert isinstance(device.net, scoresde.nets.UNet)
+
+
+@pytest.mark.parametrize("options", [{"autocast": "bf16"}, {"autocast": "fp16"}, {"compile": True}], ids=str)
+@pytest.mark.parametrize("cuda_graphs", [False, True], ids=["calls", "graphs"])
+def test_options_come_together(options, cuda_graphs):
+    device = model().cuda()
+    plain = scoresde.sample(device, DDIM(steps=5), (4, 1, 8, 8))
+    other = scoresde.sample(device, DDIM(steps=5), (4, 1, 8, 8), cuda_graphs=cuda_graphs, **options)
+    assert other.dtype == torch.float32 and torch.allclose(plain, other, atol=0.05)
+
+
+def test_batches_shrink_until_they_fit_the_memory():
+    """A network that asks for 1/16 of the free memory for each row: 8 rows fit, or at least 4."""
+
+    class Greedy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.free = torch.nn.Parameter(torch.zeros((), device="cuda")), torch.cuda.mem_get_info()[0]
+
+        def forward(self, x, c):
+            torch.empty(len(x) * (self.free // 16), dtype=torch.uint8, device="cuda")
+            return x
+
+    greedy = scoresde.Preconditioned(Greedy(), scoresde.VP())
+    with pytest.warns(UserWarning, match="batch_size=64 ran out of memory: (4|8) fits"):
+        x = scoresde.sample(greedy, DDIM(steps=2), (64, 2))
+    assert torch.allclose(x, scoresde.sample(greedy, DDIM(steps=2), (64, 2), batch_size=2))
 
 
 def test_flow_and_likelihood_agree():

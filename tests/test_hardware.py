@@ -19,20 +19,24 @@ from scoresde.sde import VP
 
 # The samplers whose samples must not depend on batches and processes, by the expression that makes them.
 SAMPLERS = {
-    "pc": "PC(steps=10)",
-    "ode": "ProbabilityFlow(rtol=1e-3, atol=1e-3)",
-    "ancestral": "PC(steps=10, predictor='ancestral', corrector='none')",
+    "pc": "PC(steps=6)",
+    "ode": "ProbabilityFlow(rtol=1e-4, atol=1e-4)",
+    "ancestral": "PC(steps=6, predictor='ancestral', corrector='none')",
 }
 
 
-def tiny(dtype=torch.float32) -> Preconditioned:
-    """A U-Net with random weights everywhere, so that the samples depend on it."""
+def tiny() -> Preconditioned:
+    """A U-Net whose samples depend on its weights, and that is as smooth as a trained one.
+
+    Weights as large as in a wild network (0.5 for 0.2) let the adaptive solver carry the last bits of float32, which
+    depend on the batch, to 1e-5 and a little over.
+    """
     torch.manual_seed(0)
-    net = scoresde.nets.UNet((1, 8, 8), channels=8, mults=(1, 2), blocks=1)
+    net = scoresde.nets.UNet((1, 8, 8), channels=8, mults=(1,), blocks=1, attention=0)
     for p in net.parameters():
         if p.ndim > 1 and not p.any():
-            nn.init.normal_(p, std=0.5 / p[0].numel() ** 0.5)
-    return Preconditioned(net, VP()).to(dtype).eval()
+            nn.init.normal_(p, std=0.2 / p[0].numel() ** 0.5)
+    return Preconditioned(net, VP()).eval()
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
@@ -145,7 +149,7 @@ def test_autocast_is_the_network_s_alone(precision, near, dtype):
     cast = sample(model, sampler, shape, dtype=dtype, autocast=precision, callback=lambda *a: states.append(a[2:]))
     assert set(watched.seen) == {(torch.float32, torch.float32, True, hardware.AUTOCAST[precision])}
     assert cast.dtype == dtype and all(part.dtype == dtype for state in states for part in state)
-    assert 1e-6 < (cast - plain).abs().max() < near * plain.abs().max()
+    assert 1e-7 < (cast - plain).abs().max() < near * plain.abs().max()
     assert model.net is watched and not torch.is_autocast_enabled("cpu")
     sample(model, sampler, shape)
     assert watched.seen[-1][2] is False
@@ -228,10 +232,10 @@ def test_compiled_networks_are_compiled_once_and_give_the_same():
     net = model.net
     counters.clear()
     for sampler in (DDIM(steps=8), ProbabilityFlow(rtol=1e-2, atol=1e-2)):
-        x = sample(model, sampler, (7, 1, 8, 8), batch_size=4, compile=True)
-        close(x, sample(model, sampler, (7, 1, 8, 8)), rtol=1e-3, atol=1e-3)
+        x = sample(model, sampler, (5, 1, 8, 8), batch_size=3, compile=True)
+        close(x, sample(model, sampler, (5, 1, 8, 8)), rtol=1e-3, atol=1e-3)
     assert model.net is net
-    assert counters["stats"]["unique_graphs"] <= 3  # a batch of 4, of any size, and of one
+    assert counters["stats"]["unique_graphs"] <= 3  # a batch of 3, of any size, and of one
 
 
 # -- several processes ------------------------------------------------------------------------------------------------
@@ -286,7 +290,9 @@ def answers(tmp_path_factory):
 def test_samples_are_the_same_from_any_batches_and_processes(answers, name):
     sampler, shape = eval(SAMPLERS[name]), (64, 1, 8, 8)
     whole = sample(tiny(), sampler, shape, batch_size=64)
-    assert whole.flatten(1).std(0).min() > 1e-2
+    blank = tiny()
+    nn.init.zeros_(blank.net.leave[-1].weight)
+    assert (whole - sample(blank, sampler, shape)).abs().amin(1).min() > 1e-5 and whole.std(0).min() > 0.1
     for batch_size in (10, 1):
         close(sample(tiny(), sampler, shape, batch_size=batch_size), whole, rtol=0, atol=1e-5)
     close(answers[0][name], whole, rtol=0, atol=1e-5)
