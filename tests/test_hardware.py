@@ -14,7 +14,7 @@ from torch import nn
 
 import scoresde
 from scoresde.denoiser import Denoiser, Preconditioned
-from scoresde.sampling import DDIM, PC, DPMpp2M, Heun, ProbabilityFlow, hardware, sample, share
+from scoresde.sampling import DDIM, PC, DPMpp2M, Heun, ProbabilityFlow, hardware, joined, sample, share
 from scoresde.sde import VP
 
 # The samplers whose samples must not depend on batches and processes, by the expression that makes them.
@@ -243,10 +243,11 @@ def test_compiled_networks_are_compiled_once_and_give_the_same():
 
 def work(folder: str) -> None:
     """What each of two processes does, in `torchrun tests/test_hardware.py FOLDER`: its answers, in a file."""
-    from accelerate import PartialState
+    from scoresde.experiment.processes import join
 
     torch.set_num_threads(1)
-    rank, out = PartialState(cpu=True).process_index, {}
+    join("cpu")
+    rank, out = joined()[0], {}
     for name, sampler in SAMPLERS.items():
         out[name] = sample(tiny(), eval(sampler), (64, 1, 8, 8), batch_size=10, processes=True)
     steps = []
@@ -332,7 +333,7 @@ def test_an_error_of_one_process_is_an_error_of_all(answers):
 
 def test_processes_that_were_not_joined_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    refuses("2 processes", "PartialState", call=lambda: sample(mixture(VP()), DDIM(), (2, 2), processes=True))
+    refuses("2 processes", "processes.join()", call=lambda: sample(mixture(VP()), DDIM(), (2, 2), processes=True))
     monkeypatch.delenv("WORLD_SIZE")
     close(sample(mixture(VP()), DDIM(), (2, 2), processes=True), sample(mixture(VP()), DDIM(), (2, 2)))
 

@@ -3,6 +3,7 @@
 `accelerate launch` does the same on several GPUs; on CPUs it starts one process, whatever --num_processes says.
 """
 
+import atexit
 import os
 
 import torch
@@ -27,12 +28,19 @@ def on_cpu(device: str) -> bool:
     return device == "cpu" or (started() > 1 and not torch.cuda.is_available())
 
 
-def join(device: str) -> None:
+def join(device: str = "auto") -> None:
     """Joins the processes, by accelerate, and gives each its own GPU; nothing for one process."""
-    if started() > 1:
+    if started() > 1 and not dist.is_initialized():
         from accelerate import PartialState
 
         PartialState(cpu=on_cpu(device))
+        # Threads of gloo that are still there at the very end abort the process, now and then.
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def wait(device: str) -> None:

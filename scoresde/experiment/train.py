@@ -118,6 +118,7 @@ def train(
     data = from_tensor(data, standardize=None) if torch.is_tensor(data) else data
     report = report or (lambda step, **figures: None)
     path = None if folder is None else Path(folder) / "checkpoint.pt"
+    processes.join(device)
     AcceleratorState._reset_state()  # one process may train twice, with another precision
     accelerator = Accelerator(mixed_precision=training.precision, cpu=processes.on_cpu(device))
     device, lead = accelerator.device, accelerator.is_main_process

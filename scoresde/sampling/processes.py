@@ -20,7 +20,7 @@ def joined() -> tuple[int, int]:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
             f"processes=True: {os.environ['WORLD_SIZE']} processes were started, but not joined: "
-            "call accelerate.PartialState(), or torch.distributed.init_process_group(), first"
+            "call scoresde.experiment.processes.join() first"
         )
     return 0, 1
 
