@@ -16,7 +16,7 @@ class BrownianTree:
 
     W is 0 at the place 0 and Gaussian at 2^depth; between known points l < m < r, at the middle place m, it is Levy's
 
-        W(m) = W(l) + a / (a + b) (W(r) - W(l)) + sqrt(a b / (a + b)) z,    a = clock(m) - clock(l), b = clock(r) - clock(m)
+        W(m) = W(l) + a / (a + b) (W(r) - W(l)) + sqrt(a b / (a + b)) z,    a, b = the times from l to m, from m to r,
 
     with z a function of (seed, index, step, level, l) alone.  So a solver may look the path up in any order, reject a
     step and take a shorter one, and meet the same path; memory does not grow.  `clock` maps places (an int64 tensor)

@@ -15,6 +15,7 @@ FLOOR = {
     "errors": set(),
     "noise": BASE | {"noise_triton"},
     "noise_triton": BASE,
+    "brownian": BASE | {"noise"},
     "ode": BASE,
     "sde": BASE,
     "nets": BASE,
@@ -24,7 +25,7 @@ FLOOR = {
     "exact": BASE | {"sde", "denoiser", "noise"},
     "loss": BASE | {"sde", "denoiser"},
     "likelihood": BASE | {"ode", "sde", "noise", "denoiser"},
-    "sampling": BASE | {"ode", "sde", "noise", "denoiser", "grids", "likelihood"},
+    "sampling": BASE | {"ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood"},
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}
 # Imported where they are needed, never at import.

@@ -1,5 +1,6 @@
 """Samplers: frozen dataclasses that say how to go from x_t to x_s, and the one loop that calls them."""
 
+from .adaptive_sde import AdaptiveSDE
 from .correctors import ALD, Gibbs, Langevin
 from .fitted import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
@@ -9,6 +10,7 @@ from .multistep import DEIS, Adams, DPMpp, Multistep, UniPC
 from .pc import PC
 from .processes import joined, share
 from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
+from .with_torchsde import ReverseSDE
 
 __all__ = [
     "ALD",
@@ -17,6 +19,7 @@ __all__ = [
     "PC",
     "RK4",
     "Adams",
+    "AdaptiveSDE",
     "DPMpp",
     "DPMpp2M",
     "DPMpp2MSDE",
@@ -31,6 +34,7 @@ __all__ = [
     "Multistep",
     "ProbabilityFlow",
     "ReverseDiffusion",
+    "ReverseSDE",
     "Rosenbrock",
     "SASolver",
     "Sampler",
