@@ -5,7 +5,7 @@ from .denoiser import Counted, Denoiser, FromScore, Preconditioned
 from .errors import InputError
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
-from .sampling import sample
+from .sampling import decode, encode, sample
 from .sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
 
 __version__ = "0.1.0"
@@ -27,6 +27,8 @@ __all__ = [
     "SubVP",
     "bits_per_dim",
     "data",
+    "decode",
+    "encode",
     "exact",
     "grids",
     "load",

@@ -5,11 +5,13 @@ from .correctors import ALD, Gibbs, Langevin
 from .fitted import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .flow import ProbabilityFlow
+from .inversion import Reversible, RoundTrip, decode, encode, round_trip, slerp
 from .loop import Sampler, sample
 from .multistep import DEIS, Adams, DPMpp, Multistep, UniPC
 from .pc import PC
 from .processes import joined, share
 from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
+from .trajectory import Trajectory
 from .with_torchsde import ReverseSDE
 
 __all__ = [
@@ -35,14 +37,21 @@ __all__ = [
     "ProbabilityFlow",
     "ReverseDiffusion",
     "ReverseSDE",
+    "Reversible",
     "Rosenbrock",
+    "RoundTrip",
     "SASolver",
     "Sampler",
+    "Trajectory",
     "UniPC",
     "Within",
+    "decode",
+    "encode",
     "fit_grid",
     "fit_multistep",
     "joined",
+    "round_trip",
     "sample",
     "share",
+    "slerp",
 ]

@@ -1,0 +1,62 @@
+"""A record of the way from noise to data."""
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+class Trajectory:
+    """Keeps every `every`-th state of a sampling, and the last one: a `callback` for `sample`.
+
+        record = Trajectory(every=5)
+        sample(denoiser, sampler, (16, 2), batch_size=4, callback=record)
+        record.times, record.x, record.x0
+
+    `times` has the T times reached, `x` is x_t (T, B, *shape) and `x0` (T, B, *shape) the sampler's latest denoised
+    estimate at each, on the CPU; chunks of a sampling, and further calls of `sample` with the same times, follow each
+    other along B.  Raises `InputError` for an `every` that is not a positive whole number, and when the chunks were
+    not sampled at the same times.
+    """
+
+    def __init__(self, every: int = 1):
+        if not isinstance(every, int) or every < 1:
+            raise InputError(f"every={every!r}: give a positive whole number")
+        self.every = every
+        self._chunks: list[list[tuple[float, Tensor, Tensor]]] = []
+        self._step, self._passing = -1, False
+
+    def __call__(self, step: int, t: float, x: Tensor, x0: Tensor) -> None:
+        if step <= self._step or not self._chunks:
+            self._chunks.append([])
+            self._passing = False
+        if self._passing:
+            self._chunks[-1].pop()
+        # A state that the next one replaces stays where it is: copying it to the host would hold up the loop.
+        self._step, self._passing = step, (step + 1) % self.every != 0
+        self._chunks[-1].append(
+            (t, *(v.detach() if self._passing else v.detach().to("cpu", copy=True) for v in (x, x0)))
+        )
+
+    @property
+    def times(self) -> list[float]:
+        """The times of the states kept, decreasing."""
+        times = [[t for t, _, _ in chunk] for chunk in self._chunks]
+        if any(other != times[0] for other in times):
+            raise InputError("the chunks of this Trajectory were sampled at different times: take a new one for each")
+        return times[0] if times else []
+
+    @property
+    def x(self) -> Tensor:
+        """The states x_t (T, B, *shape)."""
+        return self._stacked(1)
+
+    @property
+    def x0(self) -> Tensor:
+        """The denoised estimates (T, B, *shape)."""
+        return self._stacked(2)
+
+    def _stacked(self, part: int) -> Tensor:
+        if not self.times:
+            raise InputError("this Trajectory is empty: hand it to sample(..., callback=record) first")
+        return torch.cat([torch.stack([kept[part].cpu() for kept in chunk]) for chunk in self._chunks], 1)
