@@ -27,7 +27,7 @@ from scoresde.sampling import (
     sample,
     slerp,
 )
-from scoresde.sde import VP
+from scoresde.sde import VP, expand
 
 each_rank = pytest.mark.parametrize("shape", [(3,), (2, 4), (1, 4, 4), (2, 3, 1, 2)], ids=str)
 
@@ -39,10 +39,17 @@ def problem(sde, shape=(2,), n=None):
 
 
 class Rough(Denoiser):
-    """No posterior mean of anything: it jumps wherever one looks."""
+    """No posterior mean of anything: its noise, or itself, jumps wherever one looks."""
+
+    def __init__(self, sde, noise=True):
+        super().__init__(sde)
+        self.noise = noise
 
     def forward(self, x, t):
-        return torch.sign(torch.sin(1e4 * x)) + torch.floor(7 * x.flip(-1)) / 5
+        alpha, sigma = (expand(a, x) for a in self.sde.marginal(t))
+        y = x / torch.hypot(alpha, sigma)
+        jumps = torch.sign(torch.sin(1e4 * y)) + torch.floor(7 * y.flip(-1)).clamp(-9, 9) / 5
+        return (x - sigma * jumps) / alpha if self.noise else jumps
 
 
 # -- the adaptive flow ------------------------------------------------------------------------------------------------
@@ -55,18 +62,18 @@ def test_there_and_back(sde, shape):
     back = decode(model, encode(model, x))
     assert back.dtype == torch.float64
     close(back, x, rtol=0, atol=2e-3)
-    trip = round_trip(model, x, rtol=1e-9, atol=1e-9)
-    close(trip.x, x, rtol=0, atol=1e-6)
+    trip = round_trip(model, x, rtol=1e-7, atol=1e-7)
+    close(trip.x, x, rtol=0, atol=3e-5)
     close(trip.error, (trip.x - x).flatten(1).square().mean(1).sqrt())
-    close(trip.latent, encode(model, x, rtol=1e-9, atol=1e-9))
+    close(trip.latent, encode(model, x, rtol=1e-7, atol=1e-7))
 
 
 @each_sde
 def test_the_latent_is_that_of_the_likelihood(sde):
     model, x = problem(sde, (3,))
-    exact = log_likelihood(model, x, rtol=1e-10, atol=1e-10).latent
+    exact = log_likelihood(model, x, rtol=1e-9, atol=1e-9).latent
     scale = float(sde.marginal(sde.t_max)[1])
-    close(encode(model, x, 1e-10, 1e-10) / scale, exact / scale, rtol=0, atol=1e-7)
+    close(encode(model, x, 1e-9, 1e-9) / scale, exact / scale, rtol=0, atol=1e-6)
     t = float(sde.time(4.0))
     close(
         encode(model, x, 1e-9, 1e-9, t_min=t) / scale,
@@ -88,10 +95,10 @@ def test_the_encoding_of_a_gaussian_is_linear(sde):
         ends.append(alpha * mean + (alpha**2 * std**2 + sigma**2).sqrt() * y)
     x, latent = ends
     scale = float(sde.marginal(sde.t_max)[1])
-    close(encode(model, x, 1e-9, 1e-9) / scale, latent / scale, rtol=0, atol=1e-6)
-    close(decode(model, latent, 1e-9, 1e-9), x, rtol=0, atol=1e-6)
+    close(encode(model, x, 1e-8, 1e-8) / scale, latent / scale, rtol=0, atol=1e-6)
+    close(decode(model, latent, 1e-8, 1e-8), x, rtol=0, atol=1e-6)
     errors = []
-    for steps in (200, 400):
+    for steps in (100, 200):
         there = Reversible(steps).encode(model, x)[0]
         errors.append(float(((there - latent) / scale).square().mean().sqrt()))
     assert abs(math.log2(errors[0] / errors[1]) - 2) < 0.3, errors
@@ -141,9 +148,9 @@ def test_the_front_door():
 @each_rank
 def test_the_way_back_is_exact_whatever_the_denoiser(sde, shape):
     x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    n = float(torch.hypot(*sde.marginal(sde.t_min)))
-    for model in (Rough(sde), mixture(sde, shape)):
-        for sampler in (Reversible(), Reversible(50, "uniform_angle"), Reversible(7, "log_snr")):
+    for model, t_min in ((Rough(sde), None), (Rough(sde, False), float(sde.time(2.0))), (mixture(sde, shape), None)):
+        n = float(torch.hypot(*sde.marginal(t_min or sde.t_min)))
+        for sampler in (Reversible(t_min=t_min), Reversible(7, "log_snr", t_min=t_min)):
             pair = sampler.encode(model, x)
             back = sampler.decode(model, pair)
             close(back, x, rtol=0, atol=1e-12 * n)
@@ -168,7 +175,7 @@ def test_reversible_is_of_order_two_both_ways(sde):
     model, x = problem(sde, (2,), 32)
     t = max(sde.t_min, float(sde.time(10.0)))
     scale = float(sde.marginal(sde.t_max)[1])
-    latent = encode(model, x, 1e-10, 1e-10, t_min=t)
+    latent = encode(model, x, 1e-8, 1e-8, t_min=t)
     there, back, alone = [], [], []
     for steps in (100, 200):
         sampler = Reversible(steps, t_min=t)
@@ -176,8 +183,9 @@ def test_reversible_is_of_order_two_both_ways(sde):
         there.append(float(((pair[0] - latent) / scale).square().mean().sqrt()))
         back.append(float((sampler.decode(model, latent) - x).square().mean().sqrt()))
         alone.append(float((sampler.decode(model, pair[0]) - x).square().mean().sqrt()))
-    for errors in (there, back, alone):
-        assert abs(math.log2(errors[0] / errors[1]) - 2) < 0.4 and errors[1] < 1e-3, (there, back, alone)
+    for errors in (there, back):
+        assert abs(math.log2(errors[0] / errors[1]) - 2) < 0.2 and errors[1] < 1e-4, (there, back)
+    assert alone[1] < 1e-8, alone  # u_T differs from v(x_T) by a higher order: the second half can be left out
 
 
 @each_sde

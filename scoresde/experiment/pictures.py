@@ -2,14 +2,17 @@
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from . import checkpoint
 
 TILE = 64  # pixels that a small image is enlarged to, by whole numbers
+GIF_BYTES = 1_000_000
 
 
 def as_bytes(raw: Tensor, levels: int | None) -> np.ndarray:
@@ -116,6 +119,109 @@ def trajectory(path: Path, times: list[float], states: list[Tensor], estimates: 
         axes[1, 0].set_ylabel("D(x_t, t)")
 
     _figure(path, len(states), draw, 1.8, 2)
+
+
+def walks(
+    path: Path, first: Tensor, ways: Tensor, last: Tensor, levels: int | None, real: Tensor | None = None
+) -> None:
+    """Raw walks (P, M, *shape) from `first` to `last` (P, *shape): a row each, the real ends set apart, or a plot."""
+    if is_image(tuple(first.shape[1:])):
+        # One scale for all, as continuous values are drawn by their own range.
+        n, m = ways.shape[:2]
+        y = as_bytes(torch.cat([first, ways.flatten(0, 1).to(first.dtype), last]), levels)
+        left, middle, right = (
+            tile(list(y[:n, None])),
+            tile([*y[n:-n].reshape(n, m, *y.shape[1:])]),
+            tile(list(y[-n:, None])),
+        )
+        bar = np.full((len(middle), 6, 3), 255, np.uint8)
+        save_png(path, np.concatenate([left, bar, middle, bar, right], 1))
+        return
+
+    def draw(axes) -> None:
+        axis = axes[0, 0]
+        if ways.ndim > 3:  # series: by colour from the first to the last
+            for axis, way in zip(axes.flat, ways, strict=False):
+                axis.set_prop_cycle(color=matplotlib.colormaps["viridis"](np.linspace(0, 1, len(way))))
+                axis.plot(way[:, 0].T.numpy(), linewidth=0.8)
+            return
+        flat = ways.shape[2] == 1
+        if real is not None and not flat:
+            axis.scatter(*real[:4000, :2].T.numpy(), s=4, c="0.85", linewidths=0)
+        for a, way, b in zip(first, ways, last, strict=True):
+            w = np.linspace(0, 1, len(way))
+            (line,) = axis.plot(*((w, way[:, 0].numpy()) if flat else way[:, :2].T.numpy()), marker=".", linewidth=0.8)
+            ends = ([0, a[0]], [1, b[0]]) if flat else (a[:2], b[:2])
+            for (u, v), shape in zip(ends, "os", strict=True):
+                axis.plot(float(u), float(v), shape, c=line.get_color(), markersize=7, fillstyle="none")
+        axis.set_title("from circles (data) to squares (data)", fontsize=8)
+
+    import matplotlib
+
+    columns = min(len(ways), 6) if ways.ndim > 3 else 1
+    _figure(path, columns, draw, 3.2 if columns > 1 else 5.0)
+
+
+def animation(path: Path, times: list[float], states: Tensor, estimates: Tensor, decode, levels: int | None) -> None:
+    """A GIF of x_t and D(x_t, t), both (T, B, *shape): images above each other, other data side by side; up to 1 MB."""
+    if is_image(tuple(states.shape[2:])):
+        frames = [
+            _shrunk(tile([as_bytes(x, None), as_bytes(decode(x0), levels)]))
+            for x, x0 in zip(states, estimates, strict=True)
+        ]
+    else:
+        frames = list(_plots(times, states, estimates))
+    data = _gif(frames)
+    while len(data) > GIF_BYTES and len(frames) > 8:
+        frames = frames[::-2][::-1]
+        data = _gif(frames)
+    checkpoint.write(path, lambda file: file.write(data))
+
+
+def _gif(frames: list[np.ndarray], seconds: float = 4.0) -> bytes:
+    """The frames (H, W, 3) over some seconds, the last of them held."""
+    from PIL import Image
+
+    grey = all((f == f[..., :1]).all() for f in frames)
+    pictures = [Image.fromarray(f[..., 0]) if grey else Image.fromarray(f).quantize(128, dither=0) for f in frames]
+    shown = [max(40, round(1000 * seconds / len(frames)))] * (len(frames) - 1) + [2000]
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=shown, loop=0)
+    return buffer.getvalue()
+
+
+def _shrunk(picture: np.ndarray, width: int = 640) -> np.ndarray:
+    """Means over blocks, where a picture is wider than that."""
+    k = -(-picture.shape[1] // width)
+    h, w = (d // k * k for d in picture.shape[:2])
+    return picture[:h, :w].reshape(h // k, k, w // k, k, 3).mean((1, 3)).round().astype(np.uint8)
+
+
+def _plots(times: list[float], states: Tensor, estimates: Tensor) -> Iterator[np.ndarray]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure((5.2, 2.8), dpi=80, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2)
+    for t, x, x0 in zip(times, states, estimates, strict=True):
+        # x_t by its own range, which shrinks from the noise's to the data's; D by the last one's.
+        for axis, y, size, name in zip(
+            axes, (x, x0), (x, estimates[-1]), (f"x_t, t = {t:.3g}", "D(x_t, t)"), strict=True
+        ):
+            axis.clear()
+            _panel(axis, y)
+            far = float(3.5 * size.double().square().mean().sqrt().clamp_min(1e-12))
+            if y.ndim == 3:
+                axis.set_ylim(-far, far)
+            elif y.shape[1] == 1:
+                axis.set_xlim(-far, far)
+            else:
+                axis.set(xlim=(-far, far), ylim=(-far, far))
+            axis.set_title(name, fontsize=8)
+            axis.tick_params(labelsize=6)
+        canvas.draw()
+        yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def losses(path: Path, metrics: Path) -> None:

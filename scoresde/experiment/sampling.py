@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from ..data import stack
 from ..denoiser import Counted
-from ..sampling import joined, sample, share
+from ..sampling import Trajectory, joined, sample, share
 from . import build, checkpoint, pictures, processes
 from .report import bar
 from .run import Run
@@ -68,18 +69,22 @@ def _save_array(path: Path, raw: torch.Tensor) -> None:
 
 
 def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
+    """The way of a few samples from noise: a strip at `path`, and beside it .npz (times, x, x0) and .gif."""
     model, sampler = run.model, run.sampler
     if sampler.steps == 1 and isinstance(sampler.grid, str):
         sampler = dataclasses.replace(sampler, steps=columns)  # the adaptive flow, stopping on its way
-    n = 1000 if len(model.shape) == 1 else 6
-    times = sampler.times(model.sde)[1:]
-    shown = {round(i) for i in np.linspace(0, len(times) - 1, columns)}
-    kept: list[tuple[float, torch.Tensor, torch.Tensor]] = []
-
-    def keep(step: int, t: float, x: torch.Tensor, x0: torch.Tensor) -> None:
-        if step in shown:
-            kept.append((t, x.cpu(), model(x, t).cpu()))
-
-    with torch.no_grad():
-        sample(model, sampler, (min(n, run.config.n), *model.shape), run.config.seed, callback=keep)
-    pictures.trajectory(path, *(list(part) for part in zip(*kept, strict=True)), model.decode, model.levels)
+    n = min(1000 if len(model.shape) == 1 else 6, run.config.n)
+    frames = max(columns, min(40, 2_500_000 // (n * math.prod(model.shape))))  # 20 MB of them
+    record = Trajectory(every=math.ceil((len(sampler.times(model.sde)) - 1) / frames))
+    sample(model, sampler, (n, *model.shape), run.config.seed, callback=record)
+    times, x = record.times, record.x
+    with torch.no_grad():  # the sampler's own estimates are those at the start of its steps
+        x0 = torch.stack([model(a.to(run.device), t).cpu() for t, a in zip(times, x, strict=True)])
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, times=np.array(times), x=x.numpy(), x0=x0.numpy())
+    checkpoint.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))
+    shown = sorted({round(i) for i in np.linspace(0, len(times) - 1, columns)})
+    strip = ([part[i] for i in shown] for part in (times, x, x0))
+    pictures.trajectory(path, *strip, model.decode, model.levels)
+    if run.config.gif:
+        pictures.animation(path.with_suffix(".gif"), times, x, x0, model.decode, model.levels)
