@@ -61,8 +61,8 @@ def interpolate(run: Run) -> None:
     run.wandb.image("interpolate/walks", folder / "interpolation.png")
     Metrics(folder / "metrics.jsonl", run.wandb, "interpolate/").log(0, **figures)
     how = {"split": settings.split, "rtol": settings.rtol, "atol": settings.atol}
-    run.finish(folder, dict(task="interpolate", **how, seed=seed, ema=True, step=model.step, **figures), _rows(figures))
-    run.results.append(("", str(folder / "interpolation.png")))
+    summary = dict(task="interpolate", **how, seed=seed, ema=True, step=model.step, **figures)
+    run.finish(folder, summary, [*_rows(figures), ("", str(folder / "interpolation.png"))])
 
 
 def _walks(run: Run, settings: Interpolation) -> tuple[Tensor, Tensor, dict]:
@@ -118,8 +118,8 @@ def _errors(data: Data, raw: Tensor, x: Tensor, back: Tensor) -> dict:
 def _rows(figures: dict) -> list[tuple[str, str]]:
     words = f"{figures['pairs']} pairs, {figures['points']} points on each great circle between their latents"
     units = "levels" if "round_trip_same" in figures else "of the data's units"
-    error = f"rms {figures['round_trip_rms']:.2g} {units} (worst example {figures['round_trip_worst']:.2g})"
-    same = f", {100 * figures['round_trip_same']:.2f} % of values as they were" if "round_trip_same" in figures else ""
+    error = f"rms {figures['round_trip_rms']:.2g} {units} (worst {figures['round_trip_worst']:.2g})"
+    same = f", {100 * figures['round_trip_same']:.2f} % of values unchanged" if "round_trip_same" in figures else ""
     cost = f"{figures['evaluations']:.0f} evaluations there and back, t_min {figures['t_min']:g}"
     return [("interpolation", words), ("round trip", error + same), ("", cost)]
 

@@ -170,7 +170,8 @@ def animation(path: Path, times: list[float], states: Tensor, estimates: Tensor,
             for x, x0 in zip(states, estimates, strict=True)
         ]
     else:
-        frames = list(_plots(times, states, estimates))
+        kept = range((len(times) - 1) % 2, len(times), 2) if len(times) > 25 else range(len(times))
+        frames = list(_plots([times[i] for i in kept], states[list(kept)], estimates[list(kept)]))
     data = _gif(frames)
     while len(data) > GIF_BYTES and len(frames) > 8:
         frames = frames[::-2][::-1]
@@ -221,6 +222,7 @@ def _plots(times: list[float], states: Tensor, estimates: Tensor) -> Iterator[np
             axis.set_title(name, fontsize=8)
             axis.tick_params(labelsize=6)
         canvas.draw()
+        figure.set_layout_engine("none")  # laid out once: the frames stand still
         yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
