@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scoresde.experiment import pictures
+from scoresde.experiment import animation, pictures
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (2, 8, 8), (1, 4, 8, 8), (1, 16), (2, 16), (1,), (2,), (5,)]
 
@@ -43,7 +43,7 @@ def test_any_shape_walks_and_moves(tmp_path, shape):
     pictures.walks(tmp_path / "walks.png", ends[0], ways, ends[1], None, ends[0] if len(shape) == 1 else None)
     assert np.asarray(Image.open(tmp_path / "walks.png")).std() > 0
     x = torch.randn(4, 3, *shape)
-    pictures.animation(tmp_path / "way.gif", [1.0, 0.5, 0.2, 0.1], x, x, lambda y: y, None)
+    animation.animation(tmp_path / "way.gif", [1.0, 0.5, 0.2, 0.1], x, x, lambda y: y, None)
     movie = Image.open(tmp_path / "way.gif")
     assert movie.n_frames == 4 and movie.info["loop"] == 0
 
@@ -60,13 +60,13 @@ def test_a_walk_of_images_has_the_real_ends_at_its_sides(tmp_path):
 def test_an_animation_shows_each_state_and_stays_small(tmp_path):
     grey = torch.arange(12, dtype=torch.float32).reshape(12, 1, 1, 1, 1).expand(12, 2, 1, 4, 4)
     noise = torch.randn(12, 2, 1, 4, 4)
-    pictures.animation(tmp_path / "way.gif", list(range(12)), noise, grey, lambda y: y, 12)
+    animation.animation(tmp_path / "way.gif", list(range(12)), noise, grey, lambda y: y, 12)
     movie, shown = Image.open(tmp_path / "way.gif"), []
     for i in range(movie.n_frames):
         movie.seek(i)
         shown.append(np.asarray(movie.convert("L"))[-pictures.TILE // 2, pictures.TILE // 2])
     assert shown == [round(255 * i / 11) for i in range(12)]
     big = torch.randn(40, 6, 3, 64, 64)
-    pictures.animation(tmp_path / "big.gif", list(range(40)), big, big, lambda y: y, None)
+    animation.animation(tmp_path / "big.gif", list(range(40)), big, big, lambda y: y, None)
     movie = Image.open(tmp_path / "big.gif")
-    assert (tmp_path / "big.gif").stat().st_size < pictures.GIF_BYTES or movie.n_frames <= 8
+    assert (tmp_path / "big.gif").stat().st_size < animation.GIF_BYTES or movie.n_frames <= 8

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import Tensor
 from . import checkpoint
 
 TILE = 64  # pixels that a small image is enlarged to, by whole numbers
-GIF_BYTES = 1_000_000
 
 
 def as_bytes(raw: Tensor, levels: int | None) -> np.ndarray:
@@ -66,7 +64,7 @@ def _figure(path: Path, columns: int, draw, size: float = 3.2, rows: int = 1) ->
     checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
 
 
-def _panel(axis, x: Tensor, real: Tensor | None = None) -> None:
+def panel(axis, x: Tensor, real: Tensor | None = None) -> None:
     """Draws a batch that is no image: points in the plane, lines, or the first two coordinates."""
     x = x.detach().cpu()
     if x.ndim == 3:
@@ -90,7 +88,7 @@ def samples(path: Path, raw: Tensor, levels: int | None, real: Tensor | None = N
         width = int(np.ceil(np.sqrt(len(images))))
         save_png(path, tile([images[i : i + width] for i in range(0, len(images), width)]))
     else:
-        _figure(path, 1, lambda axes: _panel(axes[0, 0], raw, real), 5.0)
+        _figure(path, 1, lambda axes: panel(axes[0, 0], raw, real), 5.0)
 
 
 def trajectory(path: Path, times: list[float], states: list[Tensor], estimates: list[Tensor], decode, levels) -> None:
@@ -108,8 +106,8 @@ def trajectory(path: Path, times: list[float], states: list[Tensor], estimates: 
 
     def draw(axes) -> None:
         for j, (t, x, estimate) in enumerate(zip(times, states, estimates, strict=True)):
-            _panel(axes[0, j], x)
-            _panel(axes[1, j], estimate)
+            panel(axes[0, j], x)
+            panel(axes[1, j], estimate)
             axes[0, j].set_title(f"t = {t:.3g}", fontsize=8)
         for row in axes:
             far = max(abs(v) for axis in row for v in (*axis.get_xlim(), *axis.get_ylim()))
@@ -138,92 +136,32 @@ def walks(
         save_png(path, np.concatenate([left, bar, middle, bar, right], 1))
         return
 
-    def draw(axes) -> None:
-        axis = axes[0, 0]
-        if ways.ndim > 3:  # series: by colour from the first to the last
-            for axis, way in zip(axes.flat, ways, strict=False):
-                axis.set_prop_cycle(color=matplotlib.colormaps["viridis"](np.linspace(0, 1, len(way))))
-                axis.plot(way[:, 0].T.numpy(), linewidth=0.8)
-            return
-        flat = ways.shape[2] == 1
-        if real is not None and not flat:
-            axis.scatter(*real[:4000, :2].T.numpy(), s=4, c="0.85", linewidths=0)
-        for a, way, b in zip(first, ways, last, strict=True):
-            w = np.linspace(0, 1, len(way))
-            (line,) = axis.plot(*((w, way[:, 0].numpy()) if flat else way[:, :2].T.numpy()), marker=".", linewidth=0.8)
-            ends = ([0, a[0]], [1, b[0]]) if flat else (a[:2], b[:2])
-            for (u, v), shape in zip(ends, "os", strict=True):
-                axis.plot(float(u), float(v), shape, c=line.get_color(), markersize=7, fillstyle="none")
-        axis.set_title("from circles (data) to squares (data)", fontsize=8)
+    if ways.ndim > 3:
+        _figure(path, min(len(ways), 6), lambda axes: _series_walks(axes[0], ways))
+    else:
+        _figure(path, 1, lambda axes: _point_walks(axes[0, 0], first, ways, last, real), 5.0)
 
+
+def _series_walks(axes, ways: Tensor) -> None:
+    """The first channel of each walk's series, by colour from the first to the last."""
     import matplotlib
 
-    columns = min(len(ways), 6) if ways.ndim > 3 else 1
-    _figure(path, columns, draw, 3.2 if columns > 1 else 5.0)
+    for axis, way in zip(axes, ways, strict=False):
+        axis.set_prop_cycle(color=matplotlib.colormaps["viridis"](np.linspace(0, 1, len(way))))
+        axis.plot(way[:, 0].T.numpy(), linewidth=0.8)
 
 
-def animation(path: Path, times: list[float], states: Tensor, estimates: Tensor, decode, levels: int | None) -> None:
-    """A GIF of x_t and D(x_t, t), both (T, B, *shape): images above each other, other data side by side; up to 1 MB."""
-    if is_image(tuple(states.shape[2:])):
-        frames = [
-            _shrunk(tile([as_bytes(x, None), as_bytes(decode(x0), levels)]))
-            for x, x0 in zip(states, estimates, strict=True)
-        ]
-    else:
-        kept = range((len(times) - 1) % 2, len(times), 2) if len(times) > 25 else range(len(times))
-        frames = list(_plots([times[i] for i in kept], states[list(kept)], estimates[list(kept)]))
-    data = _gif(frames)
-    while len(data) > GIF_BYTES and len(frames) > 8:
-        frames = frames[::-2][::-1]
-        data = _gif(frames)
-    checkpoint.write(path, lambda file: file.write(data))
-
-
-def _gif(frames: list[np.ndarray], seconds: float = 4.0) -> bytes:
-    """The frames (H, W, 3) over some seconds, the last of them held."""
-    from PIL import Image
-
-    grey = all((f == f[..., :1]).all() for f in frames)
-    pictures = [Image.fromarray(f[..., 0]) if grey else Image.fromarray(f).quantize(128, dither=0) for f in frames]
-    shown = [max(40, round(1000 * seconds / len(frames)))] * (len(frames) - 1) + [2000]
-    buffer = io.BytesIO()
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=shown, loop=0)
-    return buffer.getvalue()
-
-
-def _shrunk(picture: np.ndarray, width: int = 640) -> np.ndarray:
-    """Means over blocks, where a picture is wider than that."""
-    k = -(-picture.shape[1] // width)
-    h, w = (d // k * k for d in picture.shape[:2])
-    return picture[:h, :w].reshape(h // k, k, w // k, k, 3).mean((1, 3)).round().astype(np.uint8)
-
-
-def _plots(times: list[float], states: Tensor, estimates: Tensor) -> Iterator[np.ndarray]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure((5.2, 2.8), dpi=80, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2)
-    for t, x, x0 in zip(times, states, estimates, strict=True):
-        # x_t by its own range, which shrinks from the noise's to the data's; D by the last one's.
-        for axis, y, size, name in zip(
-            axes, (x, x0), (x, estimates[-1]), (f"x_t, t = {t:.3g}", "D(x_t, t)"), strict=True
-        ):
-            axis.clear()
-            _panel(axis, y)
-            far = float(3.5 * size.double().square().mean().sqrt().clamp_min(1e-12))
-            if y.ndim == 3:
-                axis.set_ylim(-far, far)
-            elif y.shape[1] == 1:
-                axis.set_xlim(-far, far)
-            else:
-                axis.set(xlim=(-far, far), ylim=(-far, far))
-            axis.set_title(name, fontsize=8)
-            axis.tick_params(labelsize=6)
-        canvas.draw()
-        figure.set_layout_engine("none")  # laid out once: the frames stand still
-        yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
+def _point_walks(axis, first: Tensor, ways: Tensor, last: Tensor, real: Tensor | None) -> None:
+    """Lines through the plane of the first two coordinates, over real data; of a single one against the way gone."""
+    flat = ways.shape[2] == 1
+    if real is not None and not flat:
+        axis.scatter(*real[:4000, :2].T.numpy(), s=4, c="0.85", linewidths=0)
+    for a, way, b in zip(first, ways, last, strict=True):
+        w = np.linspace(0, 1, len(way))
+        (line,) = axis.plot(*((w, way[:, 0].numpy()) if flat else way[:, :2].T.numpy()), marker=".", linewidth=0.8)
+        for (u, v), shape in zip(([0, a[0]], [1, b[0]]) if flat else (a[:2], b[:2]), "os", strict=True):
+            axis.plot(float(u), float(v), shape, c=line.get_color(), markersize=7, fillstyle="none")
+    axis.set_title("from circles (data) to squares (data)", fontsize=8)
 
 
 def losses(path: Path, metrics: Path) -> None:

@@ -13,6 +13,7 @@ from ..data import stack
 from ..denoiser import Counted
 from ..sampling import Trajectory, joined, sample, share
 from . import build, checkpoint, pictures, processes
+from .animation import animation
 from .report import bar
 from .run import Run
 from .track import Metrics
@@ -87,4 +88,4 @@ def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
     strip = ([part[i] for i in shown] for part in (times, x, x0))
     pictures.trajectory(path, *strip, model.decode, model.levels)
     if run.config.gif:
-        pictures.animation(path.with_suffix(".gif"), times, x, x0, model.decode, model.levels)
+        animation(path.with_suffix(".gif"), times, x, x0, model.decode, model.levels)
