@@ -109,10 +109,11 @@ class Reversible(Sampler):
     (data and noise are below 10): `decode` of `encode` gives x to 1e-12 n, and z to the bit, for any denoiser that
     answers the same input by the same bits (the same batch on the same device), rough as it may be.
 
-    Of the reversible schemes it was the most accurate for its evaluations, on mixtures and on a trained U-Net, both
-    ways and after an edit: EDICT (Wallace et al., 2022, arXiv 2211.12446), BDIA (Zhang et al., 2023, arXiv 2307.10829),
-    coupled Runge-Kutta (McCallum, Foster, 2024, arXiv 2410.11648), reversible Heun (Kidger et al., 2021, arXiv
-    2105.13493).  None of them, this one included, damps an error of u in both directions: take 50 steps or more.
+    At 50 to 100 evaluations on the angle grid it was the most accurate of the reversible schemes, or within a tenth of
+    it, on mixtures and on a trained U-Net, both ways and after an edit: beside EDICT (Wallace et al., 2022, arXiv
+    2211.12446), BDIA (Zhang et al., 2023, arXiv 2307.10829), coupled Runge-Kutta (McCallum, Foster, 2024, arXiv
+    2410.11648) and reversible Heun (Kidger et al., 2021, arXiv 2105.13493).  Like theirs its error of u grows where
+    the flow contracts: with few steps an edited latent suffers from it first.
 
     Mutze (2008), An asynchronous leapfrog method; Zhuang, Dvornek, Tatikonda, Duncan (2021), MALI, arXiv 2102.04668.
     """
