@@ -33,6 +33,7 @@ def log_likelihood(
     terminal: Callable[[Tensor], Tensor] | None = None,
     t_min: float | None = None,
     offset: int = 0,
+    method: str = "adams",
     **cond,
 ) -> Likelihood:
     """log p_{t_min}(x) through the probability flow of z = x / n in phi = atan(sigma / alpha), n^2 = alpha^2 + sigma^2:
@@ -43,9 +44,9 @@ def log_likelihood(
     vector-Jacobian products; a number k estimates it with k Rademacher probes (Hutchinson, 1989), kept along each
     trajectory: each gives an unbiased estimate of log p, `log_prob` is their mean and `stderr` their standard error
     (0 for the exact one, not a number for a single probe).  Steps are adaptive, each row its own, state in float64;
-    `rtol`, `atol` bound the local error of z and of log p.  `terminal` is the log-density of x_T (B, *shape) -> (B,),
-    `sde.prior_log_prob` by default.  Row i has the probes of sample number `offset + i`, whatever its batch.
-    Conditions with B rows go with their rows.
+    `rtol`, `atol` bound the local error of z and of log p; `method` is a name in `scoresde.ode.METHODS`.  `terminal` is
+    the log-density of x_T (B, *shape) -> (B,), `sde.prior_log_prob` by default.  Row i has the probes of sample number
+    `offset + i`, whatever its batch.  Conditions with B rows go with their rows.
 
     Chen, Rubanova, Bettencourt, Duvenaud (2018), arXiv 1806.07366; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367;
     Song et al. (2021), arXiv 2011.13456.
@@ -68,7 +69,7 @@ def log_likelihood(
         return velocity_divergence(denoiser, state[0], phi, None if signs is None else signs[rows], kept)
 
     divergence = z.new_zeros(len(x), probes or 1)
-    (z, divergence), nfe = ode.integrate(flow, (z, divergence), start, end, rtol, atol)
+    (z, divergence), nfe = ode.integrate(flow, (z, divergence), start, end, rtol, atol, method)
     latent = z * math.exp(log_n[1])
     log_prob = (terminal or sde.prior_log_prob)(latent) + x[0].numel() * float(log_n[1] - log_n[0])
     if probes is None:

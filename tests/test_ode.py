@@ -6,7 +6,10 @@ import torch
 from problems import close, refuses
 from scipy.integrate import solve_ivp
 
-from scoresde.ode import DOPRI5, integrate
+from scoresde.ode import BS32, DOP853, DOPRI5, METHODS, TSIT5, Adams, integrate
+from scoresde.ode.adams import lagrange_integrals
+
+each_method = pytest.mark.parametrize("method", METHODS)
 
 
 def full(value, n):
@@ -36,42 +39,122 @@ def solve(w, t0=0.0, t1=1.0, tolerance=1e-6, **kwargs):
     return f, y, nfe
 
 
-def test_the_tableau_meets_the_order_conditions():
-    """Those of order 1 to 5 on b, c and, of the trees with more than one branch, b A c and b A c^2 (Butcher, 1964)."""
-    a = np.zeros((7, 7))
-    for i, row in enumerate(DOPRI5.a, 1):
-        a[i, : len(row)] = row
-    b, c, e = a[6], np.array([0, *DOPRI5.c]), np.array(DOPRI5.e)
-    assert np.allclose(a.sum(1), c, atol=1e-14)
-    for k in range(5):
-        assert b @ c**k == pytest.approx(1 / (k + 1), abs=1e-14)
-    for tree, value in ((a @ c, 1 / 6), (a @ c**2, 1 / 12), (a @ a @ c, 1 / 24), (a @ c**3, 1 / 20)):
-        assert b @ tree == pytest.approx(value, abs=1e-14)
-    assert b * c @ a @ c == pytest.approx(1 / 8, abs=1e-14) and b * c**2 @ a @ c == pytest.approx(1 / 10, abs=1e-14)
-    for k in range(4):  # the embedded solution b - e is of order 4, and not of order 5
-        assert e @ c**k == pytest.approx(0, abs=1e-14)
-    assert abs(e @ c**4) > 1e-4
+def test_the_tableaux_meet_the_order_conditions():
+    """sum_i b_i Phi_i(tree) = 1 / gamma(tree) for every tree of up to `order` nodes (Butcher, 1964)."""
+    for tableau, error_order in ((BS32, 2), (DOPRI5, 4), (TSIT5, 4), (DOP853, 5)):
+        n = len(tableau.c) + 1
+        a, b, c = np.zeros((n, n)), np.zeros(n), np.array([0, *tableau.c])
+        for i, row in enumerate(tableau.a, 1):
+            a[i, : len(row)] = row
+        b[: n - 1] = tableau.a[-1]
+        errors = [np.array([*e, *[0.0] * (n - len(e))]) for e in (tableau.e, tableau.e_low) if e is not None]
+        assert np.allclose(a.sum(1), c, atol=1e-13)
+        for order in range(1, tableau.order + 1):
+            for phi, gamma in trees(a, order):
+                assert b @ phi == pytest.approx(1 / gamma, abs=1e-13)
+                if order <= error_order:  # the embedded solution b - e is of this order, and not of the next
+                    assert errors[0] @ phi == pytest.approx(0, abs=1e-13)
+                if order <= 3 and len(errors) == 2:
+                    assert errors[1] @ phi == pytest.approx(0, abs=1e-13)
+        assert max(abs(errors[0] @ phi) for phi, _ in trees(a, error_order + 1)) > 1e-5
+        assert len(errors) == 1 or max(abs(errors[1] @ phi) for phi, _ in trees(a, 4)) > 1e-5
+
+
+def trees(a, order):
+    """(Phi, gamma) of every rooted tree with `order` nodes: a root with a multiset of smaller trees on it."""
+
+    def forests(nodes, limit):
+        if nodes == 0:
+            yield np.ones(len(a)), 1.0
+        for size in range(min(nodes, limit[0]), 0, -1):
+            these = list(trees(a, size))
+            top = limit[1] if size == limit[0] else len(these)
+            for i, (phi, gamma) in enumerate(these[:top]):
+                for more, product in forests(nodes - size, (size, i + 1)):
+                    yield more * (a @ phi), product * gamma
+
+    for phi, gamma in forests(order - 1, (order, 10**6)):
+        yield phi, order * gamma
+
+
+def test_the_weights_of_the_multistep_method_integrate_polynomials():
+    """Exactly, through any set of nodes, up to the degree of their number less 1."""
+    nodes = torch.tensor([[1.0, 0.0, -0.4, -1.1, -1.3, -2.5], [1.0, 0.0, -9.0, -9.5, -20.0, -21.0]]).double()
+    for m in range(1, 7):
+        used = (torch.arange(6) < m).expand(2, 6)
+        weights = lagrange_integrals(nodes, used)
+        assert (weights[:, m:] == 0).all()
+        for power in range(m):
+            close((weights * nodes**power).sum(1), full(1 / (power + 1), 2), rtol=1e-9, atol=1e-9)
+
+
+def fixed_steps(method, n, w=2.0, t1=1.0):
+    """The error of n equal steps on y' = (y_2, -w^2 y_1), for a Runge-Kutta pair without its control."""
+    f = Oscillators(full(w, 1))
+    y, h, rows = (f.exact(full(0.0, 1)),), t1 / n, torch.zeros(1, dtype=torch.long)
+    k = f(full(0.0, 1), y, rows)
+    for i in range(n):
+        trial = method.trial(f, full(i * h, 1), full((i + 1) * h, 1), y, k, (), rows, lambda e, y: full(0.0, 1))
+        y, k = trial.y, f(full((i + 1) * h, 1), trial.y, rows) if trial.k is None else trial.k
+    return float((y[0] - f.exact(full(t1, 1))).abs().max())
+
+
+@pytest.mark.parametrize("name, n", [("bs32", 20), ("dopri5", 10), ("tsit5", 10), ("dop853", 3)])
+def test_each_pair_shows_its_order(name, n):
+    method = METHODS[name]
+    order = np.log2(fixed_steps(method, n) / fixed_steps(method, 2 * n))
+    assert abs(order - method.order) < 0.35, order
+
+
+def test_the_multistep_method_shows_the_order_it_is_held_to():
+    """Held to `top` past points it is of order top + 1: error and evaluations on a long smooth way."""
+    for top, tolerances in ((1, (1e-3, 1e-5)), (2, (1e-4, 1e-7)), (4, (1e-5, 1e-9))):
+        found = [solve([1.0], 0.0, 10.0, tolerance, method=Adams(top)) for tolerance in tolerances]
+        errors = [float((y - f.exact(full(10.0, 1))).abs().max()) for f, y, _ in found]
+        order = np.log(errors[0] / errors[1]) / np.log(int(found[1][2]) / int(found[0][2]))
+        assert abs(order - top - 1) < 0.5, (top, order)
 
 
 @pytest.mark.parametrize("t0, t1", [(0.0, 3.0), (3.0, 0.0), (-1.0, 2.0)])
 @pytest.mark.parametrize("tolerance", [1e-4, 1e-7, 1e-10])
-def test_linear_equation(t0, t1, tolerance):
-    f, y, _ = solve([0.5, 1.0, 4.0], t0, t1, tolerance)
-    assert (y - f.exact(full(t1, 3))).abs().max() < 30 * tolerance
+@each_method
+def test_linear_equation(method, t0, t1, tolerance):
+    if method == "bs32":
+        tolerance = max(tolerance, 1e-8)
+    f, y, _ = solve([0.5, 1.0, 4.0], t0, t1, tolerance, method=method)
+    assert (y - f.exact(full(t1, 3))).abs().max() < (30 if method in ("dopri5", "tsit5", "dop853") else 100) * tolerance
 
 
-def test_error_per_evaluation_is_that_of_order_5():
-    found = [solve([5.0], 0.0, 10.0, tolerance) for tolerance in (1e-5, 1e-10)]
+@pytest.mark.parametrize(
+    "name, low, high", [("bs32", 2.7, 3.3), ("dopri5", 4.5, 6), ("tsit5", 4.5, 6), ("dop853", 7, 9)]
+)
+def test_error_per_evaluation_is_that_of_the_order(name, low, high):
+    found = [
+        solve([5.0], 0.0, 10.0, tolerance, method=name)
+        for tolerance in ((1e-4, 1e-7) if name == "bs32" else (1e-5, 1e-10))
+    ]
     errors = [float((y - f.exact(full(10.0, 1))).abs().max()) for f, y, _ in found]
     order = np.log(errors[0] / errors[1]) / np.log(int(found[1][2]) / int(found[0][2]))
-    assert 4.5 < order < 6
+    assert low < order < high, order
+
+
+@each_method
+def test_error_follows_tolerance(method):
+    """A hundredth of the tolerance is between a tenth and a five-hundredth of the error."""
+    errors = []
+    for tolerance in (1e-3, 1e-5, 1e-7):
+        f, y, _ = solve([1.0, 2.0, 3.0, 5.0], 0.0, 6.0, tolerance, method=method)
+        errors.append(float((y - f.exact(full(6.0, 4))).square().mean().sqrt()))
+    for coarse, fine in zip(errors, errors[1:], strict=False):
+        assert 10 < coarse / fine < 500, errors
 
 
 def predator(t, y):
     return [y[0] * (1 - y[1]) + 0.1 * np.sin(3 * t), y[1] * (y[0] - 1)]
 
 
-def test_nonlinear_equation_against_scipy():
+@each_method
+def test_nonlinear_equation_against_scipy(method):
     y0 = torch.tensor([[0.5, 1.0], [2.0, 0.3], [1.0, 3.0]], dtype=torch.float64)
     t1 = torch.tensor([1.0, 5.0, 9.0], dtype=torch.float64)  # each row its own end
 
@@ -79,29 +162,37 @@ def test_nonlinear_equation_against_scipy():
         a, b = y[0].unbind(1)
         return (torch.stack([a * (1 - b) + 0.1 * torch.sin(3 * t), b * (a - 1)], 1),)
 
-    (y,), _ = integrate(f, (y0,), full(0.0, 3), t1, 1e-9, 1e-9)
+    (y,), _ = integrate(f, (y0,), full(0.0, 3), t1, 1e-8, 1e-8, method)
     for i in range(3):
-        exact = solve_ivp(predator, (0, float(t1[i])), y0[i].numpy(), rtol=1e-11, atol=1e-12, method="DOP853").y[:, -1]
-        close(y[i], torch.from_numpy(exact), rtol=0, atol=1e-7)
+        for theirs, tolerance in (("RK23", 1e-8), ("RK45", 1e-10), ("DOP853", 1e-11)):
+            span, start = (0, float(t1[i])), y0[i].numpy()
+            end = solve_ivp(predator, span, start, theirs, rtol=tolerance, atol=tolerance).y[:, -1]
+            close(y[i], torch.from_numpy(end), rtol=0, atol=1e-6 if theirs == "RK23" else 3e-7)
 
 
-def test_a_hard_row_leaves_the_others_alone():
-    easy = [0.3, 1.0, 2.0]
-    _, alone, nfe = solve(easy)
-    _, together, nfe_together = solve([*easy, 200.0])
-    assert (together[:3] - alone).abs().max() < 1e-12
-    assert torch.equal(nfe_together[:3], nfe) and nfe_together[3] > 10 * nfe.max()
-    for i, w in enumerate(easy):
-        _, single, nfe_single = solve([w])
-        assert (single[0] - alone[i]).abs().max() < 1e-12 and nfe_single[0] == nfe[i]
+@each_method
+@pytest.mark.parametrize("place", [0, 40, 63])
+def test_a_hard_row_leaves_the_others_alone(method, place):
+    """One row of 64 needs ten times the steps: the results and the evaluations of the others are what they were."""
+    easy = torch.linspace(0.3, 3.0, 63).tolist()
+    _, alone, nfe = solve(easy, method=method)
+    _, together, nfe_together = solve([*easy[:place], 200.0, *easy[place:]], method=method)
+    others = torch.arange(64) != place
+    assert (together[others] - alone).abs().max() < 1e-10
+    assert torch.equal(nfe_together[others], nfe) and nfe_together[place] > 10 * nfe.max()
+    for i in (0, 20, 62):
+        _, single, nfe_single = solve(easy[i : i + 1], method=method)
+        assert (single[0] - alone[i]).abs().max() < 1e-10 and nfe_single[0] == nfe[i]
 
 
-def test_nfe_is_the_number_of_evaluations():
-    f, _, nfe = solve([0.1, 1.0, 30.0, 5.0])
+@each_method
+def test_nfe_is_the_number_of_evaluations(method):
+    f, _, nfe = solve([0.1, 1.0, 30.0, 5.0], method=method)
     assert torch.equal(nfe, f.counts) and nfe.unique().numel() > 2
 
 
-def test_state_of_several_parts():
+@each_method
+def test_state_of_several_parts(method):
     """(y, log-volume) of y' = A y: parts of different shapes, integrated together."""
     a = torch.randn(3, 3, dtype=torch.float64)
 
@@ -112,45 +203,86 @@ def test_state_of_several_parts():
     y0 = torch.randn(3, 3, dtype=torch.float64)
     kept = y0.clone()
     (y, volume), _ = integrate(
-        f, (y0, torch.zeros(3, 2, 1, dtype=torch.float64)), full(0.0, 3), full(2.0, 3), 1e-9, 1e-9
+        f, (y0, torch.zeros(3, 2, 1, dtype=torch.float64)), full(0.0, 3), full(2.0, 3), 1e-9, 1e-9, method
     )
     close(y, y0 @ torch.matrix_exp(2 * a).T, rtol=1e-6, atol=1e-6)
     close(volume, 2 * torch.trace(a).expand(3, 2, 1), rtol=1e-7, atol=1e-7)
     assert torch.equal(y0, kept)
 
 
-def test_rows_that_are_there_stay():
+@each_method
+def test_rows_that_are_there_stay(method):
     f = Oscillators(full(1.0, 2))
     y0, t0 = f.exact(full(0.0, 2)), full(0.0, 2)
-    (y,), _ = integrate(f, (y0,), t0, torch.tensor([0.0, 1.0], dtype=torch.float64))
+    (y,), _ = integrate(f, (y0,), t0, torch.tensor([0.0, 1.0], dtype=torch.float64), method=method)
     close(y[0], y0[0], rtol=0, atol=0)
     close(y[1], f.exact(full(1.0, 2))[1], rtol=0, atol=1e-4)
+    (same,), nfe = integrate(f, (y0,), t0, t0, method=method)
+    assert torch.equal(same, y0) and not nfe.any()
 
 
-def test_there_and_back():
-    f, y, _ = solve([1.0, 3.0], 0.0, 2.0, 1e-9)
-    (back,), _ = integrate(f, (y,), full(2.0, 2), full(0.0, 2), 1e-9, 1e-9)
+@each_method
+def test_there_and_back(method):
+    f, y, _ = solve([1.0, 3.0], 0.0, 2.0, 1e-9, method=method)
+    (back,), _ = integrate(f, (y,), full(2.0, 2), full(0.0, 2), 1e-9, 1e-9, method)
     close(back, f.exact(full(0.0, 2)), rtol=0, atol=1e-7)
 
 
+@each_method
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_derivative_that_is_not_finite_is_named(bad):
+def test_a_derivative_that_is_not_finite_is_named(bad, method):
     def f(t, y, rows):
         return (torch.where((t > 0.5) & (rows == 1), bad, 1.0)[:, None].expand(-1, 2) * torch.ones_like(y[0]),)
 
     y0 = torch.zeros(3, 2, dtype=torch.float64)
     with pytest.raises(FloatingPointError, match="row 1"):
-        integrate(f, (y0,), full(0.0, 3), full(1.0, 3))
+        integrate(f, (y0,), full(0.0, 3), full(1.0, 3), method=method)
 
 
-def test_blow_up_and_too_many_steps_are_errors():
+@each_method
+def test_blow_up_and_too_many_steps_are_errors(method):
     def f(t, y, rows):
         return (y[0] ** 2,)  # y = 1 / (1 - t)
 
     with pytest.raises(FloatingPointError, match="row 0"):
-        integrate(f, (torch.ones(1, 1, dtype=torch.float64),), full(0.0, 1), full(2.0, 1))
+        integrate(f, (torch.ones(1, 1, dtype=torch.float64),), full(0.0, 1), full(2.0, 1), method=method)
     with pytest.raises(FloatingPointError, match="did not arrive in 3 steps"):
-        solve([50.0], max_steps=3)
+        solve([50.0], max_steps=3, method=method)
+
+
+@each_method
+def test_rows_out_of_evaluations_are_an_error(method):
+    with pytest.raises(FloatingPointError, match="rows 1, 2 ran out of max_nfe=60 .* times .*raise max_nfe, loosen"):
+        solve([0.5, 300.0, 400.0], 0.0, 3.0, 1e-3, method=method, max_nfe=60)
+    _, y, nfe = solve([0.5], method=method)
+    _, again, same = solve([0.5], method=method, max_nfe=int(nfe) + 1)
+    assert torch.equal(y, again) and torch.equal(nfe, same)
+
+
+@each_method
+def test_rows_out_of_evaluations_finish(method):
+    """Within max_nfe, in 4 steps of order 3, with one warning; the other rows are what they were."""
+    w, limit = [1.0, 40.0, 60.0], 100
+    with pytest.warns(UserWarning, match=r"2 of 3 rows ran out of max_nfe=100 evaluations \(rows 1, 2\)") as caught:
+        f, y, nfe = solve(w, method=method, tolerance=1e-5, max_nfe=limit, on_max_nfe="finish")
+    assert len(caught) == 1 and torch.equal(nfe, f.counts) and nfe.max() <= limit and y.isfinite().all()
+    _, alone, nfe_alone = solve(w[:1], method=method, tolerance=1e-5)
+    close(y[:1], alone, atol=1e-10) and nfe[0] == nfe_alone
+    with pytest.warns(UserWarning, match="1 of 1 rows"):
+        f, y, _ = solve([2.0], method=method, tolerance=1e-10, max_nfe=13 + 12, on_max_nfe="finish")
+    assert (y - f.exact(full(1.0, 1))).abs().max() < 0.05
+
+
+def test_wrong_arguments_are_refused():
+    y = (torch.zeros(1, 1),)
+    for said, kwargs in (
+        ("method='euler' is unknown", dict(method="euler")),
+        ("max_nfe=5", dict(max_nfe=5, on_max_nfe="finish")),
+        ("max_nfe=0", dict(max_nfe=0)),
+        ("max_nfe=60.5", dict(max_nfe=60.5)),
+        ("on_max_nfe='stop'", dict(on_max_nfe="stop")),
+    ):
+        refuses(said, call=lambda kwargs=kwargs: integrate(lambda t, y, r: y, y, full(0.0, 1), full(1.0, 1), **kwargs))
 
 
 @pytest.mark.parametrize("rtol, atol", [(0, 1e-5), (1e-5, -1.0), (float("nan"), 1e-5)])

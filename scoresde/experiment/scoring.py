@@ -29,6 +29,7 @@ class Scoring:
     probes: int | None = 1
     rtol: float = 1e-3
     atol: float = 1e-3
+    method: str = "adams"
     t_min: float | None = None
 
     def __post_init__(self):
@@ -58,6 +59,7 @@ def score(run: Run) -> None:
     Metrics(folder / "metrics.jsonl", run.wandb, "likelihood/").log(0, **figures)
     probes = "exact" if settings.probes is None else f"{settings.probes} Rademacher"
     how = {"split": settings.split, "divergence": probes, "rtol": settings.rtol, "atol": settings.atol}
+    how["method"] = settings.method
     summary = dict(task="likelihood", **how, seed=seed, ema=True, step=model.step, **figures)
     words = f"{nfe:.0f} evaluations an example, divergence {probes}, t_min {t_min:g}"
     run.finish(folder, summary, [*rows, ("", words), ("", str(folder / "summary.json"))])
@@ -68,7 +70,7 @@ def _log_prob(run: Run) -> tuple[Tensor, Tensor, float]:
     settings, seed = run.scoring, run.config.seed
     examples = getattr(run.data, settings.split)
     n = min(settings.n or len(examples), len(examples))
-    options = {k: getattr(settings, k) for k in ("probes", "rtol", "atol", "t_min")}
+    options = {k: getattr(settings, k) for k in ("probes", "rtol", "atol", "method", "t_min")}
     parts = []
     with bar(run.console, "likelihood", n) as advance:
         for start in range(0, n, run.config.batch_size):

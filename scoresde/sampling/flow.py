@@ -11,18 +11,27 @@ from .loop import Sampler
 
 @dataclass(frozen=True)
 class ProbabilityFlow(Sampler):
-    """Dormand-Prince 5(4) on dz/dphi = v, z = x / n, phi = atan(sigma / alpha); each row has its own step.
+    """Adaptive steps on dz/dphi = v, z = x / n, phi = atan(sigma / alpha); each row has its own steps.
 
-    The flow is the same for every SDE in these variables and needs fewer evaluations than in t (VE: half).  `steps`
-    only sets where the solver reports on its way (for a callback): the error is bounded by `rtol` and `atol`.
+    The flow is the same for every SDE in these variables and needs fewer evaluations than in t.  `steps` only sets
+    where the solver reports on its way (for a callback): the error is bounded by `rtol` and `atol`.  `method` is a name
+    in `scoresde.ode.METHODS`; `max_nfe` bounds the evaluations of a row in each of the `steps` (None: no bound), and
+    `on_max_nfe` says what becomes of a row that needs more: "error", or "finish" in a few fixed steps with a warning.
 
-    Song et al. (2021), arXiv 2011.13456, section 4.3; Dormand, Prince (1980).
+    Song et al. (2021), arXiv 2011.13456, section 4.3; the methods' own references are in `scoresde.ode`.
     """
 
     steps: int = 1
     grid: str = "uniform_angle"
     rtol: float = 1e-5
     atol: float = 1e-5
+    method: str = "adams"
+    max_nfe: int | None = None
+    on_max_nfe: str = "error"
+
+    def __post_init__(self):
+        super().__post_init__()
+        ode.check(self.method, self.rtol, self.atol, self.max_nfe, self.on_max_nfe)
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         sde = denoiser.sde
@@ -33,5 +42,6 @@ class ProbabilityFlow(Sampler):
         def flow(phi, z, rows):
             return (flow_velocity(denoiser, z[0], phi, select(cond, rows, len(x))),)
 
-        (z,), _ = ode.integrate(flow, (x.to(real) / n_t,), start, end, self.rtol, self.atol)
+        options = {k: getattr(self, k) for k in ("rtol", "atol", "method", "max_nfe", "on_max_nfe")}
+        (z,), _ = ode.integrate(flow, (x.to(real) / n_t,), start, end, **options)
         return (n_s * z).to(x.dtype), None
