@@ -57,6 +57,8 @@ class Adams(Method):
     cost: ClassVar[int] = 1
     safety: ClassVar[float] = 0.65
     damping: ClassVar[float] = 0.2
+    first: ClassVar[float] = 0.003
+    longest: ClassVar[float] = 10.0
 
     def start(self, t: Tensor, k: State) -> State:
         times = t.new_zeros(len(t), self.top - 1)
@@ -85,8 +87,11 @@ class Adams(Method):
         reach = errors.clamp_min(1e-10) ** (-1 / (orders + 1).clamp_min(1))
         best = torch.where(possible, reach, -1.0).argmax(1, keepdim=True)
         ahead, q_new = errors.gather(1, best)[:, 0], orders.gather(1, best)[:, 0]
+        order = q_new + 1
+        # A row whose errors reach no further than its past takes up the new point.
+        q_new = torch.where((q == known) & (q_new == q), q + 1, q_new).clamp_max(self.top)
         keep = (q_new, (known + 1).clamp_max(self.top), times[:, :-1], *(m[:, :-1] for m in past))
-        return Trial(y_new, k_new, errors[:, 1], q + 1, ahead, q_new + 1, keep)
+        return Trial(y_new, k_new, errors[:, 1], q + 1, ahead, order, keep)
 
     def _correctors(self, nodes: Tensor, q: Tensor) -> Tensor:
         """The weights of Q_{q-2}, .., Q_{q+1}: (b, 4, top + 1), the new point's first."""

@@ -33,13 +33,16 @@ class Method(ABC):
     """A step of all rows at once, each row with its own length.
 
     A trial takes `cost` evaluations of every row, and `after` more once it is accepted.  The next step is `safety`
-    times the one that would just meet the tolerance, times the last error to the power `damping` / order.
+    times the one that would just meet the tolerance, times the last error to the power `damping` / order, and at most
+    `longest` times the last one.  In the first step Euler's method moves the state by the part `first` of its scale.
     """
 
     cost: int
     after: int = 0
     safety: ClassVar[float] = 0.85
     damping: ClassVar[float] = 0.1
+    first: ClassVar[float] = 0.1
+    longest: ClassVar[float] = 5.0
 
     def start(self, t: Tensor, k: State) -> State:
         """The memory of rows before their first step from the times t (b,): tensors with a row for each."""

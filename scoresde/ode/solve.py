@@ -123,10 +123,10 @@ def _start(f, method: Method, y: State, t0, t1, nfe: Tensor, rtol: float, atol: 
     span = (end - t).abs()
     k = f(t, y, number) if len(number) else y
     nfe[number] += 1
-    # The step in which Euler's method moves the state by 0.3 % of its scale (Hairer et al., 1993, II.4, h_0).
+    # Hairer et al. (1993), II.4, h_0
     scales = tuple(atol + rtol * p.abs() for p in y)
     ratio = rms(y, scales) / rms(k, scales).clamp_min(1e-30) if len(number) else span
-    h = torch.minimum(0.003 * ratio.clamp_min(1e-4), 0.1 * span)
+    h = torch.minimum(method.first * ratio.clamp_min(1e-4), 0.1 * span)
     return _Rows(number, t, end, span, h, torch.ones_like(h), y, k, method.start(t, k))
 
 
@@ -135,7 +135,7 @@ def _advance(f, method: Method, way: _Rows, trial: Trial, step, t_new, final, do
     ok = trial.error <= 1
     arrived = ok & final
     growth = method.safety * trial.ahead.clamp_min(1e-10) ** (-1 / trial.next_order)
-    growth = (growth * way.before ** (method.damping / trial.order)).clamp(0.2, 10)
+    growth = (growth * way.before ** (method.damping / trial.order)).clamp(0.2, method.longest)
     shrink = (method.safety * trial.error ** (-1 / trial.order)).clamp(0.1, 1)
     way.h = step * torch.where(ok, growth, shrink)
     way.before = torch.where(ok, trial.error.clamp_min(1e-4), way.before)
