@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from problems import close, refuses
+from problems import close, mixture, refuses
 from scipy.integrate import solve_ivp
 
+from scoresde.denoiser import Counted
+from scoresde.likelihood import log_likelihood
 from scoresde.ode import BS32, DOP853, DOPRI5, METHODS, TSIT5, Adams, integrate
 from scoresde.ode.adams import lagrange_integrals
+from scoresde.sampling import ProbabilityFlow, sample
+from scoresde.sde import VP
 
 each_method = pytest.mark.parametrize("method", METHODS)
 
@@ -271,6 +275,32 @@ def test_rows_out_of_evaluations_finish(method):
     with pytest.warns(UserWarning, match="1 of 1 rows"):
         f, y, _ = solve([2.0], method=method, tolerance=1e-10, max_nfe=13 + 12, on_max_nfe="finish")
     assert (y - f.exact(full(1.0, 1))).abs().max() < 0.05
+
+
+@each_method
+def test_the_flow_and_the_likelihood_take_every_method(method):
+    model = mixture(VP())
+    x = model.sample(4, model.sde.t_min)
+    fine = dict(rtol=1e-7, atol=1e-7)
+    terminal = lambda x: model.log_prob(x, model.sde.t_max)
+    out = log_likelihood(model, x, method=method, terminal=terminal, **fine)
+    close(out.log_prob, model.log_prob(x, model.sde.t_min), rtol=0, atol=1e-5)
+    back, _ = ProbabilityFlow(method=method, **fine).step(model, out.latent, 1.0, model.sde.t_min, None, None)
+    close(back, x, rtol=0, atol=1e-4)
+
+
+def test_the_flow_hands_on_its_limit():
+    model = mixture(VP())
+    for limit in (5, 20):
+        with pytest.raises(FloatingPointError, match=f"max_nfe={limit} evaluations"):
+            sample(model, ProbabilityFlow(max_nfe=limit), (8, 2))
+    counted = Counted(model)
+    with pytest.warns(UserWarning, match="8 of 8 rows ran out of max_nfe=20"):
+        x = sample(counted, ProbabilityFlow(max_nfe=20, on_max_nfe="finish", last="none"), (8, 2), dtype=torch.float64)
+    assert counted.rows <= 8 * 20
+    assert (x - sample(model, ProbabilityFlow(last="none"), (8, 2), dtype=torch.float64)).abs().max() < 1
+    refuses("method='rk4'", call=lambda: ProbabilityFlow(method="rk4"))
+    refuses("max_nfe=12", call=lambda: ProbabilityFlow(max_nfe=12, on_max_nfe="finish"))
 
 
 def test_wrong_arguments_are_refused():
