@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .parts import Method, State, Trial
 
 
@@ -60,6 +61,10 @@ class Adams(Method):
     first: ClassVar[float] = 0.003
     longest: ClassVar[float] = 10.0
 
+    def __post_init__(self):
+        if not isinstance(self.top, int) or self.top < 1:
+            raise InputError(f"top={self.top!r}: the highest order is a whole number of at least 1")
+
     def start(self, t: Tensor, k: State) -> State:
         times = t.new_zeros(len(t), self.top - 1)
         q = torch.ones_like(t, dtype=torch.long)
@@ -88,7 +93,7 @@ class Adams(Method):
         best = torch.where(possible, reach, -1.0).argmax(1, keepdim=True)
         ahead, q_new = errors.gather(1, best)[:, 0], orders.gather(1, best)[:, 0]
         order = q_new + 1
-        # A row whose errors reach no further than its past takes up the new point.
+        # While all of a short past is in use, no error of a higher order is known: try it.
         q_new = torch.where((q == known) & (q_new == q), q + 1, q_new).clamp_max(self.top)
         keep = (q_new, (known + 1).clamp_max(self.top), times[:, :-1], *(m[:, :-1] for m in past))
         return Trial(y_new, k_new, errors[:, 1], q + 1, ahead, order, keep)

@@ -53,7 +53,7 @@ def _combine(h: Tensor, weights: tuple[float, ...], ks: list[State], y: State | 
         for w, k in used[1:]:
             total = total.add_(k, alpha=w)
         total = total.mul_(shaped(h, total))
-        out.append(total if y is None else total.add_(y[j]))
+        out.append(total if y is None else y[j] + total)
     return tuple(out)
 
 
