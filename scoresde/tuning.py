@@ -83,8 +83,8 @@ def tune(
 
     `shape` = (n, *data shape): the reference is the flow of n samples at rtol = atol = `tolerance` in float64, and the
     error of a sampler its distance from there, from the same x_T.  All samplers meet all grids on the first quarter of
-    the samples; the best of them, and a multistep method fitted to the model on every grid (`fit_multistep`, fitted on n
-    other samples), are judged on all.  `last` and `t_min` are those of the sampler that is sought.
+    the samples; the best of them, and a multistep method fitted on every grid (`fit_multistep`, to n other samples),
+    are judged on all.  `last` and `t_min` are those of the sampler that is sought.
     `report(done, all, trial)` follows the trials.
 
     Raises `InputError` for a budget under 2.

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from scoresde.ode import METHODS
 from scoresde.sampling import (
     DDIM,
     DEIS,
     PC,
     RK4,
     Adams,
+    AdaptiveSDE,
     DPMpp,
     DPMpp2M,
     DPMpp2MSDE,
@@ -17,6 +19,8 @@ from scoresde.sampling import (
     Heun,
     ProbabilityFlow,
     ReverseDiffusion,
+    ReverseSDE,
+    Reversible,
     Rosenbrock,
     Sampler,
     SASolver,
@@ -33,6 +37,7 @@ class Entry:
     each: int = 1
     settings: dict = field(default_factory=dict)
     noise: bool = False
+    start: int = 0  # evaluations before the first step
     at: int | None = None  # the steps at which the order shows, and the grid
     on: str = "uniform_angle"
 
@@ -53,6 +58,7 @@ DETERMINISTIC = {
     "heun": Entry(Heun, 2, 2),
     "edm": Entry(EDMHeun, 2, 2, on="karras"),
     "rosenbrock": Entry(Rosenbrock, 2, 2),
+    "reversible": Entry(Reversible, 2, start=1),
     "rk4": Entry(RK4, 4, 4),
     "adams": Entry(Adams, 3),
     "ab2": Entry(Adams, 2, settings={"order": 2, **PLAIN}),
@@ -80,7 +86,14 @@ STOCHASTIC = {
     "pc": Entry(PC, 1, 2, noise=True),
 }
 ADAPTIVE = {
-    "ode": Entry(ProbabilityFlow, 5, settings={"rtol": 1e-3, "atol": 1e-3}),
+    **{
+        "ode" if method == "adams" else f"ode_{method}": Entry(
+            ProbabilityFlow, 5, settings={"rtol": 1e-3, "atol": 1e-3, "method": method}
+        )
+        for method in METHODS
+    },
+    "adaptive_sde": Entry(AdaptiveSDE, 1, settings={"rtol": 0.05, "atol": 0.05}, noise=True),
+    "sde": Entry(ReverseSDE, 1, settings={"rtol": 0.1, "atol": 0.1}, noise=True),
 }
 SAMPLERS: dict[str, Entry] = {**DETERMINISTIC, **STOCHASTIC, **ADAPTIVE}
 CORRECTORS = ("none", "langevin", "ald", "gibbs")

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from samplers import DETERMINISTIC, STOCHASTIC
 
 import scoresde
 from scoresde import noise
-from scoresde.sampling import DDIM, PC, DPMpp2M, Heun, ProbabilityFlow
+from scoresde.sampling import DDIM, PC, ProbabilityFlow
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -13,10 +14,8 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 # Fixed-step samplers: none may wait for the device within its loop.
 FIXED = {
     "pc": PC(steps=5),
-    "pc-ancestral": PC(steps=5, predictor="ancestral", corrector="none"),
-    "ddim": DDIM(steps=5, eta=1.0),
-    "heun": Heun(steps=5),
-    "dpmpp_2m": DPMpp2M(steps=5),
+    "pc-gibbs": PC(steps=5, predictor="ancestral", corrector="gibbs"),
+    **{name: entry(5) for name, entry in {**DETERMINISTIC, **STOCHASTIC}.items() if name != "pc"},
 }
 each_fixed = pytest.mark.parametrize("sampler", FIXED.values(), ids=FIXED)
 

@@ -14,14 +14,26 @@ from torch import nn
 
 import scoresde
 from scoresde.denoiser import Denoiser, Preconditioned
-from scoresde.sampling import DDIM, PC, DPMpp2M, Heun, ProbabilityFlow, hardware, joined, sample, share
+from scoresde.sampling import DDIM, PC, Adams, DPMpp2M, DPMpp2MSDE, Heun, ProbabilityFlow, hardware, joined, sample, share
+    DDIM,
+    PC,
+    DPMpp2M,
+    Heun,
+    ProbabilityFlow,
+    hardware,
+    joined,
+    sample,
+    share,
+)
 from scoresde.sde import VP
 
 # The samplers whose samples must not depend on batches and processes, by the expression that makes them.
 SAMPLERS = {
-    "pc": "PC(steps=6)",
-    "ode": "ProbabilityFlow(rtol=1e-4, atol=1e-4)",
-    "ancestral": "PC(steps=6, predictor='ancestral', corrector='none')",
+    "pc": PC(steps=6),
+    "ode": ProbabilityFlow(rtol=1e-4, atol=1e-4),
+    "ancestral": DDIM(steps=6, eta=1.0),
+    "dpmpp_2m_sde": DPMpp2MSDE(steps=6),
+    "adams": Adams(steps=6),
 }
 
 
@@ -249,7 +261,7 @@ def work(folder: str) -> None:
     join("cpu")
     rank, out = joined()[0], {}
     for name, sampler in SAMPLERS.items():
-        out[name] = sample(tiny(), eval(sampler), (64, 1, 8, 8), batch_size=10, processes=True)
+        out[name] = sample(tiny(), sampler, (64, 1, 8, 8), batch_size=10, processes=True)
     steps = []
     exact, options = mixture(VP()), {"dtype": torch.float64, "processes": True}
     for n in (1, 2, 5):
@@ -289,7 +301,7 @@ def answers(tmp_path_factory):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_are_the_same_from_any_batches_and_processes(answers, name):
-    sampler, shape = eval(SAMPLERS[name]), (64, 1, 8, 8)
+    sampler, shape = SAMPLERS[name], (64, 1, 8, 8)
     whole = sample(tiny(), sampler, shape, batch_size=64)
     blank = tiny()
     nn.init.zeros_(blank.net.leave[-1].weight)

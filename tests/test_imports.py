@@ -26,6 +26,7 @@ FLOOR = {
     "loss": BASE | {"sde", "denoiser"},
     "likelihood": BASE | {"ode", "sde", "noise", "denoiser"},
     "sampling": BASE | {"ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood"},
+    "tuning": BASE | {"sde", "denoiser", "sampling"},
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}
 # Imported where they are needed, never at import.

@@ -155,7 +155,7 @@ def test_batch_norms_follow_the_paper_in_any_shape(shape):
 @pytest.mark.parametrize("name", [n for n, s in SAMPLERS.items() if not hasattr(s, "rtol")])
 def test_evaluations_are_as_documented(name):
     sampler, entry = SAMPLERS[name], ENTRIES[name]
-    start = 4 * (sampler.order - 1) if getattr(sampler, "start", "ramp") == "runge_kutta" else 0
+    start = 4 * (sampler.order - 1) if getattr(sampler, "start", "ramp") == "runge_kutta" else entry.start
     for last, more in (("none", 0), ("tweedie", 1)):
         counted = Counted(mixture(VP()))
         run(counted, change(sampler, last=last), (7, 2), batch_size=3)

@@ -80,12 +80,14 @@ def panel(axis, x: Tensor, real: Tensor | None = None) -> None:
     axis.set_aspect("equal")
 
 
-def samples(path: Path, raw: Tensor, levels: int | None, real: Tensor | None = None) -> None:
+def samples(
+    path: Path, raw: Tensor, levels: int | None, real: Tensor | None = None, columns: int | None = None
+) -> None:
     """A grid of the first 256 images or middle slices of volumes; else a plot, over real data where given."""
     raw = raw[:256].cpu() if raw.ndim > 2 else raw.cpu()
     if is_image(tuple(raw.shape[1:])):
         images = as_bytes(raw, levels)
-        width = int(np.ceil(np.sqrt(len(images))))
+        width = columns or int(np.ceil(np.sqrt(len(images))))
         save_png(path, tile([images[i : i + width] for i in range(0, len(images), width)]))
     else:
         _figure(path, 1, lambda axes: panel(axes[0, 0], raw, real), 5.0)

@@ -12,6 +12,7 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..likelihood import select
 from .loop import Sampler
+from .stochastic import Eta, eta_at
 
 _DEPTH, _CELLS = 24, 12
 _END = 1 << _DEPTH  # places along the way from t to s: 0, ..., _END
@@ -32,11 +33,11 @@ def denoised(denoiser: Denoiser, z: Tensor, c: Tensor, cond: dict) -> Tensor:
 class _Way:
     """The way from c = `start` down to `end`, uniform in c, and A, the integral of eta^2 |dc|, along it."""
 
-    def __init__(self, sde, start: float, end: float, eta: float | Callable, like: Tensor):
+    def __init__(self, sde, start: float, end: float, eta: Eta, like: Tensor):
         self.start, self.span = start, start - end
         c = torch.linspace(start, end, (1 << _CELLS) + 1, dtype=torch.float64)
-        values = eta(sde.time(-2 * c)) if callable(eta) else eta
-        eta2 = torch.as_tensor(values, dtype=torch.float64).cpu().expand_as(c).square()
+        values = [eta_at(eta, t) for t in sde.time(-2 * c).tolist()] if callable(eta) else [float(eta)]
+        eta2 = torch.tensor(values, dtype=torch.float64).expand_as(c).square()
         total = torch.zeros_like(c)
         total[1:] = ((eta2[1:] + eta2[:-1]) / 2 * self.span / (1 << _CELLS)).cumsum(0)
         self.total = float(total[-1])
@@ -100,7 +101,7 @@ class AdaptiveSDE(Sampler):
 
     xi is the increment of a Brownian path in the clock exp(2 A) that is fixed for each sample: rejected steps do not
     bias it, and a sample does not depend on its batch mates, as arrived ones leave the batch.  `eta` is a number or a
-    function of t (a float64 tensor) >= 0; 0 is the probability flow.  `max_nfe` bounds the evaluations of a sample
+    function of t, >= 0; 0 is the probability flow.  `max_nfe` bounds the evaluations of a sample
     between two times of the grid.  `steps` only sets where the solver reports on its way.
 
     Raises `FloatingPointError` if the model is not finite, a step underflows, or `max_nfe` is passed.
@@ -111,7 +112,7 @@ class AdaptiveSDE(Sampler):
 
     steps: int = 1
     grid: str = "uniform_angle"
-    eta: float | Callable[[Tensor], Tensor] = 1.0
+    eta: Eta = 1.0
     rtol: float = 0.02
     atol: float = 0.02
     max_nfe: int | None = None

@@ -29,7 +29,9 @@ class FittedGrid:
         high, low = (float(sde.angle(t)) for t in (start, end))
         from_, to = np.interp([high, low], self.angles, self.share)
         if not from_ > to:
-            raise InputError(f"the fitted grid covers phi in {self.angles[0]:.3g}..{self.angles[-1]:.3g}, not {low:.3g}")
+            raise InputError(
+                f"the fitted grid covers phi in {self.angles[0]:.3g}..{self.angles[-1]:.3g}, not {low:.3g}"
+            )
         phi = np.interp(np.linspace(from_, to, steps + 1), self.share, self.angles)
         return sde.time(-2 * torch.log(torch.tan(torch.from_numpy(phi))))
 
@@ -76,7 +78,7 @@ def fit_grid(
 
 @dataclass(frozen=True)
 class FittedMultistep(Sampler):
-    """A linear multistep method on dz/dphi = v whose weights were fitted to the model, step by step, by `fit_multistep`:
+    """A linear multistep method on dz/dphi = v with weights for each step that `fit_multistep` fitted to the model:
 
         z_s = sum_j a_j z_j + sum_j b_j v_j      over the latest points z_j and velocities v_j on the sampler's own way
 
@@ -174,5 +176,3 @@ def flow_points(
     flow = ProbabilityFlow(grid=tuple(times), rtol=tolerance, atol=tolerance, last="none", steps=len(times) - 1)
     sample(denoiser, flow, shape, seed, dtype=real, callback=lambda i, t, x, x0: out.append(x), **cond)
     return out
-
-

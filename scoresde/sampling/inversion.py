@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -117,6 +118,8 @@ class Reversible(Sampler):
 
     Mutze (2008), An asynchronous leapfrog method; Zhuang, Dvornek, Tatikonda, Duncan (2021), MALI, arXiv 2102.04668.
     """
+
+    memory: ClassVar[str | None] = "it carries a velocity along one trajectory, which a corrector's noise would leave"
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         sde = denoiser.sde

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import InputError
+from .adaptive_sde import AdaptiveSDE
 from .correctors import CORRECTORS
 from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock, positive_scale
 from .flow import ProbabilityFlow
 from .loop import Sampler
 from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion
+from .with_torchsde import ReverseSDE
 
 # Predictors by name, as functions of the temperature.
 PREDICTORS: dict[str, Callable[[float], Sampler]] = {
@@ -27,6 +29,8 @@ PREDICTORS: dict[str, Callable[[float], Sampler]] = {
     "rosenbrock": lambda _: Rosenbrock(),
     "dpmpp_2m": lambda _: DPMpp2M(),
     "ode": lambda _: ProbabilityFlow(),
+    "adaptive_sde": lambda _: AdaptiveSDE(),
+    "sde": lambda _: ReverseSDE(),
 }
 
 

@@ -1,0 +1,124 @@
+"""Makes the tables and pictures of docs/: python docs/make.py [matrix] [orders] [samplers --model FOLDER]."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
+
+import matrix
+import orders
+import torch
+from problems import SONG
+from samplers import DETERMINISTIC, SAMPLERS, STOCHASTIC
+
+import scoresde
+from scoresde.data import stack
+
+
+def orders_table() -> str:
+    """The measured order of every fixed-step sampler, and its error, for VP, VE and sub-VP."""
+    lines = [
+        "# Orders of convergence",
+        "",
+        "Made by `python docs/make.py orders`; tests/test_orders.py holds every sampler to within 0.25 of its order.",
+        "",
+        "Deterministic samplers: the root-mean-square distance from the exact end point of the flow of a 2-D mixture "
+        "of three components (float64, log-SNR up to 10, reference at a tolerance of 1e-12), with N and with 2 N "
+        "steps, and the order log2 of their ratio.",
+        "",
+    ]
+    head = "| sampler | order | grid | N | " + " | ".join(f"{s}: error at 2 N, order" for s in SONG) + " |"
+    for entries, measure in ((DETERMINISTIC, orders.flow_error), (STOCHASTIC, orders.weak_error)):
+        if entries is STOCHASTIC:
+            lines += [
+                "",
+                "Stochastic samplers, in the weak sense: the error of the mean and of the variance for Gaussian data, "
+                "both exactly, as the coefficients of a linear recursion (log-SNR up to 6).",
+                "",
+            ]
+        lines += [head, "|---|---|---|---|" + "---|" * len(SONG)]
+        for name, entry in entries.items():
+            if name == "pc":
+                continue
+            steps = 200 if entry.noise else entry.steps
+            cells = []
+            for sde in SONG:
+                coarse, fine = (measure(sde, entry, n, grid=entry.on) for n in (steps, 2 * steps))
+                cells.append(f"{fine:.1e}, {orders.order(coarse, fine):.2f}")
+            settings = ", ".join(f"{k}={v}" for k, v in entry.settings.items())
+            label = f"{name}: `{entry.kind.__name__}({settings})`"
+            lines.append(f"| {label} | {entry.order} | {entry.on} | {steps} | " + " | ".join(cells) + " |")
+            print(lines[-1], flush=True)
+    return "\n".join([*lines, ""])
+
+
+def energy(x: torch.Tensor, y: torch.Tensor) -> float:
+    """The energy distance, sqrt(2 E|x - y| - E|x - x'| - E|y - y'|), each coordinate in the unit interval."""
+    x, y = x.flatten(1).double(), y.flatten(1).double()
+    within = sum(torch.cdist(a, a).sum() / (len(a) * (len(a) - 1)) for a in (x, y))
+    return float((2 * torch.cdist(x, y).mean() - within).clamp_min(0).sqrt())
+
+
+def gallery(folder: str, n: int) -> str:
+    """A grid of digits by every sampler, with its evaluations, seconds and distance to held-out digits."""
+    from scoresde.experiment import pictures
+
+    model = scoresde.load(folder)
+    data = scoresde.data.digits()
+    levels = model.levels - 1
+    held_out = stack(data.test, range(len(data.test))).float() / levels
+    train = stack(data.train, range(len(data.train))).float() / levels
+    some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:n]
+    floor = energy(train[some], held_out)
+    chosen = {**{k: e.kind(**e.settings) for k, e in SAMPLERS.items()}}
+    chosen |= {"ode": scoresde.sampling.ProbabilityFlow(rtol=1e-3, atol=1e-3), "edm_churn": SAMPLERS["edm_churn"](50)}
+    chosen["ancestral"] = SAMPLERS["ancestral"](200)
+    chosen |= {f"pc_{c}": scoresde.sampling.PC(predictor="ancestral", corrector=c) for c in ("ald", "gibbs")}
+    (HERE / "samplers").mkdir(exist_ok=True)
+    lines = [
+        "# Samplers on trained digits",
+        "",
+        f"Made by `python docs/make.py samplers --model FOLDER --n {n}` from the model of `python run.py sde=vp`: the "
+        f"first 20 of {n} samples of each, in the defaults of its class, a Tweedie step last.  The distance is the "
+        f"energy distance of the {n} samples to the {len(held_out)} held-out digits, pixels in 0..1; for as many "
+        f"training digits it is {floor:.3f}, for uniform noise {energy(torch.rand(n, *model.shape), held_out):.2f}.  "
+        f"Seconds for {n} samples on {torch.get_num_threads()} threads of a CPU.",
+        "",
+        "| sampler | evaluations | seconds | distance | |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for name, sampler in chosen.items():
+        counted = scoresde.Counted(model)
+        began = time.perf_counter()
+        raw = model.decode(scoresde.sample(counted, sampler, (n, *model.shape)))
+        seconds = time.perf_counter() - began
+        pictures.samples(HERE / "samplers" / f"{name}.png", raw[:20], model.levels, columns=20)
+        row = f"{name} | {counted.rows / n:.0f} | {seconds:.1f} | {energy(raw / levels, held_out):.3f}"
+        lines.append(f"| {row} | ![{name}](samplers/{name}.png) |")
+        print(row, flush=True)
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="+", choices=["matrix", "orders", "samplers"])
+    parser.add_argument("--model", help="the folder of a trained digits model, for samplers")
+    parser.add_argument("--n", type=int, default=200, help="samples of each sampler (default: 200)")
+    args = parser.parse_args()
+    for what in args.what:
+        if what == "samplers" and not args.model:
+            parser.error("samplers needs --model FOLDER (python run.py task=train prints it)")
+        file, make = {
+            "matrix": ("compatibility.md", matrix.table),
+            "orders": ("orders.md", orders_table),
+            "samplers": ("samplers.md", lambda: gallery(args.model, args.n)),
+        }[what]
+        (HERE / file).write_text(make())
+        print(f"wrote docs/{file}")
+
+
+if __name__ == "__main__":
+    main()
