@@ -14,10 +14,12 @@ from torch import nn
 
 import scoresde
 from scoresde.denoiser import Denoiser, Preconditioned
-from scoresde.sampling import DDIM, PC, Adams, DPMpp2M, DPMpp2MSDE, Heun, ProbabilityFlow, hardware, joined, sample, share
+from scoresde.sampling import (
     DDIM,
     PC,
+    Adams,
     DPMpp2M,
+    DPMpp2MSDE,
     Heun,
     ProbabilityFlow,
     hardware,
