@@ -307,7 +307,7 @@ def test_samples_are_the_same_from_any_batches_and_processes(answers, name):
     whole = sample(tiny(), sampler, shape, batch_size=64)
     blank = tiny()
     nn.init.zeros_(blank.net.leave[-1].weight)
-    assert (whole - sample(blank, sampler, shape)).abs().amin(1).min() > 1e-5 and whole.std(0).min() > 0.1
+    assert (whole - sample(blank, sampler, shape)).abs().flatten(1).amax(1).min() > 0.1 and whole.std(0).min() > 0.1
     for batch_size in (10, 1):
         close(sample(tiny(), sampler, shape, batch_size=batch_size), whole, rtol=0, atol=1e-5)
     close(answers[0][name], whole, rtol=0, atol=1e-5)
