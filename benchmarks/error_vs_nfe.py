@@ -13,7 +13,8 @@ Wasserstein, 128 directions) and `energy` (energy distance) lie between the end 
 samples of p_{t_min}; their floors are two independent exact sets.
 
 Every peer is run with every spacing of its times in `SPACINGS`, and a table shows the one with the least rms at each
-budget: a choice made on the figures shown, in the peers' favour.  `--share` shows apart how they do with spacings that
+budget: a choice made on the figures shown, in the peers' favour.  Ours are chosen in the same way among `OURS`, and the
+one that is the default, `DEFAULT`, is always shown.  `tuned` is what `scoresde.tuning` finds, on other x_T.  `--share` shows apart how they do with spacings that
 they do not offer, our grids and IPNDM's.  A budget is an upper bound: samplers of two evaluations a step use one less
 when it is odd.
 """
@@ -32,14 +33,10 @@ from torch import Tensor
 
 import scoresde
 from scoresde import grids, noise
-from scoresde.sampling import DDIM, DPMpp2M, Heun, ProbabilityFlow, Sampler
+from scoresde.sampling import DDIM, Adams, DPMpp, DPMpp2M, Heun, ProbabilityFlow, Sampler, UniPC
+from scoresde.tuning import tune
 
 SDE = scoresde.VP()
-
-
-def quadratic(sde, steps: int, start: float, end: float) -> Tensor:
-    """sqrt(t) uniform (Song, Meng, Ermon, 2021, arXiv 2010.02502; Zhang, Chen, 2023, arXiv 2204.13902)."""
-    return torch.linspace(start**0.5, end**0.5, steps + 1, dtype=torch.float64) ** 2
 
 
 def sine(sde, steps: int, start: float, end: float) -> Tensor:
@@ -59,7 +56,7 @@ def beta(sde, steps: int, start: float, end: float) -> Tensor:
 
 SPACINGS = {
     "uniform": grids.uniform,
-    "quadratic": quadratic,
+    "quadratic": grids.quadratic,
     "log_snr": grids.log_snr,
     "karras": grids.karras,
     "beta": beta,
@@ -68,11 +65,24 @@ OUR_SPACINGS = {name: grids.GRIDS[name] for name in ("angle", "uniform_angle", "
 BY_ANGLE = {"sine": sine, **OUR_SPACINGS}
 
 # name -> (evaluations -> sampler); last step and end time are set by the benchmark.
+DEFAULT = "Adams(order=2, correct=True) angle"  # what `sampler=adams` is
 OURS: dict[str, Callable[[int], Sampler]] = {}
-for grid in (*OUR_SPACINGS, "log_snr"):
+for grid in ("angle", "uniform_angle", "cosine_angle", "quadratic", "log_snr"):
+    for order, correct in ((1, False), (2, False), (3, False), (4, False), (1, True), (2, True), (3, True), (4, True)):
+        OURS[f"Adams(order={order}, correct={correct}) {grid}"] = lambda nfe, order=order, correct=correct, grid=grid: (
+            Adams(steps=nfe, order=order, correct=correct, grid=grid)
+        )
+    OURS[f"Adams(order=4, runge_kutta) {grid}"] = lambda nfe, grid=grid: Adams(
+        steps=max(1, nfe - 12), order=4 if nfe > 12 else 1, start="runge_kutta", grid=grid
+    )
     OURS[f"DDIM {grid}"] = lambda nfe, grid=grid: DDIM(steps=nfe, grid=grid)
     OURS[f"Heun {grid}"] = lambda nfe, grid=grid: Heun(steps=nfe // 2, grid=grid)
     OURS[f"DPMpp2M {grid}"] = lambda nfe, grid=grid: DPMpp2M(steps=nfe, grid=grid)
+    OURS[f"DPMpp(order=3) {grid}"] = lambda nfe, grid=grid: DPMpp(steps=nfe, grid=grid)
+    for order in (2, 3):
+        OURS[f"UniPC(order={order}) {grid}"] = lambda nfe, order=order, grid=grid: UniPC(
+            steps=nfe, order=order, grid=grid
+        )
 
 
 @dataclass
@@ -109,15 +119,20 @@ class Problem:
 
 
 def side(name: str, spacing: str, ours: bool) -> str:
-    """ "ours", "peer", or "shared" for a peer with a spacing that it does not offer."""
+    """ "ours", "tuned" for the one fitted to the model, "peer", or "shared": a peer with a spacing that it lacks."""
     if ours:
-        return "ours"
+        return "tuned" if name == "tuned" else "ours"
     return "shared" if spacing in BY_ANGLE and spacing != peers()[name].own else "peer"
 
 
 def tuned(problem: Problem, nfe: int) -> Sampler | None:
-    """A sampler fitted to this problem and budget, on other x_T than seed 0; None for none."""
-    return None
+    """The sampler that `scoresde.tuning.tune` finds for up to 20 evaluations, on other x_T than are measured here."""
+    if nfe > 20:
+        return None
+    shape = (64 if problem.thin else 256, *problem.shape)
+    best = tune(problem.denoiser, nfe, shape, seed=7, last="none", t_min=problem.t_min)[0]
+    print(f"{'':20}tuned: {best.name}, {best.grid} grid, {best.rms:.2e} / {best.median:.2e} on its own x_T", flush=True)
+    return best.sampler
 
 
 def ring(t_min: float) -> Problem:
@@ -204,7 +219,7 @@ def measure(problem: Problem, args) -> list[dict]:
     for nfe in sorted(args.nfe):
         found = []
         for name, spacing, our, run in contestants(problem, nfe, args):
-            if kept is None or our or (name, spacing) in kept:
+            if kept is None or (name, spacing) in kept or name in (DEFAULT, "tuned"):
                 x, calls = run()
                 who = {"problem": problem.name, "nfe": nfe, "side": side(name, spacing, our)}
                 found.append(
@@ -218,7 +233,7 @@ def measure(problem: Problem, args) -> list[dict]:
                     }
                 )
         if problem.thin and nfe >= sorted(args.nfe)[:2][-1]:
-            sides = [sorted((r for r in found if r["side"] == each), key=_rms) for each in ("peer", "shared")]
+            sides = [sorted((r for r in found if r["side"] == each), key=_rms) for each in ("ours", "peer", "shared")]
             kept = {(r["name"], r["spacing"]) for rows in sides for r in rows[: max(12, len(rows) // 3)]}
         flow = {"problem": problem.name, "nfe": nfe, "name": "exact", "spacing": "", "side": "exact", "evaluations": 0}
         rows += [*found, {**flow, "rms": 0.0, "median": 0.0, **distances(reference, truth), "floor": floor}]
@@ -244,14 +259,21 @@ def best(rows: list[dict]) -> list[dict]:
 
 def table(rows: list[dict], everything: bool) -> None:
     """Prints one budget of one problem: the best of each side, and with `everything` all the others."""
-    sides = {each: best([r for r in rows if r["side"] == each]) for each in ("ours", "peer", "shared")}
-    for row in sorted((r for side in sides.values() for r in (side if everything else side[:1])), key=_rms):
+    sides = {each: best([r for r in rows if r["side"] == each]) for each in ("ours", "tuned", "peer", "shared")}
+    shown = [r for side in sides.values() for r in (side if everything else side[:1])]
+    shown += [r for r in sides["ours"] if r["name"] == DEFAULT and r not in shown]
+    for row in sorted(shown, key=_rms):
         figures = "".join(f"{row[k]:11.2e}" for k in ("rms", "median", "sliced", "energy"))
         label = f"{row['side']:8}{row['name']} {row['spacing']}"
         print(f"{row['problem']:9}{row['nfe']:4}{row['evaluations']:5}  {label:64}{figures}", flush=True)
-    if sides["ours"] and sides["peer"]:
-        ratios = [f"{name} {sides[name][0]['rms'] / sides['ours'][0]['rms']:.2f}" for name in sides if sides[name]]
-        print(f"{'':20}rms over the best of ours: {', '.join(ratios[1:])}", flush=True)
+    for each in ("ours", "tuned"):
+        for peer in ("peer", "shared") if sides[each] else ():
+            for kind in ("rms", "median") if sides[peer] else ():
+                least, us = (
+                    min(r[kind] for r in rows if r["side"] == peer),
+                    min(r[kind] for r in rows if r["side"] == each),
+                )
+                print(f"{'':20}least {kind} of {peer} over that of {each}: {least / us:.2f}", flush=True)
 
 
 def check() -> None:
