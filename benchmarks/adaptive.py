@@ -260,7 +260,9 @@ class Network:
         torch.manual_seed(0)
         data = mixture(sde, 64, 10)
         self.sde, self.rows = sde, rows
-        self.denoiser = scoresde.Preconditioned(scoresde.nets.UNet((1, 8, 8)).float(), sde, "v")
+        self.denoiser = scoresde.Preconditioned(
+            scoresde.nets.UNet((1, 8, 8), channels=32, mults=(1, 2), blocks=1).float(), sde, "v"
+        )
         optimizer, loss = torch.optim.AdamW(self.denoiser.parameters(), 1e-3), DenoisingLoss()
         for i in range(steps):
             optimizer.zero_grad()
@@ -268,7 +270,7 @@ class Network:
             optimizer.step()
         self.denoiser.eval()
         self.x = sde.prior(torch.randn(rows, 1, 8, 8))
-        self.exact = self.ours("dopri5", 1e-8)[0]
+        self.exact = self.ours("dopri5", 1e-6)[0]
 
     @torch.no_grad()
     def ours(self, method: str, tolerance: float) -> tuple[Tensor, float]:
