@@ -16,8 +16,9 @@ which the error stays (nan: the loosest tolerance is below the level already).  
 Needs scoresde, scipy and, for its column, torchode: `pip install torchode==1.0.1` did here, with torchtyping 0.1.5 and
 typeguard 2.13.3 (`pip install --no-deps torchode torchtyping typeguard==2.13.3`).
 
-The wall time is that of a small U-Net trained for a few seconds on 8x8 images from a mixture, each solver at the
-tolerance that gives the asked error, in turns within one process; numpy's BLAS has one thread during scipy's runs.
+The wall time is that of a small U-Net trained for some seconds on 8x8 images from a mixture, or of the model in a
+folder (`--model`), each solver at the tolerance that gives the asked error, in turns within one process; numpy's BLAS
+has one thread during scipy's runs.
 """
 
 import argparse
@@ -184,7 +185,7 @@ def sweep(run: Callable[[float], tuple[Tensor, float]], case: Case, least: float
 
 def at(curve: Curve, level: float, column: int = 1) -> float:
     """Evaluations (or tolerance, column 0) where the error falls below the level for good; nan where it never does."""
-    value, error = (np.log([point[i] for point in curve]) for i in (column, 2))
+    value, error = (np.log([max(point[i], 1e-300) for point in curve]) for i in (column, 2))
     error = np.maximum.accumulate(error[::-1])[::-1]
     if column == 1:
         value = np.minimum.accumulate(value[::-1])[::-1]  # a tighter tolerance that happened to cost less counts
@@ -254,23 +255,28 @@ def check() -> None:
 
 
 class Network:
-    """A U-Net on 8x8 images from a mixture, trained for `steps` steps; ours and scipy's way from noise to t_min."""
+    """A network, ours and scipy's way from noise to t_min: a model's folder, or a U-Net trained for `steps` steps."""
 
-    def __init__(self, sde: scoresde.SDE, steps: int, rows: int):
+    def __init__(self, sde: scoresde.SDE, steps: int, rows: int, folder: str | None = None):
+        self.denoiser = scoresde.load(folder).float() if folder else self.trained(sde, steps)
+        self.denoiser.eval()
+        self.sde, self.rows = self.denoiser.sde, rows
+        shape = self.denoiser.shape if folder else (1, 8, 8)
+        self.x = self.sde.prior(torch.randn(rows, *shape, generator=torch.Generator().manual_seed(0)))
+        self.exact = self.ours("dopri5", 1e-6)[0]
+
+    @staticmethod
+    def trained(sde: scoresde.SDE, steps: int) -> scoresde.Denoiser:
         torch.manual_seed(0)
         data = mixture(sde, 64, 10)
-        self.sde, self.rows = sde, rows
-        self.denoiser = scoresde.Preconditioned(
-            scoresde.nets.UNet((1, 8, 8), channels=32, mults=(1, 2), blocks=1).float(), sde, "v"
-        )
-        optimizer, loss = torch.optim.AdamW(self.denoiser.parameters(), 1e-3), DenoisingLoss()
+        net = scoresde.nets.UNet((1, 8, 8), channels=32, mults=(1, 2), blocks=1).float()
+        denoiser, loss = scoresde.Preconditioned(net, sde, "v"), DenoisingLoss()
+        optimizer = torch.optim.AdamW(net.parameters(), 1e-3)
         for i in range(steps):
             optimizer.zero_grad()
-            loss(self.denoiser, data.sample(64, seed=i).reshape(-1, 1, 8, 8)).mean().backward()
+            loss(denoiser, data.sample(64, seed=i).reshape(-1, 1, 8, 8)).mean().backward()
             optimizer.step()
-        self.denoiser.eval()
-        self.x = sde.prior(torch.randn(rows, 1, 8, 8))
-        self.exact = self.ours("dopri5", 1e-6)[0]
+        return denoiser
 
     @torch.no_grad()
     def ours(self, method: str, tolerance: float) -> tuple[Tensor, float]:
@@ -305,12 +311,12 @@ def one_blas_thread() -> contextlib.AbstractContextManager:
 
 def wall_time(args: argparse.Namespace) -> None:
     """The table of seconds, each solver at the tolerance for the same error."""
-    level, repeats = 1e-3, args.repeats
+    level, repeats = args.wall_level, args.repeats
     print(f"\nWall time of {args.rows} samples of a U-Net to a mean error of {level:.0e}, {repeats} runs in turns:\n")
     print("| SDE | solver | tolerance | evaluations | error | seconds, least | median | of scipy |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
-    for name in args.sdes:
-        net = Network(SDES[name], args.train_steps, args.rows)
+    for name in [args.model] if args.model else args.sdes:
+        net = Network(SDES.get(name), args.train_steps, args.rows, args.model)
         runs = {"scipy RK45 in t": net.scipy}
         runs |= {f"{m} in phi": lambda tol, m=m, net=net: net.ours(m, tol) for m in ("adams", "dopri5")}
         tolerances = {k: at(sweep(run, net, level), level, 0) for k, run in runs.items()}
@@ -335,7 +341,9 @@ def main() -> None:
     parser.add_argument("--levels", nargs="+", type=float, default=[1e-3, 1e-5], help="errors (default: 1e-3 1e-5)")
     parser.add_argument("--rows", type=int, default=64, help="rows of a batch (default: 64)")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each solver (default: 5)")
-    parser.add_argument("--train-steps", type=int, default=100, help="of the U-Net that is timed (default: 100)")
+    parser.add_argument("--wall-level", type=float, default=1e-2, help="the error that is timed (default: 1e-2)")
+    parser.add_argument("--train-steps", type=int, default=200, help="of the U-Net that is timed (default: 200)")
+    parser.add_argument("--model", help="a folder that run.py made, timed in place of the U-Net")
     parser.add_argument("--skip", default="", choices=["", "evaluations", "wall"], help="leave out one of the tables")
     args = parser.parse_args()
     torch.set_default_dtype(torch.float64)
