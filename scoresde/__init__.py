@@ -7,6 +7,7 @@ from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
 from .sampling import decode, encode, sample
 from .sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
+from .tuning import tune
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ __all__ = [
     "sample",
     "sampling",
     "train",
+    "tune",
 ]
 
 

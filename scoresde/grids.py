@@ -84,6 +84,8 @@ def times(grid: str | Grid | Sequence[float], sde: SDE, steps: int, start: float
     Raises `InputError` for an unknown name, times that do not decrease, or times outside [end, start].
     """
     if isinstance(grid, str):
+        if grid == "fitted":
+            raise InputError("grid='fitted' needs the model: give what sampling.fit_grid(denoiser, ...) returns")
         if grid not in GRIDS:
             raise InputError(
                 f"grid={grid!r} is unknown: choose one of {', '.join(GRIDS)}, or give the times themselves"

@@ -1,6 +1,7 @@
 """The best sampler for a model and a budget of evaluations, found by trying, against the flow from the same noise."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from .sampling import (
     DPMpp2M,
     Heun,
     ProbabilityFlow,
+    RectifiedAdams,
     Sampler,
     UniPC,
     fit_grid,
@@ -56,12 +58,11 @@ def candidates(budget: int, last: str, t_min: float | None) -> dict[str, Callabl
         "dpmpp_3m": lambda g: DPMpp(grid=g, **one),
         "deis": lambda g: DEIS(grid=g, **one),
         **{f"unipc order={k}": (lambda g, k=k: UniPC(grid=g, order=k, **one)) for k in (2, 3)},
-        **{f"adams order={k}": (lambda g, k=k: Adams(grid=g, order=k, **one)) for k in (1, 2, 3, 4)},
-        **{
-            f"adams order={k} correct=false": (lambda g, k=k: Adams(grid=g, order=k, correct=False, **one))
-            for k in (2, 3, 4)
-        },
     }
+    for name, kind in (("adams", Adams), ("rectified_adams", RectifiedAdams)):
+        for order, correct in itertools.product((1, 2, 3, 4), (True, False)):
+            label = f"{name} order={order}{'' if correct else ' correct=false'}"
+            found[label] = lambda g, kind=kind, k=order, c=correct: kind(grid=g, order=k, correct=c, **one)
     if n >= 2:
         found["heun"] = lambda g: Heun(grid=g, steps=n // 2, **ends)
     return found

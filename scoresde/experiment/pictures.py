@@ -186,3 +186,24 @@ def losses(path: Path, metrics: Path) -> None:
         axes[0, 1].set(xlabel="eighths of the training times, low noise to high", ylabel="validation loss")
 
     _figure(path, 2, draw, 4.5)
+
+
+def front(path: Path, rows: dict[int, list[dict]]) -> None:
+    """Error against evaluations: every sampler's best grid at each budget, the best of all by a line."""
+
+    def draw(axes) -> None:
+        axis = axes[0, 0]
+        names = sorted({r["sampler"] for trials in rows.values() for r in trials})
+        for i, name in enumerate(names):
+            errors = {b: [r["rms"] for r in trials if r["sampler"] == name] for b, trials in rows.items()}
+            points = [(b, min(e)) for b, e in errors.items() if e and np.isfinite(min(e))]
+            if points:
+                axis.plot(*zip(*points, strict=True), "osv^D"[i % 5], color=f"C{i % 10}", label=name)
+        least = [(b, trials[0]["rms"]) for b, trials in sorted(rows.items())]
+        axis.plot(*zip(*least, strict=True), color="black", linewidth=0.8, label="tuned")
+        axis.set(xlabel="evaluations", ylabel="root-mean-square distance from the flow", xscale="log", yscale="log")
+        axis.set_xticks(list(rows), [str(b) for b in rows])
+        axis.minorticks_off()
+        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+
+    _figure(path, 1, draw, 6.0)

@@ -40,10 +40,13 @@ class Run:
         hardware.check(config.compile, config.cuda_graphs, config.autocast, self.device)
         build.import_paths(config)
         self.folder = build.model_folder(config)
-        self.sampler: Sampler = build.make(config.sampler, "sampler")
+        self.sampler: Sampler = build.make(config.sampler, "sampler", folder=self.folder)
         if not isinstance(self.sampler, Sampler):
             raise InputError(f"sampler._target_={config.sampler['_target_']} makes no scoresde.sampling.Sampler")
-        self.sampler.times(build.build_sde(config))
+        self.fits_grid = getattr(self.sampler, "grid", None) == "fitted"  # waits for the trained model
+        sde = build.build_sde(config)
+        if not self.fits_grid:
+            self.sampler.times(sde)
         self.training, self.loss = build.make(config.train, "train"), build.make(config.loss, "loss")
         self.scoring = build.make(config.likelihood, "likelihood")
         self.results: list[tuple[str, str]] = []

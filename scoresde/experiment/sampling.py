@@ -17,6 +17,7 @@ from .animation import animation
 from .report import bar
 from .run import Run
 from .track import Metrics
+from .tuning import model_grid
 
 
 def draw(run: Run) -> None:
@@ -24,7 +25,10 @@ def draw(run: Run) -> None:
 
     Of several processes each draws its share, and the first one writes.
     """
-    config, model, sampler = run.config, run.model, run.sampler
+    config, model = run.config, run.model
+    if run.fits_grid:
+        run.sampler, run.fits_grid = dataclasses.replace(run.sampler, grid=model_grid(run)), False
+    sampler = run.sampler
     choice = run.choices.get("sampler", build.name_of(config.sampler))
     precision = [config.autocast] if config.autocast else []
     folder = run.place("sample", choice, run.plain["sampler"], config.n, config.seed, model.step, *precision)

@@ -7,7 +7,7 @@ from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .flow import ProbabilityFlow
 from .inversion import Reversible, RoundTrip, decode, encode, round_trip, slerp
 from .loop import Sampler, sample
-from .multistep import DEIS, Adams, DPMpp, Multistep, UniPC
+from .multistep import DEIS, Adams, DPMpp, Multistep, RectifiedAdams, UniPC
 from .pc import PC
 from .processes import joined, share
 from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
@@ -35,6 +35,7 @@ __all__ = [
     "Langevin",
     "Multistep",
     "ProbabilityFlow",
+    "RectifiedAdams",
     "ReverseDiffusion",
     "ReverseSDE",
     "Reversible",

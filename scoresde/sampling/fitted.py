@@ -124,7 +124,7 @@ def fit_multistep(
     shape: Sequence[int],
     seed: int = 0,
     velocities: int = 3,
-    points: int = 2,
+    points: int = 3,
     reference: Sequence[Tensor] | None = None,
     **cond,
 ) -> FittedMultistep:

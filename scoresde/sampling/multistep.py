@@ -135,6 +135,34 @@ class Adams(Multistep):
 
 
 @dataclass(frozen=True)
+class RectifiedAdams(Multistep):
+    """Adams-Bashforth on the flow in rectified coordinates, y = x / (alpha + sigma) and u = sigma / (alpha + sigma):
+
+        y_s = y_t + int p(u) du,    p through the latest `order` values of eps - x_0 = dy/du
+
+    Corrected as `Adams` is.  It cuts corners where phi does not, and the other way round; `tune` tries both.
+
+    Liu, Gong, Liu (2023), Flow Straight and Fast, arXiv 2209.03003; Lipman et al. (2023), arXiv 2210.02747.
+    """
+
+    order: int = 2
+    correct: bool = True
+
+    def value(self, denoiser, x, t, cond):
+        alpha, sigma = denoiser.sde.marginal(t)
+        return x / sigma - (1 + alpha / sigma) * denoiser(x, t, **cond)
+
+    def variable(self, sde, t):
+        return float(torch.sigmoid(-sde.log_snr(t) / 2))
+
+    def carrier(self, sde, t):
+        return float(sum(sde.marginal(t)))
+
+    def density(self, sde, u):
+        return torch.ones_like(u)
+
+
+@dataclass(frozen=True)
 class DPMpp(Multistep):
     """DPM-Solver++ multistep of any order: x_0 as a polynomial in lambda = log(alpha / sigma),
 
