@@ -5,9 +5,9 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from .denoiser import Denoiser
 from .errors import InputError
@@ -27,6 +27,7 @@ from .sampling import (
     sample,
 )
 from .sampling.fitted import flow_points
+from .sde import SDE
 
 GRIDS = ("angle", "cosine_angle", "uniform_angle", "log_snr", "karras", "uniform", "quadratic")
 
@@ -84,8 +85,8 @@ def tune(
 
     `shape` = (n, *data shape): the reference is the flow of n samples at rtol = atol = `tolerance` in float64, and the
     error of a sampler its distance from there, from the same x_T.  All samplers meet all grids on the first quarter of
-    the samples; the best of them, and a multistep method fitted on every grid (`fit_multistep`, to n other samples),
-    are judged on all.  `last` and `t_min` are those of the sampler that is sought.
+    the samples; each with its best grid, and a multistep method fitted on every grid (`fit_multistep`, to n other
+    samples), are judged on all.  `last` and `t_min` are those of the sampler that is sought.
     `report(done, all, trial)` follows the trials.
 
     Raises `InputError` for a budget under 2.
@@ -104,7 +105,7 @@ def tune(
     known["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **_rows(cond, few))
     solvers = candidates(budget, last, t_min)
     work = [(name, g) for name in solvers for g in known]
-    total = len(work) + 8 + len(known)
+    total = len(work) + len(solvers) + len(known)
     done = 0
 
     def judge(name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
@@ -120,8 +121,9 @@ def tune(
             report(done, total, trial)
         return trial
 
-    first = sorted((judge(name, g, solvers[name](known[g]), few) for name, g in work), key=lambda trial: trial.error)
-    trials = [judge(t.name, t.grid, t.sampler, n) for t in first[:8]]
+    first = [judge(name, g, solvers[name](known[g]), few) for name, g in work]
+    chosen = [min((t for t in first if t.name == name), key=lambda t: t.error) for name in solvers]
+    trials = [judge(t.name, t.grid, t.sampler, n) for t in chosen]
     for name, grid in known.items():
         like = solvers["adams order=2"](grid)
         path = flow_points(denoiser, like.times(denoiser.sde), (n, *item), seed + 1, tolerance, **cond)
@@ -134,16 +136,14 @@ def _rows(cond: dict, rows: int) -> dict:
     return {k: c[:rows] if torch.is_tensor(c) else c for k, c in cond.items()}
 
 
-def plain(sampler: Sampler) -> dict:
-    """A sampler as plain types: its `_target_` and fields, as a config has them, with the times in place of a grid."""
+def plain(sampler: Sampler, sde: SDE) -> dict:
+    """A sampler as plain types, as a config has them: `_target_` and fields, a grid that is a function by its times."""
     node = {"_target_": f"scoresde.sampling.{type(sampler).__name__}"}
-    for field in dataclasses.fields(sampler):
-        value = getattr(sampler, field.name)
-        node[field.name] = _listed(value)
-    return node
+    fields = {field.name: getattr(sampler, field.name) for field in dataclasses.fields(sampler)}
+    if not isinstance(sampler.grid, str):
+        fields["grid"] = sampler.times(sde)
+    return node | {name: _listed(value) for name, value in fields.items()}
 
 
-def _listed(value):
-    if isinstance(value, tuple | list | Tensor):
-        return [_listed(v) for v in value]
-    return value
+def _listed(value: Any) -> Any:
+    return [_listed(v) for v in value] if isinstance(value, tuple | list) else value

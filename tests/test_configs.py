@@ -26,7 +26,10 @@ def composed(*overrides):
 def test_composes_and_makes(group, name, tmp_path):
     config = composed(f"{group}={name}")
     node = config[group]
-    if group in ("sde", "loss", "train", "sampler", "likelihood"):
+    if name == "tuned":
+        with pytest.raises(scoresde.InputError, match=r"task=tune task.budgets=\[10\]"):
+            build.make(node, group, folder=tmp_path)
+    elif group in ("sde", "loss", "train", "sampler", "likelihood"):
         build.make(node, group)
     elif group == "net":
         shape = {"mlp": (2,), "unet": (1, 8, 8)}[name]
@@ -37,7 +40,9 @@ def test_composes_and_makes(group, name, tmp_path):
         assert callable(get_object(node["_target_"]))
 
 
-@pytest.mark.parametrize(("group", "name"), [n for n in NAMES if n[0] in ("sde", "sampler", "train")], ids=lambda v: v)
+@pytest.mark.parametrize(
+    ("group", "name"), [n for n in NAMES if n[0] in ("sde", "sampler", "train") and n[1] != "tuned"], ids=lambda v: v
+)
 def test_a_config_lists_every_setting_with_the_defaults_of_the_code(group, name):
     node = OmegaConf.to_container(composed(f"{group}={name}")[group])
     made = build.make(composed(f"{group}={name}")[group], group)
@@ -55,7 +60,7 @@ def test_a_config_lists_every_setting_with_the_defaults_of_the_code(group, name)
 
 
 SDES = [n for g, n in NAMES if g == "sde"]
-SAMPLERS = [n for g, n in NAMES if g == "sampler"]
+SAMPLERS = [n for g, n in NAMES if g == "sampler" and n != "tuned"]
 
 
 @pytest.mark.parametrize(("sde", "sampler"), list(itertools.product(SDES, SAMPLERS)))

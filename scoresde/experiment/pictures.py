@@ -189,21 +189,22 @@ def losses(path: Path, metrics: Path) -> None:
 
 
 def front(path: Path, rows: dict[int, list[dict]]) -> None:
-    """Error against evaluations: every sampler's best grid at each budget, the best of all by a line."""
+    """Error against evaluations: every sampler with its best grid at each budget, the best of all in black."""
 
     def draw(axes) -> None:
         axis = axes[0, 0]
-        names = sorted({r["sampler"] for trials in rows.values() for r in trials})
+        names = dict.fromkeys(r["sampler"] for trials in reversed(rows.values()) for r in trials)
         for i, name in enumerate(names):
-            errors = {b: [r["rms"] for r in trials if r["sampler"] == name] for b, trials in rows.items()}
+            errors = {b: [r["error"] for r in trials if r["sampler"] == name] for b, trials in rows.items()}
             points = [(b, min(e)) for b, e in errors.items() if e and np.isfinite(min(e))]
             if points:
-                axis.plot(*zip(*points, strict=True), "osv^D"[i % 5], color=f"C{i % 10}", label=name)
-        least = [(b, trials[0]["rms"]) for b, trials in sorted(rows.items())]
-        axis.plot(*zip(*least, strict=True), color="black", linewidth=0.8, label="tuned")
-        axis.set(xlabel="evaluations", ylabel="root-mean-square distance from the flow", xscale="log", yscale="log")
+                style = {"marker": "osv^D"[i % 5], "color": f"C{i % 10}", "markersize": 4, "linewidth": 0.6}
+                axis.plot(*zip(*points, strict=True), label=name, **style)
+        least = [(b, trials[0]["error"]) for b, trials in sorted(rows.items())]
+        axis.plot(*zip(*least, strict=True), color="black", linewidth=2, zorder=0, label="tuned")
+        axis.set(xlabel="evaluations", ylabel="sqrt(rms x median) distance from the flow", xscale="log", yscale="log")
         axis.set_xticks(list(rows), [str(b) for b in rows])
-        axis.minorticks_off()
-        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        axis.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
 
     _figure(path, 1, draw, 6.0)

@@ -31,7 +31,7 @@ def draw(run: Run) -> None:
     sampler = run.sampler
     choice = run.choices.get("sampler", build.name_of(config.sampler))
     precision = [config.autocast] if config.autocast else []
-    folder = run.place("sample", choice, run.plain["sampler"], config.n, config.seed, model.step, *precision)
+    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.step, *precision)
     processes.join(config.device)
     began = time.perf_counter()
     own = len(share(config.n, *joined()))

@@ -54,7 +54,7 @@ def search(run: Run) -> None:
             trials = tune(model, budget, (settings.n, *model.shape), seed, report=report, **options)
         found[budget] = trials
         text = f"# {trials[0].name}, {trials[0].grid} grid: {trials[0].rms:.3g} rms, {trials[0].median:.3g} median\n"
-        config = text + OmegaConf.to_yaml(OmegaConf.create(plain(trials[0].sampler)))
+        config = text + OmegaConf.to_yaml(OmegaConf.create(plain(trials[0].sampler, model.sde)))
         checkpoint.write(run.folder / f"tuned-{budget}.yaml", lambda file, config=config: file.write(config.encode()))
     rows = {b: [_figures(t) for t in trials] for b, trials in found.items()}
     checkpoint.write_json(folder / "trials.json", rows)
@@ -68,7 +68,7 @@ def search(run: Run) -> None:
 
 
 def _figures(trial: Trial) -> dict:
-    return {"sampler": trial.name, "grid": trial.grid, "rms": trial.rms, "median": trial.median}
+    return {"sampler": trial.name, "grid": trial.grid, "rms": trial.rms, "median": trial.median, "error": trial.error}
 
 
 def _table(found: dict[int, list[Trial]], folder: Path) -> list[tuple[str, str]]:

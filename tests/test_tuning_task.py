@@ -1,0 +1,55 @@
+"""task=tune, sampler=tuned and sampler.grid=fitted, as a person uses them."""
+
+import json
+
+import pytest
+from commands import TINY, command
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tuning")
+
+
+def say(monkeypatch, capfd, folder, *words):
+    return command(monkeypatch, capfd, folder, *TINY, "folder=model", *words)
+
+
+def test_tune_then_sample(monkeypatch, capfd, folder):
+    code, _, err = say(monkeypatch, capfd, folder, "sampler=tuned", "sampler.budget=3")
+    assert code == 1 and "task=tune task.budgets=[3]" in err and not (folder / "model").exists()
+    code, _, err = say(monkeypatch, capfd, folder, "task=train")
+    assert code == 0, err
+    code, out, err = say(monkeypatch, capfd, folder, "task=tune", "task.budgets=[3]", "task.n=8")
+    assert code == 0, err
+    assert "sampler=tuned sampler.budget=3" in out and (folder / "model" / "tuned-3.yaml").exists()
+    (run,) = (folder / "model").glob("tune-*")
+    trials = json.loads((run / "trials.json").read_text())["3"]
+    assert len(trials) > 20 and trials[0]["error"] == min(t["error"] for t in trials)
+    assert (run / "front.png").stat().st_size > 5000 and json.loads((run / "summary.json").read_text())["best"]
+    code, out, err = say(monkeypatch, capfd, folder, "task=sample", "sampler=tuned", "sampler.budget=3")
+    assert code == 0, err
+    assert "3 evaluations" in out
+    code, _, err = say(monkeypatch, capfd, folder, "task=sample", "sampler=tuned", "sampler.budget=4")
+    assert code == 1 and "it has them for 3 evaluations" in err
+
+
+def test_a_fitted_grid_is_kept_beside_the_model(monkeypatch, capfd, folder):
+    words = ("task=sample", "sampler=adams", "sampler.steps=4", "sampler.grid=fitted")
+    code, out, err = say(monkeypatch, capfd, folder, *words)
+    assert code == 0, err
+    assert "fitted a time grid" in out
+    grid = json.loads((folder / "model" / "grid.json").read_text())
+    assert grid["step"] == 4 and grid["share"][0] == 0 and abs(grid["share"][-1] - 1) < 1e-12
+    before = (folder / "model" / "grid.json").stat().st_mtime_ns
+    code, out, err = say(monkeypatch, capfd, folder, *words, "n=3")
+    assert code == 0 and "fitted" not in out and (folder / "model" / "grid.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [("task.budgets=[1]", "task.budgets=[1]"), ("task.n=2", "task.n=2"), ("task.bugets=[5]", "budgets")],
+)
+def test_wrong_settings(monkeypatch, capfd, folder, word, part):
+    code, _, err = say(monkeypatch, capfd, folder, "task=tune", word)
+    assert code == 1 and part in err and len(err.strip().splitlines()) == 1
