@@ -11,6 +11,7 @@ from . import ode
 from .denoiser import Denoiser
 from .errors import InputError
 from .noise import rademacher
+from .sde import SDE
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def log_likelihood(
     if probes is not None and (not isinstance(probes, int) or probes < 1):
         raise InputError(f"probes={probes!r}: give a positive number, or None for the exact divergence")
     sde = denoiser.sde
-    ends = torch.tensor([sde.t_min if t_min is None else t_min, sde.t_max], dtype=torch.float64)
+    ends = torch.tensor([start_time(sde, t_min), sde.t_max], dtype=torch.float64)
     log_n = 0.5 * torch.logaddexp(2 * sde.log_alpha(ends), 2 * sde.log_sigma(ends))
     real = torch.float32 if x.device.type == "mps" else torch.float64
     start, end = (a.to(x.device, real).expand(len(x)) for a in sde.angle(ends))
@@ -77,6 +78,13 @@ def log_likelihood(
     else:
         stderr = divergence.std(1) / math.sqrt(probes) if probes > 1 else torch.full_like(log_prob, math.nan)
     return Likelihood(log_prob + divergence.mean(1), stderr, latent, nfe)
+
+
+def start_time(sde: SDE, t_min: float | None) -> float:
+    """t_min, the SDE's own for None; `InputError` where the SDE is not defined at it."""
+    if t_min is not None and not sde.t_min <= t_min < sde.t_max:
+        raise InputError(f"t_min={t_min!r}: give a time in [{sde.t_min}, {sde.t_max}), where {sde} is defined")
+    return sde.t_min if t_min is None else float(t_min)
 
 
 def select(cond: dict, rows: Tensor, n: int) -> dict:

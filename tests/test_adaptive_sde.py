@@ -58,7 +58,7 @@ def test_samples_have_the_moments_of_the_mixture(sde):
     fits(run(model, AdaptiveSDE(last="none"), 1500), model, sde.t_min, allowance=0.02)
 
 
-@pytest.mark.parametrize("eta", [0.3, 1.5, lambda t: (t > 0.3).double()], ids=["0.3", "1.5", "interval"])
+@pytest.mark.parametrize("eta", [0.3, 1.5, lambda t: float(t > 0.3)], ids=["0.3", "1.5", "interval"])
 def test_every_eta_has_the_same_marginals(eta):
     model = mixture(VP())
     fits(run(model, AdaptiveSDE(eta=eta, last="none"), 1000), model, VP().t_min, allowance=0.02)

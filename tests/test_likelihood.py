@@ -81,6 +81,11 @@ def test_t_min_is_the_time_of_the_density():
         close(out.log_prob, model.log_prob(x, t), rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("t_min", [1e-9, -1.0, 1.0, math.nan])
+def test_a_density_is_asked_for_where_the_sde_is_defined(t_min):
+    refuses("t_min", t_min, call=lambda: log_likelihood(mixture(VP()), torch.zeros(2, 2), t_min=t_min))
+
+
 def test_the_density_of_a_network_integrates_to_one():
     net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2)).double()
 

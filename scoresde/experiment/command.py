@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import InputError
+from ..sampling.hardware import OutOfMemory
 
 
 def main(conf: Path) -> None:
@@ -27,7 +28,7 @@ def main(conf: Path) -> None:
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error, conf))
-    except (InputError, FloatingPointError, OSError) as error:
+    except (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from the last checkpoint", 130)
@@ -53,7 +54,7 @@ def run(config: DictConfig) -> None:
         raise InputError(f"task={config.task!r}: choose one of the files in conf/task, such as task=full") from error
     try:
         execute(Run(config, choices), task)
-    except (InputError, FloatingPointError, OSError) as error:
+    except (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError) as error:
         # Raised, Hydra would add words of its own; in a sweep they say which job it was.
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import ode
 from ..denoiser import Denoiser
 from ..errors import InputError
-from ..likelihood import flow_velocity, select
+from ..likelihood import flow_velocity, select, start_time
 from .loop import Sampler
 
 
@@ -63,7 +63,7 @@ def round_trip(
 def _flow(denoiser, x, rtol, atol, t_min, cond, to_data: bool) -> tuple[Tensor, Tensor]:
     """x carried from one end of time to the other, and the evaluations spent on each row."""
     sde = denoiser.sde
-    ends = (sde.t_max, _start(sde, t_min)) if to_data else (_start(sde, t_min), sde.t_max)
+    ends = (sde.t_max, start_time(sde, t_min)) if to_data else (start_time(sde, t_min), sde.t_max)
     x = _state(x)
     start, end = (sde.angle(t).to(x.device, x.dtype).expand(len(x)) for t in ends)
     n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in ends)
@@ -73,12 +73,6 @@ def _flow(denoiser, x, rtol, atol, t_min, cond, to_data: bool) -> tuple[Tensor, 
 
     (z,), nfe = ode.integrate(flow, (x / n_start,), start, end, rtol, atol)
     return n_end * z, nfe
-
-
-def _start(sde, t_min: float | None) -> float:
-    if t_min is not None and not sde.t_min <= t_min < sde.t_max:
-        raise InputError(f"t_min={t_min!r}: give a time in [{sde.t_min}, {sde.t_max}), where {sde} is defined")
-    return sde.t_min if t_min is None else float(t_min)
 
 
 def _state(x: Tensor) -> Tensor:
