@@ -15,7 +15,7 @@ run: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 # Installs again only when what is to be installed changes; the mark is written last, so a broken install is not taken for a whole one.
 $(READY): pyproject.toml constraints.txt

@@ -95,8 +95,8 @@ def test_the_encoding_of_a_gaussian_is_linear(sde):
         ends.append(alpha * mean + (alpha**2 * std**2 + sigma**2).sqrt() * y)
     x, latent = ends
     scale = float(sde.marginal(sde.t_max)[1])
-    close(encode(model, x, 1e-8, 1e-8) / scale, latent / scale, rtol=0, atol=1e-6)
-    close(decode(model, latent, 1e-8, 1e-8), x, rtol=0, atol=1e-6)
+    close(encode(model, x, 1e-9, 1e-9) / scale, latent / scale, rtol=0, atol=1e-6)
+    close(decode(model, latent, 1e-9, 1e-9), x, rtol=0, atol=1e-6)
     errors = []
     for steps in (100, 200):
         there = Reversible(steps).encode(model, x)[0]

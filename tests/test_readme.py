@@ -6,12 +6,14 @@ import pytest
 import torch
 from commands import ROOT, TINY, command
 
+import scoresde
+
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
 
 
 def test_mixture_and_training(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    mixture, training, _ = BLOCKS
+    mixture, training, _, _ = BLOCKS
     names = {}
     exec(mixture, names)
     assert names["x"].shape == (1000, 2)
@@ -27,8 +29,14 @@ def test_a_trained_folder(tmp_path, monkeypatch, capfd):
     code, _, err = command(monkeypatch, capfd, tmp_path, *TINY, "task=train", "folder=here")
     assert code == 0, err
     names = {}
-    exec(BLOCKS[2].replace("FOLDER", repr(str(tmp_path / "here"))), names)
-    assert names["images"].shape == (16, 1, 8, 8) and names["images"].dtype == torch.uint8
+    here = repr(str(tmp_path / "here"))
+    exec(BLOCKS[2].replace("FOLDER", here), names)
+    images = names["images"]
+    assert images.shape == (16, 1, 8, 8) and images.dtype == torch.uint8
+    exec(BLOCKS[3].replace("FOLDER", here), names)
+    assert names["between"].shape == (1, 1, 8, 8) and (names["again"] - names["x"]).abs().max() < 1e-9
+    assert (scoresde.sampling.decode(names["denoiser"], names["z"]) - names["x"]).abs().max() < 0.05
+    assert (names["denoiser"].decode(names["x"]) == images).all()
 
 
 def test_every_command_in_the_readme_composes():

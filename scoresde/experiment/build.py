@@ -178,7 +178,7 @@ def facts(data: Data) -> dict:
 
 
 class Trained(Denoiser):
-    """A trained denoiser: `shape` of one sample, `decode(x)` to raw values, `levels` of them (None: continuous).
+    """A trained denoiser: `shape` of one sample, `encode(raw)` and `decode(x)`, `levels` of raw (None: continuous).
 
     The weights are the averaged ones.  `step` is how many steps of training they saw.
     """
@@ -193,6 +193,10 @@ class Trained(Denoiser):
 
     def forward(self, x, t, **cond):
         return self.denoiser(x, t, **cond)
+
+    def encode(self, raw: torch.Tensor) -> torch.Tensor:
+        """Raw values (B, *shape) to model space: the middle of its bin for a discrete value."""
+        return self.data.encode(raw)
 
     def decode(self, x: torch.Tensor) -> torch.Tensor:
         """Model space (B, *shape) to raw values: bytes or levels for discrete data, else the data's own units."""
