@@ -1,4 +1,4 @@
-"""Exact log-likelihood through the probability flow, and bits per dimension."""
+"""Exact log-likelihood through the probability flow."""
 
 import math
 from collections.abc import Callable
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import ode
-from .denoiser import Denoiser
-from .errors import InputError
-from .noise import rademacher
-from .sde import SDE
+from .. import ode
+from ..denoiser import Denoiser
+from ..errors import InputError
+from ..noise import rademacher
+from ..sde import SDE
+from .divergence import velocity_divergence
 
 
 @dataclass(frozen=True)
@@ -90,56 +91,3 @@ def start_time(sde: SDE, t_min: float | None) -> float:
 def select(cond: dict, rows: Tensor, n: int) -> dict:
     """The conditions of some rows: tensors with n rows are indexed, anything else is handed on."""
     return {k: c[rows.to(c.device)] if torch.is_tensor(c) and c.ndim and len(c) == n else c for k, c in cond.items()}
-
-
-def flow_velocity(denoiser: Denoiser, z: Tensor, phi: Tensor, cond: dict) -> Tensor:
-    """v = (cos(phi) z - D(n z, t)) / sin(phi) at z (B, *shape), phi (B,): the probability flow that all SDEs share."""
-    sde = denoiser.sde
-    t = sde.time(-2 * torch.log(torch.tan(phi)))
-    return denoiser.velocity(torch.hypot(*sde.marginal(t)).to(z.dtype).reshape(-1, *[1] * (z.ndim - 1)) * z, t, **cond)
-
-
-def velocity_divergence(denoiser: Denoiser, z: Tensor, phi: Tensor, probes: Tensor | None, cond: dict):
-    """v and its divergence, (B, *shape) and (B, k) for `probes` (B, k, *shape), or (B, 1) exactly for None."""
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        v = flow_velocity(denoiser, z, phi, cond)
-        if probes is None:
-            columns = v.flatten(1).unbind(1)
-            rows = (torch.autograd.grad(c.sum(), z, retain_graph=True)[0].flatten(1) for c in columns)
-            divergence = sum(row[:, i] for i, row in enumerate(rows))[:, None]
-        else:
-            products = [torch.autograd.grad(v, z, p, retain_graph=True)[0] * p for p in probes.unbind(1)]
-            divergence = torch.stack([p.flatten(1).sum(1) for p in products], 1)
-    return v.detach(), divergence.detach()
-
-
-@dataclass(frozen=True)
-class BitsPerDim:
-    """`total` = `model` + `transform` + `levels`, with the standard error of the mean over examples and its spread."""
-
-    total: float
-    stderr: float
-    model: float
-    transform: float
-    levels: float
-
-
-def bits_per_dim(log_prob: Tensor, dims: int, levels: int, log_det: float) -> BitsPerDim:
-    """Bits per dimension of discrete data under uniform dequantisation.
-
-    The data are integers v in 0..levels-1; y = (v + u) / levels with u ~ U[0, 1) lies in the unit cube, and the model
-    sees x = T(y) with log|det dT/dy| = `log_det` (nats, all D = `dims` dimensions).  For `log_prob` (B,) of x in nats,
-
-        bits/dim = -mean(log_prob) / (D ln 2)  -  log_det / (D ln 2)  +  log2(levels)
-                    model                         transform              levels
-
-    an upper bound on the bits of v (Theis, van den Oord, Bethge, 2016, arXiv 1511.01844).  A uniform source with a
-    uniform model gives log2(levels).  `stderr` is the standard error of the mean over the B examples.
-    """
-    if levels is None or levels < 2:
-        raise InputError(f"levels={levels!r}: bits/dim needs data with a known number of levels; report nats instead")
-    bits = -log_prob.double() / (dims * math.log(2))
-    model, transform, quanta = float(bits.mean()), -log_det / (dims * math.log(2)), math.log2(levels)
-    stderr = float(bits.std() / math.sqrt(len(bits))) if len(bits) > 1 else math.nan
-    return BitsPerDim(model + transform + quanta, stderr, model, transform, quanta)
