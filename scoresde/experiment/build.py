@@ -1,5 +1,6 @@
 """From a config to objects, and from a trained folder back to a denoiser."""
 
+import copy
 import difflib
 import hashlib
 import inspect
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ..data import Affine, Data, Tensors, as_data
 from ..denoiser import Denoiser, Preconditioned
@@ -81,6 +82,7 @@ def model_config(config: DictConfig) -> dict:
         for k in MODEL
     }
     parts["train"] = {k: v for k, v in parts["train"].items() if k not in RUNNING}
+    parts["data"] = {k: v for k, v in parts["data"].items() if k != "other"}  # scored beside it, not trained on
     parts["code"] = _own_code(parts, config.get("paths") or [])
     return parts
 
@@ -154,7 +156,10 @@ def build_sde(config: DictConfig) -> SDE:
 
 def build_data(config: DictConfig) -> Data:
     """The data set of a config."""
-    return as_data(make(config.data, "data"))
+    node = copy.deepcopy(config.data)  # which keeps its parent, for interpolations
+    with open_dict(node):
+        node.pop("other", None)
+    return as_data(make(node, "data"))
 
 
 def build_denoiser(config: DictConfig, shape: tuple[int, ...]) -> Denoiser:

@@ -208,3 +208,33 @@ def front(path: Path, rows: dict[int, list[dict]]) -> None:
         axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
 
     _figure(path, 1, draw, 6.0)
+
+
+def histogram(path: Path, values: dict[str, Tensor], units: str) -> None:
+    """The figures of single examples, one histogram for each data set, with its mean."""
+
+    def draw(axes) -> None:
+        axis = axes[0, 0]
+        edges = np.histogram_bin_edges(torch.cat([*values.values()]).numpy(), 50)
+        for i, (name, v) in enumerate(values.items()):
+            axis.hist(v.numpy(), edges, density=True, alpha=0.6, color=f"C{i}", label=f"{name}: {float(v.mean()):.3f}")
+            axis.axvline(float(v.mean()), color=f"C{i}")
+        axis.set(xlabel=f"{units} of an example", ylabel="density")
+        axis.legend()
+
+    _figure(path, 1, draw, 4.5)
+
+
+def extremes(path: Path, most: Tensor, least: Tensor, levels: int | None) -> None:
+    """The most likely examples above, the least likely below, each in order."""
+    if is_image(tuple(most.shape[1:])):
+        y = as_bytes(torch.cat([most, least]), levels)
+        save_png(path, tile([y[: len(most)], y[len(most) :]]))
+        return
+
+    def draw(axes) -> None:
+        for axis, x, title in zip(axes[0], (most, least), ("most likely", "least likely"), strict=True):
+            panel(axis, x)
+            axis.set_title(title, fontsize=8)
+
+    _figure(path, 2, draw)
