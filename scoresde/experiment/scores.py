@@ -1,0 +1,106 @@
+"""What scored examples say: the figures with their errors, other data beside them, pictures."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .. import likelihood as lik
+from ..data import Data, stack
+from . import pictures
+from .run import Run
+
+
+def _per_example(data: Data, columns: dict[str, Tensor]) -> Tensor:
+    """Bits/dim of each example where the data has levels, else nats in the data's units."""
+    if data.levels is None:
+        return columns["log_prob"] + data.log_det
+    nats = columns["log_prob"] + columns["dequantisation"] + columns["decoder"] + data.log_det
+    return math.log2(data.levels) - nats / (math.prod(data.shape) * math.log(2))
+
+
+def _mean(values: Tensor) -> tuple[float, float]:
+    """The mean and its standard error."""
+    n = len(values)
+    return float(values.mean()), float(values.std() / math.sqrt(n)) if n > 1 else math.nan
+
+
+def figures(run: Run, columns: dict[str, Tensor]) -> tuple[dict, list[tuple[str, str]]]:
+    """Nats in the data's own units, with bits/dim and its terms for discrete data; and the rows of the table."""
+    data, settings = run.data, run.scoring
+    mean, stderr = _mean(columns["log_prob"] + data.log_det)
+    units = "of the unit cube" if data.levels else "in the data's units"
+    n, split = len(columns["log_prob"]), settings.split
+    figures = {"nats": mean, "nats_stderr": stderr, "probes_stderr": float(columns["stderr"].mean())}
+    rows = [("log-likelihood", f"{mean:.3f} +- {stderr:.3f} nats {units}, {n} {split} examples")]
+    if data.levels is None:
+        if settings.bound:
+            bound, error = _mean(columns["bound"] + data.log_det)
+            figures |= {"bound_nats": bound, "bound_nats_stderr": error}
+            rows.append((settings.bound, f"{bound:.3f} +- {error:.3f} nats {units}"))
+        return figures, rows
+    bits = _bits(run, columns)
+    figures |= {f"bits_per_dim{'' if k == 'total' else '_' + k}": getattr(bits, k) for k in ("total", "stderr")}
+    figures |= {f"bits_per_dim_{k}": list(getattr(bits, k)) for k in ("normal", "bootstrap")}
+    figures |= {f"bits_per_dim_{k}": v.mean for k, v in bits.terms.items()} | {"bits_per_dim_model": bits.model}
+    ends = f"95 % {bits.bootstrap[0]:.3f} to {bits.bootstrap[1]:.3f}"
+    rows.append(("bits/dim", f"{bits.total:.3f} +- {bits.stderr:.3f} ({ends}), dequantisation {settings.dequantiser}"))
+    terms = [f"{v.mean:+.3f} ({k})" for k, v in bits.terms.items() if v.mean or v.stderr]
+    rows.append(("", f"= {' '.join(terms).removeprefix('+')}"))
+    if settings.bound:
+        bound = _bits(run, columns, "bound_")
+        figures |= {
+            f"bound_bits_per_dim{'' if k == 'total' else '_' + k}": getattr(bound, k) for k in ("total", "stderr")
+        }
+        figures |= {f"bound_bits_per_dim_{k}": v.mean for k, v in bound.terms.items()}
+        rows.append((settings.bound, f"{bound.total:.3f} +- {bound.stderr:.3f} bits/dim"))
+    return figures, rows
+
+
+def _bits(run: Run, columns: dict[str, Tensor], of: str = "") -> lik.BitsPerDim:
+    """Bits/dim of the flow's density, or of the bound's."""
+    data, dims = run.data, math.prod(run.data.shape)
+    names = ("prior", "diffusion", "reconstruction") if of else ("prior", "volume", "divergence")
+    parts = {k: columns.get(of + k) for k in names}
+    if of:
+        return _bound_bits(run, columns["bound"], parts)
+    extra = (columns["dequantisation"], columns["decoder"])
+    return lik.bits_per_dim(columns["log_prob"], dims, data.levels, data.log_det, parts, *extra, seed=run.config.seed)
+
+
+def _bound_bits(run: Run, bound: Tensor, parts: dict[str, Tensor]) -> lik.BitsPerDim:
+    data, dims = run.data, math.prod(run.data.shape)
+    # A bound on log P(v) has no bins left: what the formula adds for them is taken off.
+    on_levels = run.scoring.dequantiser in ("truncated_normal", "decoder")
+    none = -(data.log_det - dims * math.log(data.levels)) if on_levels else 0.0
+    fill = torch.full_like(bound, none)
+    return lik.bits_per_dim(bound, dims, data.levels, data.log_det, parts, fill, seed=run.config.seed)
+
+
+def compare(run: Run, name: str, items: Dataset, columns: dict[str, dict[str, Tensor]]) -> tuple[dict, tuple[str, str]]:
+    """How far the other data lies from the model's own: its mean, and the chance that one of its examples is less likely."""
+    own, far = (_per_example(run.data, columns[k]) for k in (run.scoring.split, name))
+    if run.data.levels is not None:
+        own, far = -own, -far
+    pairs = torch.searchsorted(far.sort().values, own.contiguous())
+    above = float(pairs.double().mean() / len(far))
+    mean, stderr = _mean(far if run.data.levels is None else -far)
+    units = "nats" if run.data.levels is None else "bits/dim"
+    figures = {"other": name, "other_mean": mean, "other_stderr": stderr, "other_n": len(far), "auroc": above}
+    return figures, (name, f"{mean:.3f} +- {stderr:.3f} {units}, {len(far)} examples; AUROC {above:.3f}")
+
+
+def draw(run: Run, folder: Path, sets: dict[str, Dataset], columns: dict[str, dict[str, Tensor]]) -> None:
+    """histogram.png of the figures of single examples, and extremes.png: the most and the least likely ones."""
+    data, split = run.data, run.scoring.split
+    values = {name: _per_example(data, found) for name, found in columns.items()}
+    units = "nats" if data.levels is None else "bits/dim"
+    pictures.histogram(folder / "histogram.png", values, units)
+    order = values[split].argsort(descending=data.levels is None)
+    few = min(10, len(order))
+    most, least = (stack(sets[split], i) for i in (order[:few], order.flip(0)[:few]))
+    pictures.extremes(folder / "extremes.png", most, least, data.levels)
+    for name in ("histogram", "extremes"):
+        run.wandb.image(f"likelihood/{name}", folder / f"{name}.png")
