@@ -1,7 +1,7 @@
 """Lower bounds on the log-likelihood: of the reverse SDE in continuous time, and of DDPM's chain, term by term."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from .levels import Levels
 from .plan import Plan, fit_plan, squared_error
 
 # Numbers of the draws, apart from those of samplers, probes and dequantisation for the same sample.
-_SHIFT, _NOISE, _END = 1 << 16, 1 << 17, 1 << 18
+_PLACE, _NOISE, _END = 1 << 16, 1 << 17, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -64,33 +64,31 @@ def elbo(
     `levels`, x are centres of bins and the decoder is the exact discrete one, `Levels.log_prob`: the bound is then on
     log P(v).  For an exact denoiser the bound is tight in each row, up to the decoder and p_T against q_T.
 
-    The integral is the mean over `n` values of lambda, one in each of n equal parts of the density's mass (one random
-    shift for each row), each with its own noise; the reconstruction over `ends` draws.  `density` is "uniform" in
+    The integral is the mean over `n` values of lambda, two in each of n/2 equal parts of the density's mass, each with
+    its own noise; the reconstruction over `ends` draws.  `density` is "uniform" in
     lambda, a `Plan` (a tabulated density and a control variate: see `fit_plan`), or "adaptive", a plan fitted on x
-    itself, which makes a row depend on its batch mates within the error.  `stderr` comes from the differences of
-    neighbours in lambda, so that the integrand's slope does not count, and is not a number for n = 1.
+    itself, which makes a row depend on its batch mates within the error.  `stderr` comes from the
+    differences of the pairs: its square is unbiased, for any integrand.
     Row i has the random numbers of sample number `offset + i`.  Conditions with B rows go with their rows.
 
     Kingma, Salimans, Poole, Ho (2021), Variational Diffusion Models, arXiv 2107.00630; Song, Durkan, Murray, Ermon
     (2021), arXiv 2101.09258.
     """
-    _positive(n=n, ends=ends)
+    _positive(n, ends=ends)
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     plan = _plan(denoiser, x, t_min, density, seed, offset, cond)
     x, index = _rows(x, offset)
-    shift = uniform(x.new_empty(len(x), 1), index, seed, 0, _SHIFT)[:, 0]
     terms = []
-    for i in range(n):
-        log_snr, weight = plan.place((i + shift) / n)
+    for i, u in enumerate(_pairs(x, index, n, seed)):
+        log_snr, weight = plan.place(u)
         error = squared_error(denoiser, x, log_snr, normal(x, index, seed, i, _NOISE), plan, cond)
         terms.append(-0.5 * weight * error)
     terms = torch.stack(terms, 1)
-    variance = terms.diff(dim=1).square().sum(1) / (2 * n * (n - 1)) if n > 1 else torch.full_like(shift, math.nan)
     prior = _prior(sde, x, sde.t_max)
     end, end_variance = _reconstruction(denoiser, x, t_min, levels, plan, ends, index, seed, cond)
-    diffusion = terms.mean(1)
+    diffusion = terms.mean(1) - 0.5 * plan.integral_known(x)
     nfe = n + (ends if levels is None else 0)
-    return Bound(prior + diffusion + end, (variance + end_variance).sqrt(), prior, diffusion, end, nfe)
+    return Bound(prior + diffusion + end, (_spread(terms) + end_variance).sqrt(), prior, diffusion, end, nfe)
 
 
 def vlb(
@@ -116,13 +114,13 @@ def vlb(
     and r = sigma_s^2 / sigma_t^2 for "beta", the upper choice sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2.  With the
     posterior's it rises to the `elbo` at the rate 1/T.
 
-    `n=None` computes every step's term, `steps` (B, T); a number takes n steps, stratified by the mass that `density`
-    (as in `elbo`) gives them: unbiased too.  All of it is repeated for `draws` draws of the noise: `stderr` is over
-    them (for one draw of n steps, from neighbours as in `elbo`; for one draw of all, not a number).
+    `n=None` computes every step's term, `steps` (B, T); an even number takes n steps, stratified by the mass that
+    `density` (as in `elbo`) gives them: unbiased too.  All of it is repeated for `draws` draws of the noise: `stderr` is over
+    them (for one draw of n steps, from pairs as in `elbo`; for one draw of all, not a number).
 
     Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015), arXiv 1503.03585; Ho, Jain, Abbeel (2020), arXiv 2006.11239.
     """
-    _positive(draws=draws, ends=ends, **({} if n is None else {"n": n}))
+    _positive(n, draws=draws, ends=ends)
     if variance not in ("posterior", "beta"):
         raise InputError(f"variance={variance!r}: choose posterior or beta")
     sde = denoiser.sde
@@ -135,8 +133,8 @@ def vlb(
     diffusion = terms.sum(2).mean(0)
     if draws > 1:
         spread = terms.sum(2).var(0) / draws
-    elif n is not None and n > 1:
-        spread = terms[0].diff(dim=1).square().sum(1) * n / (2 * (n - 1))
+    elif n is not None:
+        spread = _spread(n * terms[0])
     else:
         spread = torch.full_like(diffusion, math.nan)
     prior = _prior(sde, x, float(times[0]))
@@ -162,19 +160,39 @@ def _chain_terms(denoiser, x, chain, plan, n, index, seed, draw, cond) -> Tensor
     count = len(chain.log_snr)
     mass = plan.cdf(chain.ends).diff().clamp_min(1e-12)
     mass = mass / mass.sum()
-    if n is not None:
-        shift = uniform(x.new_empty(len(x), 1), index, seed, draw, _SHIFT)[:, 0]
     terms = []
-    for i in range(n or count):
+    for i, u in enumerate(range(count) if n is None else _pairs(x, index, n, seed, draw)):
         if n is None:
-            k, scale = torch.full((len(x),), i, device=x.device), 1.0
+            k, scale = torch.full((len(x),), u, device=x.device), 1.0
         else:
-            k = torch.searchsorted(mass.cumsum(0), (i + shift) / n, right=True).clamp_max(count - 1)
+            k = torch.searchsorted(mass.cumsum(0), u, right=True).clamp_max(count - 1)
             scale = 1 / (n * mass[k])
         step = i + draw * (n or count)
         error = squared_error(denoiser, x, chain.log_snr[k], normal(x, index, seed, step, _NOISE), plan, cond)
+        if n is None:
+            error = error + plan.mean_known(x, chain.log_snr[k])
         terms.append(-scale * (chain.weight[k] * error + chain.constant[k]))
-    return torch.stack(terms, 1)
+    terms = torch.stack(terms, 1)
+    return terms if n is None else terms - _known(x, chain, plan)[:, None] / n
+
+
+def _known(x: Tensor, chain: _Chain, plan: Plan) -> Tensor:
+    """What `Plan.known` has subtracted from the sum over all steps, (B,)."""
+    if not bool(plan.beta.any()):
+        return torch.zeros_like(x.flatten(1)[:, 0])
+    pairs = zip(chain.weight, chain.log_snr, strict=True)
+    return sum(weight * plan.mean_known(x, log_snr.expand(len(x))) for weight, log_snr in pairs)
+
+
+def _pairs(x: Tensor, index: Tensor, n: int, seed: int, draw: int = 0) -> Iterator[Tensor]:
+    """n places (B,) in (0, 1), two in each of n/2 equal parts, all independent."""
+    for i in range(n):
+        yield (i // 2 + uniform(x.new_empty(len(x), 1), index, seed, i + n * draw, _PLACE)[:, 0]) / (n // 2)
+
+
+def _spread(terms: Tensor) -> Tensor:
+    """The variance of the mean of terms (B, n) that are pairs of equal distribution, unbiased: (B,)."""
+    return (terms[:, ::2] - terms[:, 1::2]).square().sum(1) / terms.shape[1] ** 2
 
 
 def _prior(sde, x: Tensor, t: float) -> Tensor:
@@ -191,7 +209,7 @@ def _reconstruction(denoiser, x, t, levels, plan, ends, index, seed, cond) -> tu
         eps = normal(x, index, seed, i, _END)
         if levels is None:
             log_snr = sde.log_snr(t).to(x.device).expand(len(x))
-            error = squared_error(denoiser, x, log_snr, eps, plan, cond)
+            error = squared_error(denoiser, x, log_snr, eps, plan, cond) + plan.mean_known(x, log_snr)
             values.append(-0.5 * error - x[0].numel() * (torch.log(sigma / alpha) + 0.5 * math.log(2 * math.pi)))
         else:
             values.append(levels.log_prob(levels.raw(x), alpha * x + sigma * eps, alpha, sigma))
@@ -224,7 +242,9 @@ def _times(sde, times) -> Tensor:
     return t
 
 
-def _positive(**numbers: int) -> None:
+def _positive(n: int | None = None, **numbers: int) -> None:
+    if n is not None and (not isinstance(n, int) or n < 2 or n % 2):
+        raise InputError(f"n={n!r}: give an even positive number, two for each part of the log-SNR")
     for name, value in numbers.items():
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{name}={value!r}: give a positive whole number")

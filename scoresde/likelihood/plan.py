@@ -21,8 +21,8 @@ class Plan:
     """A density over lambda = log-SNR, constant in each of K equal parts, and how much of a Gaussian's error to subtract.
 
     `edges` (K+1,) increase from the lambda of t_max to that of t_min; `mass` (K,) sums to 1; the error of the denoiser
-    of N(`mean`, `std`^2), numbers or tensors that broadcast to an item, is subtracted `beta` (K,) times, less its mean
-    given x_0, which is known: the estimate stays unbiased for any of them.
+    of N(`mean`, `std`^2), numbers or tensors that broadcast to an item, is subtracted `beta` (K,) times, and its mean
+    given x_0, which is known, is added back: the estimate is unbiased for any of them.
     """
 
     edges: Tensor
@@ -61,15 +61,36 @@ class Plan:
         return edges[k] + width * ((u - top[k] + mass[k]) / mass[k]).clamp(0, 1), width / mass[k]
 
     def known(self, x: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
-        """beta (|eps - eps_G|^2 - E|eps - eps_G|^2), (B,), of the denoiser of N(mean, std^2) at x (B, *shape).
+        """beta |eps - eps_G|^2, (B,), of the denoiser of N(mean, std^2) at x (B, *shape), log_snr (B,).
 
         With S = e^lambda std^2 and y = (x - mean) / std: eps - eps_G = (S eps - sqrt(S) y) / (1 + S).
         """
+        s, y = self._gaussian(x, log_snr)
         beta = self.beta.to(log_snr)[self._part(log_snr)]
-        mean, std = (a.to(x) if torch.is_tensor(a) else a for a in (self.mean, self.std))
-        s = expand(log_snr.exp(), x) * std**2
-        a, b = s / (1 + s), s.sqrt() / (1 + s) * (x - mean) / std
-        return beta * ((a * eps - b) ** 2 - a**2 - b**2).flatten(1).sum(1)
+        return beta * ((s * eps - s.sqrt() * y) / (1 + s)).square().flatten(1).sum(1)
+
+    def mean_known(self, x: Tensor, log_snr: Tensor) -> Tensor:
+        """The mean of `known` over eps given x: beta sum (S^2 + S y^2) / (1 + S)^2."""
+        s, y = self._gaussian(x, log_snr)
+        return self.beta.to(log_snr)[self._part(log_snr)] * (s * (s + y**2) / (1 + s) ** 2).flatten(1).sum(1)
+
+    def integral_known(self, x: Tensor) -> Tensor:
+        """The integral of `mean_known` over lambda, (B,): that of S^2 / (1 + S)^2 is log(1 + S) + 1 / (1 + S), that of
+        S / (1 + S)^2 is -1 / (1 + S)."""
+        if not bool(self.beta.any()):
+            return torch.zeros_like(x.flatten(1)[:, 0])
+        total, below = 0.0, None
+        for k, edge in enumerate(self.edges.to(x)):
+            s, y = self._gaussian(x, edge.expand(len(x)))
+            here = (torch.log1p(s) + (1 - y**2) / (1 + s)).flatten(1).sum(1)
+            if k:
+                total = total + self.beta.to(x)[k - 1] * (here - below)
+            below = here
+        return total
+
+    def _gaussian(self, x: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.as_tensor(a).to(x) for a in (self.mean, self.std))
+        return expand(log_snr.exp(), x) * std**2, (x - mean) / std
 
     def _part(self, log_snr: Tensor) -> Tensor:
         edges = self.edges.to(log_snr)
@@ -101,9 +122,9 @@ def fit_plan(
     In each part of the log-SNR two noises e, e' for every row give the errors f, f' of the denoiser and g, g' of
     the Gaussian with the moments of x:
 
-        beta = sum (f - f')(g - g') / sum (g - g')^2        mass ~ sqrt(mean of (f - f' - beta (g - g'))^2) + a floor
+        beta = sum (f - f')(g - g') / sum (g - g')^2        mass ~ sqrt(mean of (f - beta g)^2) + a floor
 
-    the regression that leaves least variance, and Neyman's allocation of what is left.  `control=False` keeps beta = 0.
+    the regression that leaves least variance, and importance sampling of what is left.  `control=False` keeps beta = 0.
     """
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     real = torch.float32 if x.device.type == "mps" else torch.float64
@@ -119,9 +140,8 @@ def fit_plan(
         noise = [normal(x, index, seed, 2 * k + i, _PILOT) for i in range(2)]
         f = [squared_error(denoiser, x, log_snr, eps, None, cond) for eps in noise]
         g = [gaussian.known(x, log_snr, eps) for eps in noise]
-        f, g = f[0] - f[1], g[0] - g[1]
-        beta.append(float((f * g).sum() / g.square().sum()) if control else 0.0)
-        mass.append(float((f - beta[-1] * g).square().mean().sqrt()))
+        beta.append(float(((f[0] - f[1]) * (g[0] - g[1])).sum() / (g[0] - g[1]).square().sum()) if control else 0.0)
+        mass.append(float(torch.stack([f[i] - beta[-1] * g[i] for i in range(2)]).square().mean().sqrt()))
     mass = torch.tensor(mass, dtype=torch.float64)
     mass = mass + 0.1 * mass.mean() + 1e-12
     return Plan(flat.edges, mass / mass.sum(), torch.tensor(beta, dtype=torch.float64), mean, std)
