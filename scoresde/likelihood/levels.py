@@ -34,11 +34,11 @@ class Levels:
 
     def place(self, raw: Tensor, u: float | Tensor = 0.5) -> Tensor:
         """x = first + width (v + u - 1/2) of raw values v (B, *shape) at the place u in [0, 1) of their bins."""
-        return _at(self.first, u, raw) + _at(self.width, u, raw) * (raw.to(_real(raw)) + u - 0.5)
+        return _at(self.first, raw) + _at(self.width, raw) * (raw.to(_real(raw)) + u - 0.5)
 
     def raw(self, x: Tensor) -> Tensor:
         """The level nearest to x (B, *shape), as a floating number in 0..count-1."""
-        v = (x.to(_real(x)) - _at(self.first, x, x)) / _at(self.width, x, x)
+        v = (x.to(_real(x)) - _at(self.first, x)) / _at(self.width, x)
         return v.round().clamp(0, self.count - 1)
 
     def log_volume(self, shape: tuple[int, ...]) -> float:
@@ -47,7 +47,7 @@ class Levels:
 
     def half_widths(self, x: Tensor) -> Tensor | float:
         """|width| / 2, typed and placed like x."""
-        return abs(_at(self.width, x, x)) / 2
+        return abs(_at(self.width, x)) / 2
 
     def log_prob(self, raw: Tensor, y: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """log P(v | y) of raw v (B, *shape) given y = alpha x_v + sigma eps: (B,), in nats.
@@ -58,8 +58,8 @@ class Levels:
         Diffusion Models, arXiv 2107.00630).  alpha, sigma: () or (B,).
         """
         alpha, sigma = expand(alpha, y), expand(sigma, y)
-        width = _at(self.width, y, y)
-        place = (y / alpha - _at(self.first, y, y)) / width
+        width = _at(self.width, y)
+        place = (y / alpha - _at(self.first, y)) / width
         sharp = 0.5 * (alpha * width / sigma) ** 2
         total = torch.full_like(y, -math.inf)
         axis = place.unsqueeze(-1)
@@ -74,5 +74,5 @@ def _real(x: Tensor) -> torch.dtype:
     return torch.float32 if x.device.type == "mps" else torch.float64
 
 
-def _at(value: float | Tensor, like: float | Tensor, x: Tensor) -> float | Tensor:
+def _at(value: float | Tensor, x: Tensor) -> float | Tensor:
     return value.to(x.device, _real(x)) if torch.is_tensor(value) else value
