@@ -27,7 +27,9 @@ class Levels:
     def of(cls, data) -> Levels:
         """The levels of a data set with `levels`, `shape` and `encode(raw)`; `InputError` where it declares none."""
         if data.levels is None:
-            raise InputError(f"levels=None of data {data.name}: a probability needs declared levels; report nats instead")
+            raise InputError(
+                f"levels=None of data {data.name}: a probability needs declared levels; report nats instead"
+            )
         first = data.encode(torch.zeros(data.shape)).double()
         last = data.encode(torch.full(data.shape, data.levels - 1.0)).double()
         return cls(data.levels, first, (last - first) / (data.levels - 1))
