@@ -1,0 +1,126 @@
+"""Variational dequantisation: a small network that learns where in its bin a level should lie."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..denoiser import Denoiser
+from ..errors import InputError
+from ..noise import normal
+from .dequantisation import _DRAW, Dequantiser, _positive
+from .levels import Levels
+
+
+class BinNet(nn.Module):
+    """Mean and log standard deviation of a logit for every element, from the centres x_v (B, *shape): two (B, *shape).
+
+    Convolutions for (C, *space) with 1 to 3 space axes, linear layers for any other shape.  Untrained it gives N(0,
+    1.6^2), whose sigmoid is uniform within 0.02 nats.
+    """
+
+    def __init__(self, shape: Sequence[int], width: int = 32):
+        super().__init__()
+        self.shape, flat = tuple(shape), len(shape) not in (2, 3, 4)
+        size = math.prod(shape) if flat else shape[0]
+        if flat:
+            layers = [nn.Linear(size, width), nn.Linear(width, width), nn.Linear(width, 2 * size)]
+        else:
+            conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(shape) - 2]
+            layers = [conv(size, width, 3, padding=1), conv(width, width, 3, padding=1), conv(width, 2 * size, 1)]
+        nn.init.zeros_(layers[-1].weight)
+        nn.init.zeros_(layers[-1].bias)
+        self.flat = flat
+        self.layers = nn.Sequential(layers[0], nn.SiLU(), layers[1], nn.SiLU(), layers[2])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = self.layers(x.flatten(1) if self.flat else x).chunk(2, 1)
+        return mean.reshape(x.shape), math.log(1.6) + log_std.reshape(x.shape).clamp(-6, 3)
+
+
+@dataclass(frozen=True)
+class Variational(Dequantiser):
+    """y = the place u of the bin with u = sigmoid(m(v) + s(v) e), e ~ N(0, I) and (m, log s) = `net`(x_v):
+
+        log P(v) >= E[log p(y) - log q(u | v)] + log(volume of the bin)
+
+    `net(x_v)` is a `BinNet` or any module like it; `fit_variational` trains one.
+    Ho, Chen, Srinivas, Duan, Abbeel (2019), Flow++, arXiv 1902.00275, with a flow of one layer.
+    """
+
+    net: nn.Module
+    k: int = 1
+
+    def __post_init__(self):
+        _positive(self.k)
+
+    @property
+    def draws(self) -> int:
+        return self.k
+
+    def draw(self, raw, data, index, seed, i):
+        levels = Levels.of(data)
+        e = normal(levels.place(raw), index, seed, 1, _DRAW + i)
+        with torch.no_grad():
+            u, log_q = _place(self.net, levels, raw, e)
+        return levels.place(raw, u), log_q - levels.log_volume(raw.shape[1:]), log_q.new_zeros(len(raw))
+
+
+def fit_variational(
+    denoiser: Denoiser,
+    raw: Tensor,
+    data: Any,
+    steps: int = 300,
+    batch: int = 128,
+    lr: float = 3e-3,
+    t: float | None = None,
+    net: nn.Module | None = None,
+    seed: int = 0,
+    **cond,
+) -> Variational:
+    """The `Variational` dequantiser of a denoiser, from raw items (N, *shape) to train on, by AdamW on -E[log p - log q].
+
+    The gradient of log p at y is the model's score: one evaluation a step, nothing through a solver.  It is taken at
+    the time `t`, by default the one whose noise is a quarter of a bin wide: closer to the data a network's score has
+    larger errors than the slope of log p within a bin.  Whatever is learned is a valid q.  `cond` holds for all rows.
+    """
+    if not isinstance(steps, int) or steps < 1:
+        raise InputError(f"steps={steps!r}: give a positive whole number")
+    levels, sde = Levels.of(data), denoiser.sde
+    if t is None:
+        t = float(sde.time(-2 * math.log(float(torch.as_tensor(levels.width).abs().min()) / 4)))
+    generator = torch.Generator().manual_seed(seed)
+    if net is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = BinNet(raw.shape[1:]).to(raw.device)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        index = torch.randint(len(raw), (min(batch, len(raw)),), generator=generator).to(raw.device)
+        rows = raw[index]
+        u, log_q = _place(net, levels, rows, normal(levels.place(rows), torch.arange(len(rows)), seed, step, 2 * _DRAW))
+        y = levels.place(rows, u)
+        with torch.no_grad():
+            alpha = float(sde.marginal(t)[0])
+            slope = alpha * denoiser.score(alpha * y, t, **cond)
+        loss = (log_q - (slope * y).flatten(1).sum(1)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 10.0)
+        optimizer.step()
+        schedule.step()
+    return Variational(net.eval())
+
+
+def _place(net: nn.Module, levels: Levels, raw: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+    """u = sigmoid(m + s e), (B, *shape), and log q(u | v), (B,)."""
+    mean, log_std = net(levels.place(raw).float())
+    logit = mean.to(e) + log_std.to(e).exp() * e
+    # log du/dlogit = log u + log(1 - u)
+    log_q = -0.5 * e**2 - 0.5 * math.log(2 * math.pi) - log_std - F.logsigmoid(logit) - F.logsigmoid(-logit)
+    return torch.sigmoid(logit), log_q.flatten(1).sum(1)
