@@ -24,7 +24,7 @@ FLOOR = {
     "grids": BASE | {"sde"},
     "exact": BASE | {"sde", "denoiser", "noise"},
     "loss": BASE | {"sde", "denoiser"},
-    "likelihood": BASE | {"ode", "sde", "noise", "denoiser"},
+    "likelihood": BASE | {"ode", "sde", "noise", "denoiser", "grids"},
     "sampling": BASE | {"ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood"},
     "tuning": BASE | {"sde", "denoiser", "sampling"},
 }

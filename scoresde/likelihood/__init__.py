@@ -2,6 +2,7 @@
 
 from .bits import BitsPerDim, Term, bits_per_dim, discrete_bits_per_dim
 from .bounds import Bound, elbo, vlb
+from .control import AverageJacobian, Control, GaussianPart
 from .dequantisation import (
     Decoder,
     Dequantiser,
@@ -11,19 +12,27 @@ from .dequantisation import (
     Uniform,
     matching_time,
 )
-from .divergence import flow_velocity, velocity_divergence
-from .flow import Likelihood, log_likelihood, select, start_time
+from .divergence import Divergence, Exact, Hutchinson, HutchPP, flow_velocity, velocity_divergence
+from .flow import Likelihood, average_jacobian, log_likelihood
 from .levels import Levels
+from .paths import select, start_time
 from .plan import Plan, fit_plan
 from .variational import BinNet, Variational, fit_variational
 
 __all__ = [
+    "AverageJacobian",
     "BinNet",
     "BitsPerDim",
     "Bound",
+    "Control",
     "Decoder",
     "Dequantiser",
     "Discrete",
+    "Divergence",
+    "Exact",
+    "GaussianPart",
+    "HutchPP",
+    "Hutchinson",
     "ImportanceWeighted",
     "Levels",
     "Likelihood",
@@ -32,6 +41,7 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "Variational",
+    "average_jacobian",
     "bits_per_dim",
     "discrete_bits_per_dim",
     "elbo",

@@ -11,7 +11,7 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
 from ..sde import as_time, expand
-from .flow import start_time
+from .paths import start_time
 from .levels import Levels
 from .plan import Plan, fit_plan, squared_error
 

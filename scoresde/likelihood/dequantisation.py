@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..noise import normal, uniform
 from ..sde import SDE
-from .flow import start_time
+from .paths import start_time
 from .levels import Levels
 
 _DRAW = 1 << 22  # the numbers of the draws start here, apart from those of bounds and samplers; uniform ones at 0

@@ -1,34 +1,42 @@
-"""Exact log-likelihood through the probability flow."""
+"""Log-likelihood through the probability flow."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .. import ode
 from ..denoiser import Denoiser
 from ..errors import InputError
-from ..noise import rademacher
-from ..sde import SDE
-from .divergence import velocity_divergence
+from ..grids import Grid
+from ..grids import times as times_of
+from .control import AverageJacobian, Control
+from .divergence import Divergence, Hutchinson, Record, estimator
+from .paths import Adaptive, Fixed, Problem, Solution, start_time
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """`log_prob` (B,) in nats at t_min; `stderr` (B,) over the probes; `latent` (B, *shape) = x_T; `nfe` (B,)."""
+    """`log_prob` (B,) in nats at t_min, the sum of the terms `prior`, `volume` and `divergence` (B,).
+
+    `stderr` (B,) over the probes; `latent` (B, *shape) = x_T; `nfe` (B,) evaluations; `probes` (B,) spent on each row.
+    """
 
     log_prob: Tensor
     stderr: Tensor
     latent: Tensor
     nfe: Tensor
+    prior: Tensor
+    volume: Tensor
+    divergence: Tensor
+    probes: Tensor
 
 
 def log_likelihood(
     denoiser: Denoiser,
     x: Tensor,
-    probes: int | None = None,
+    probes: int | str | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-5,
     seed: int = 0,
@@ -36,58 +44,114 @@ def log_likelihood(
     t_min: float | None = None,
     offset: int = 0,
     method: str = "adams",
+    divergence: str | Divergence | None = None,
+    control: Control | None = None,
+    steps: int | None = None,
+    grid: str | Grid | Sequence[float] = "angle",
+    order: int = 3,
+    target_stderr: float = 0.1,
+    max_probes: int = 64,
+    differentiable: bool = False,
     **cond,
 ) -> Likelihood:
     """log p_{t_min}(x) through the probability flow of z = x / n in phi = atan(sigma / alpha), n^2 = alpha^2 + sigma^2:
 
         dz/dphi = v      log p_{t_min}(x) = log p_T(x_T) + D log(n_T / n_{t_min}) + integral of div_z v dphi
+                                            prior          volume                   divergence
 
     x (B, *shape) is taken as a point of x_{t_min}.  `probes=None` computes the divergence exactly, by D
-    vector-Jacobian products; a number k estimates it with k Rademacher probes (Hutchinson, 1989), kept along each
-    trajectory: each gives an unbiased estimate of log p, `log_prob` is their mean and `stderr` their standard error
-    (0 for the exact one, not a number for a single probe).  Steps are adaptive, each row its own, state in float64;
-    `rtol`, `atol` bound the local error of z and of log p; `method` is a name in `scoresde.ode.METHODS`.  `terminal` is
-    the log-density of x_T (B, *shape) -> (B,), `sde.prior_log_prob` by default.  Row i has the probes of sample number
-    `offset + i`, whatever its batch.  Conditions with B rows go with their rows.
+    vector-Jacobian products; a number k estimates it with k Rademacher probes (Hutchinson, 1989): each gives an
+    unbiased estimate of log p, `log_prob` is their mean and `stderr` their standard error (0 for the exact one, not a
+    number for a single probe).  `divergence` is another estimator, an object or a name in `divergence.NAMES`, with
+    `probes` products.  `probes="auto"` starts with 4 (or those of `divergence`) and doubles them, up to `max_probes`,
+    in the rows whose standard error, and one standard error of that, is above `target_stderr` nats; all probes of a
+    row count.  `control` takes a known share out of the probes' errors.
+
+    `steps=None`: adaptive steps, each row its own, state in float64, probes kept along each trajectory; `rtol`, `atol`
+    bound the local error of z and of log p; `method` is a name in `scoresde.ode.METHODS`.  A number: so many steps of
+    order `order` on a `grid` (see `paths.Fixed`), with fresh probes in each, whose errors average out.  Then
+    `differentiable=True` gives log_prob a graph to x and to the parameters that require gradients: the exact gradient
+    of the discrete sum.
+
+    `terminal` is the log-density of x_T (B, *shape) -> (B,), `sde.prior_log_prob` by default.  Row i has the probes of
+    sample number `offset + i`, whatever its batch.  Conditions with B rows go with their rows.
 
     Chen, Rubanova, Bettencourt, Duvenaud (2018), arXiv 1806.07366; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367;
     Song et al. (2021), arXiv 2011.13456.
     """
-    if probes is not None and (not isinstance(probes, int) or probes < 1):
-        raise InputError(f"probes={probes!r}: give a positive number, or None for the exact divergence")
-    sde = denoiser.sde
-    ends = torch.tensor([start_time(sde, t_min), sde.t_max], dtype=torch.float64)
-    log_n = 0.5 * torch.logaddexp(2 * sde.log_alpha(ends), 2 * sde.log_sigma(ends))
+    rule = estimator(divergence, probes)
+    _check(rule, probes, control, steps, target_stderr, max_probes, differentiable)
+    sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
+    n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in (t_min, sde.t_max))
     real = torch.float32 if x.device.type == "mps" else torch.float64
-    start, end = (a.to(x.device, real).expand(len(x)) for a in sde.angle(ends))
-    z = x.to(real) / math.exp(log_n[0])
-    signs = None
-    if probes is not None:
-        index = torch.arange(offset, offset + len(x), device=x.device)
-        signs = torch.stack([rademacher(z, index, seed, k) for k in range(probes)], 1)
-
-    def flow(phi: Tensor, state: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
-        kept = select(cond, rows, len(x))
-        return velocity_divergence(denoiser, state[0], phi, None if signs is None else signs[rows], kept)
-
-    divergence = z.new_zeros(len(x), probes or 1)
-    (z, divergence), nfe = ode.integrate(flow, (z, divergence), start, end, rtol, atol, method)
-    latent = z * math.exp(log_n[1])
-    log_prob = (terminal or sde.prior_log_prob)(latent) + x[0].numel() * float(log_n[1] - log_n[0])
-    if probes is None:
-        stderr = torch.zeros_like(log_prob)
-    else:
-        stderr = divergence.std(1) / math.sqrt(probes) if probes > 1 else torch.full_like(log_prob, math.nan)
-    return Likelihood(log_prob + divergence.mean(1), stderr, latent, nfe)
+    index = torch.arange(offset, offset + len(x), device=x.device)
+    path = Adaptive(rtol, atol, method) if steps is None else Fixed(steps, grid, order, differentiable)
+    with torch.set_grad_enabled(differentiable):
+        problem = Problem(denoiser, x.to(real) / n_start, index, seed, t_min, cond)
+        most = max_probes if probes == "auto" else 0
+        found, spent = _pooled(path, problem, rule, control, target_stderr, most)
+        latent = found.z * n_end
+        prior = (terminal or sde.prior_log_prob)(latent)
+        volume = torch.full_like(prior, x[0].numel() * math.log(n_end / n_start))
+        log_prob = prior + volume + found.integral
+    stderr = found.variance.sqrt()
+    return Likelihood(log_prob, stderr, latent, found.nfe, prior, volume, found.integral, spent)
 
 
-def start_time(sde: SDE, t_min: float | None) -> float:
-    """t_min, the SDE's own for None; `InputError` where the SDE is not defined at it."""
-    if t_min is not None and not sde.t_min <= t_min < sde.t_max:
-        raise InputError(f"t_min={t_min!r}: give a time in [{sde.t_min}, {sde.t_max}), where {sde} is defined")
-    return sde.t_min if t_min is None else float(t_min)
+def _check(rule: Divergence, probes, control, steps, target: float, most: int, differentiable: bool) -> None:
+    if probes == "auto" and not (rule.random and rule.estimates > 1):
+        raise InputError(
+            f"probes='auto' with {rule}: it needs an estimator of at least 2 estimates, to see their error"
+        )
+    if probes == "auto" and not (target > 0 and most >= rule.k):
+        raise InputError(
+            f"target_stderr={target!r}, max_probes={most!r}: give positive nats, and at least {rule.k} probes"
+        )
+    if control is not None and not isinstance(rule, Hutchinson):
+        raise InputError(f"control with {rule}: only Hutchinson's estimator has a control variate")
+    if differentiable and steps is None:
+        raise InputError("differentiable=True needs a fixed grid: give a number of steps, 50 say")
 
 
-def select(cond: dict, rows: Tensor, n: int) -> dict:
-    """The conditions of some rows: tensors with n rows are indexed, anything else is handed on."""
-    return {k: c[rows.to(c.device)] if torch.is_tensor(c) and c.ndim and len(c) == n else c for k, c in cond.items()}
+def _pooled(path, problem: Problem, rule: Divergence, control, target: float, most: int) -> tuple[Solution, Tensor]:
+    """The solution with the probes of `rule`, doubled in the rows that err by more than the target, up to `most`."""
+    found = path(problem, rule, control)
+    spent = torch.full_like(problem.index, getattr(rule, "k", 0))
+    k, each = getattr(rule, "k", 0), rule.estimates / max(1, getattr(rule, "k", 1))
+    while 0 < 2 * k <= most:
+        # The error is itself known to one part in sqrt(2 (estimates - 1)): a lucky small one must not end the search.
+        error = found.variance.detach().sqrt() * (1 + 1 / math.sqrt(2 * (each * k - 1)))
+        rows = (error > target).nonzero()[:, 0]
+        if not len(rows):
+            break
+        more = path(problem.rows(rows), replace(rule, k=k), control, first=k)
+        found = Solution(
+            found.z,
+            found.integral.index_add(0, rows, (more.integral - found.integral[rows]) / 2),
+            found.variance.index_copy(0, rows, (found.variance[rows] + more.variance) / 4),
+            found.nfe.index_add(0, rows, more.nfe),
+        )
+        spent = spent.index_add(0, rows, torch.full_like(rows, k))
+        k *= 2
+    return found, spent
+
+
+@torch.no_grad()
+def average_jacobian(
+    denoiser: Denoiser, x: Tensor, steps: int = 20, t_min: float | None = None, **cond
+) -> AverageJacobian:
+    """The Jacobian of the flow's velocity averaged over the trajectories of x (n, *shape), a control variate.
+
+    It costs D products at each of `steps` + 1 times of each row: 8 rows give most of what it can do.  They should not
+    be among the rows that are scored.  Raises `InputError` for more than 1024 dimensions.
+    """
+    if not len(x) or x[0].numel() > 1024:
+        raise InputError(f"x {tuple(x.shape)}: give (n, *shape) with n > 0 and at most 1024 dimensions")
+    sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
+    n = float(torch.hypot(*sde.marginal(t_min)))
+    z = x.to(torch.float32 if x.device.type == "mps" else torch.float64) / n
+    index = torch.arange(len(x), device=x.device)
+    record = Record([])
+    Fixed(steps)(Problem(denoiser, z, index, 0, t_min, cond), record, None)
+    times = times_of("angle", sde, steps, sde.t_max, t_min)[::-1]
+    return AverageJacobian(sde.angle(torch.tensor(times, dtype=torch.float64)).tolist(), torch.stack(record.matrices))

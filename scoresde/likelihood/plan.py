@@ -11,7 +11,7 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
 from ..sde import SDE, expand
-from .flow import start_time
+from .paths import start_time
 
 _PILOT, _PLACE = 1 << 19, 1 << 20  # numbers of the draws, apart from those of the bound itself
 

@@ -1,0 +1,207 @@
+"""The flow and the integral of its divergence from t_min to t_max: by adaptive steps, or on a fixed grid."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .. import grids, ode
+from ..denoiser import Denoiser
+from ..errors import InputError
+from ..ode.adams import lagrange_integrals
+from ..sde import SDE
+from .control import Control
+from .divergence import Divergence, flow_velocity
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows z (b, *shape) = x / n at t_min with their sample numbers `index`, probes' seed and conditions."""
+
+    denoiser: Denoiser
+    z: Tensor
+    index: Tensor
+    seed: int
+    t_min: float
+    cond: dict
+
+    def rows(self, rows: Tensor) -> "Problem":
+        cond = select(self.cond, rows, len(self.z))
+        return Problem(self.denoiser, self.z[rows], self.index[rows], self.seed, self.t_min, cond)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """z at t_max (b, *shape); the mean integral of the divergence and its estimated variance (b,); evaluations (b,)."""
+
+    z: Tensor
+    integral: Tensor
+    variance: Tensor
+    nfe: Tensor
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Steps of its own for each row, to the tolerances, by `ode.integrate`; probes stay along each trajectory."""
+
+    rtol: float
+    atol: float
+    method: str
+
+    def __call__(self, problem: Problem, divergence: Divergence, control: Control | None, first: int = 0) -> Solution:
+        z, sde = problem.z, problem.denoiser.sde
+        probes = divergence.probes(z, problem.index, problem.seed, first)
+        ends = sde.angle(torch.tensor([problem.t_min, sde.t_max], dtype=torch.float64)).tolist()
+
+        def flow(phi: Tensor, state: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+            cond = select(problem.cond, rows, len(z))
+            chosen = None if probes is None else probes[rows]
+            return divergence(lambda y: flow_velocity(problem.denoiser, y, phi, cond), state[0], chosen)
+
+        state = (z, z.new_zeros(len(z), divergence.estimates))
+        start, end = (z.new_full((len(z),), phi) for phi in ends)
+        (z, integral), nfe = ode.integrate(flow, state, start, end, self.rtol, self.atol, self.method)
+        if control is not None:
+            integral = integral - control.error(control.integral(*ends), probes)
+        return Solution(z, integral.mean(1), divergence.variance(integral, z[0].numel()), nfe)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """`steps` steps of Adams's method on a grid of times, one evaluation a step and one more at the end, at t_max.
+
+    With nodes phi_0 < .. < phi_N, v_j = v(z*_j, phi_j) and d_j the divergence there,
+
+        z*_{j+1} = z_j + int P dphi      z_{j+1} = z_j + int Q dphi      integral = sum_j w_j d_j
+
+    P is the polynomial through the latest `order` velocities, Q through one more, the new one; w integrates the
+    polynomials through the `order` + 1 nodes about each step.  Probes are fresh at each node: errors of d_j are
+    independent, that of the integral has the variance sum_j w_j^2 Var d_j, and each Var d_j is estimated from the
+    spread of the probes at its node.  A single probe is compared with the line through its two neighbours, which counts
+    what the divergence bends between three nodes as noise: too large an error rather than too small a one.  With
+    `differentiable` the result has a graph, which keeps a state for each step and computes activations again.
+
+    Bashforth, Adams (1883); Gasser, Sroka, Jennen-Steinmetz (1986), Residual variance and residual pattern in nonlinear
+    regression.
+    """
+
+    steps: int
+    grid: str | grids.Grid | Sequence[float] = "angle"
+    order: int = 3
+    differentiable: bool = False
+
+    def __post_init__(self):
+        if not isinstance(self.steps, int) or self.steps < 2:
+            raise InputError(f"steps={self.steps!r}: give a whole number of at least 2, or None for adaptive steps")
+
+    def __call__(self, problem: Problem, divergence: Divergence, control: Control | None, first: int = 0) -> Solution:
+        sde, z = problem.denoiser.sde, problem.z
+        times = grids.times(self.grid, sde, self.steps, sde.t_max, problem.t_min)[::-1]
+        angles = sde.angle(torch.tensor(times, dtype=torch.float64))
+        past, found = [], []
+        steps = list(predictors(angles, self.order))
+        for j, t in enumerate(times):
+            ahead = z if j == 0 else _combine(z, steps[j - 1][0], past)
+            probes = divergence.probes(z, problem.index, problem.seed, first, 1 + j)
+            v, d = self._evaluate(problem, divergence, ahead, probes, t)
+            past = [v, *past][: self.order + 1]
+            if j:
+                z = _combine(z, steps[j - 1][1], past)
+            if control is not None:
+                d = d - control.error(control.jacobian(float(angles[j])), probes)
+            found.append(d)
+        estimates, weights = torch.stack(found, 1), quadrature(angles, self.order + 1).to(z)
+        integral = torch.einsum("j,bjk->b", weights, estimates) / divergence.estimates
+        variance = self._variance(estimates.detach(), weights, angles.to(z), divergence, z[0].numel())
+        return Solution(z, integral, variance, torch.full_like(problem.index, len(times)))
+
+    def _evaluate(self, problem: Problem, divergence: Divergence, z, probes, t: float) -> tuple[Tensor, Tensor]:
+        denoiser = problem.denoiser
+        n = float(torch.hypot(*denoiser.sde.marginal(t)))
+
+        def evaluate(z: Tensor) -> tuple[Tensor, Tensor]:
+            return divergence(lambda y: denoiser.velocity(n * y, t, **problem.cond), z, probes)
+
+        if not self.differentiable:
+            return evaluate(z)
+        weights = [p for p in denoiser.parameters() if p.requires_grad]
+        return Checkpoint.apply(evaluate, z, *weights)
+
+    @staticmethod
+    def _variance(estimates: Tensor, weights: Tensor, angles: Tensor, divergence: Divergence, dims: int) -> Tensor:
+        """sum_j w_j^2 Var d_j of estimates (b, N + 1, k), each Var d_j as estimated."""
+        if divergence.estimates > 1 or not divergence.random:
+            return divergence.variance(estimates, dims) @ weights.square()
+        d, h = estimates[..., 0], angles.diff()
+        share = h[1:] / (h[1:] + h[:-1])
+        gap = d[:, 1:-1] - share * d[:, :-2] - (1 - share) * d[:, 2:]
+        variance = gap.square() / (1 + share.square() + (1 - share).square())
+        variance = torch.cat([variance[:, :1], variance, variance[:, -1:]], 1)
+        return variance @ weights.square()
+
+
+def predictors(angles: Tensor, order: int):
+    """For each step the weights, newest first, of the velocities behind it, and of those and the new one."""
+    for j in range(len(angles) - 1):
+        behind = angles[max(0, j - order + 1) : j + 1].flip(0)
+        every = torch.cat([angles[j + 1 : j + 2], behind])
+        yield tuple(_integrals(nodes, angles[j], angles[j + 1]) for nodes in (behind, every))
+
+
+def quadrature(angles: Tensor, points: int) -> Tensor:
+    """Weights of the nodes in the integral over all steps of the polynomials through the `points` nodes about each."""
+    n, weights = len(angles), torch.zeros_like(angles)
+    points = min(points, n)
+    for j in range(n - 1):
+        low = min(max(0, j + 1 - points // 2), n - points)
+        part = slice(low, low + points)
+        weights[part] += torch.tensor(_integrals(angles[part], angles[j], angles[j + 1]), dtype=angles.dtype)
+    return weights
+
+
+def _integrals(nodes: Tensor, a: Tensor, b: Tensor) -> list[float]:
+    """The integrals from a to b of the Lagrange polynomials of the nodes."""
+    scaled = (nodes - a) / (b - a)
+    return ((b - a) * lagrange_integrals(scaled, torch.ones_like(scaled, dtype=torch.bool))).tolist()
+
+
+def _combine(z: Tensor, weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
+    for w, value in zip(weights, values, strict=False):
+        z = torch.add(z, value, alpha=w)
+    return z
+
+
+class Checkpoint(torch.autograd.Function):
+    """(v, d) = evaluate(z), which keeps z alone for the way back and evaluates again there, with a graph."""
+
+    @staticmethod
+    def forward(ctx, evaluate: Callable[[Tensor], tuple[Tensor, Tensor]], z: Tensor, *weights: Tensor) -> Any:
+        ctx.evaluate, ctx.weights = evaluate, weights
+        ctx.save_for_backward(z)
+        return evaluate(z)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):
+        z = ctx.saved_tensors[0].detach().requires_grad_(ctx.needs_input_grad[1])
+        inputs = [a for a, needed in zip((z, *ctx.weights), ctx.needs_input_grad[1:], strict=True) if needed]
+        with torch.enable_grad():
+            pairs = [(a, g) for a, g in zip(ctx.evaluate(z), gradients, strict=True) if a.requires_grad]
+        values, gradients = zip(*pairs, strict=True)
+        found = iter(torch.autograd.grad(values, inputs, gradients, allow_unused=True))
+        return None, *(next(found) if needed else None for needed in ctx.needs_input_grad[1:])
+
+
+def start_time(sde: SDE, t_min: float | None) -> float:
+    """t_min, the SDE's own for None; `InputError` where the SDE is not defined at it."""
+    if t_min is not None and not sde.t_min <= t_min < sde.t_max:
+        raise InputError(f"t_min={t_min!r}: give a time in [{sde.t_min}, {sde.t_max}), where {sde} is defined")
+    return sde.t_min if t_min is None else float(t_min)
+
+
+def select(cond: dict, rows: Tensor, n: int) -> dict:
+    """The conditions of some rows: tensors with n rows are indexed, anything else is handed on."""
+    return {k: c[rows.to(c.device)] if torch.is_tensor(c) and c.ndim and len(c) == n else c for k, c in cond.items()}
