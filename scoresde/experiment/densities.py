@@ -13,7 +13,7 @@ Columns = Callable[[Tensor, range], dict[str, Tensor]]
 
 
 def time_of(run: Run) -> float:
-    """The time at which the density is evaluated: `t_min`, or the one that matches the data's bins, or the SDE's own."""
+    """Where the density is evaluated: `t_min`, or the time that matches the data's bins, or the SDE's own t_min."""
     settings, sde = run.scoring, run.model.sde
     if settings.t_min is None and settings.dequantiser in ("truncated_normal", "decoder"):
         return lik.matching_time(sde, run.data)
@@ -21,13 +21,10 @@ def time_of(run: Run) -> float:
 
 
 def scorer(run: Run) -> Columns:
-    """A function (raw items, their numbers) -> columns of figures in nats: those of the model's space, and corrections."""
+    """A function (raw items, their numbers) -> columns of figures in nats, those of the model's space apart."""
     model, data, settings, seed, t_min = run.model, run.data, run.scoring, run.config.seed, time_of(run)
-    known = ("probes", "target_stderr", "max_probes", "steps", "rtol", "atol", "method")
-    flow = {k: getattr(settings, k) for k in known} | {"t_min": t_min, "seed": seed}
-    if settings.control_variate:
-        some = data.encode(stack(data.train, range(min(len(data.train), 20_000))))
-        flow["control"] = lik.GaussianPart.fit(some)
+    known = ("probes", "divergence", "target_stderr", "max_probes", "steps", "rtol", "atol", "method")
+    flow = {k: getattr(settings, k) for k in known} | {"t_min": t_min, "seed": seed, "control": _control(run, t_min)}
     dequantiser = _dequantiser(run, t_min) if data.levels else None
     bound = _bound(run, t_min) if settings.bound else None
 
@@ -56,10 +53,20 @@ def scorer(run: Run) -> Columns:
     return columns
 
 
+def _control(run: Run, t_min: float) -> lik.Control | None:
+    """The control variate of the divergence, from training data."""
+    kind, data = run.scoring.control, run.data
+    some = stack(data.train, range(min(len(data.train), 8 if kind == "average" else 20_000)))
+    if kind == "average":
+        return lik.average_jacobian(run.model, data.encode(some).to(run.device), t_min=t_min)
+    return lik.GaussianPart.fit(data.encode(some)) if kind == "gaussian" else None
+
+
 def _dequantiser(run: Run, t_min: float) -> lik.Dequantiser:
     settings, sde = run.scoring, run.model.sde
     if settings.dequantiser == "variational":
-        return lik.Variational.fit(run.model, run.data, t_min=t_min, seed=run.config.seed)
+        raw = stack(run.data.train, range(min(len(run.data.train), 20_000)))
+        return lik.fit_variational(run.model, raw.to(run.device), run.data, seed=run.config.seed)
     return {
         "uniform": lambda: lik.Uniform(),
         "importance": lambda: lik.ImportanceWeighted(settings.draws),

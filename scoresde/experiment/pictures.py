@@ -220,7 +220,7 @@ def histogram(path: Path, values: dict[str, Tensor], units: str) -> None:
             axis.hist(v.numpy(), edges, density=True, alpha=0.6, color=f"C{i}", label=f"{name}: {float(v.mean()):.3f}")
             axis.axvline(float(v.mean()), color=f"C{i}")
         axis.set(xlabel=f"{units} of an example", ylabel="density")
-        axis.legend()
+        axis.legend(loc="upper right")
 
     _figure(path, 1, draw, 4.5)
 

@@ -42,8 +42,8 @@ def figures(run: Run, columns: dict[str, Tensor]) -> tuple[dict, list[tuple[str,
             rows.append((settings.bound, f"{bound:.3f} +- {error:.3f} nats {units}"))
         return figures, rows
     bits = _bits(run, columns)
-    figures |= {f"bits_per_dim{'' if k == 'total' else '_' + k}": getattr(bits, k) for k in ("total", "stderr")}
-    figures |= {f"bits_per_dim_{k}": list(getattr(bits, k)) for k in ("normal", "bootstrap")}
+    figures |= {"bits_per_dim": bits.total, "bits_per_dim_stderr": bits.stderr}
+    figures |= {"bits_per_dim_normal": list(bits.normal), "bits_per_dim_bootstrap": list(bits.bootstrap)}
     figures |= {f"bits_per_dim_{k}": v.mean for k, v in bits.terms.items()} | {"bits_per_dim_model": bits.model}
     ends = f"95 % {bits.bootstrap[0]:.3f} to {bits.bootstrap[1]:.3f}"
     rows.append(("bits/dim", f"{bits.total:.3f} +- {bits.stderr:.3f} ({ends}), dequantisation {settings.dequantiser}"))
@@ -79,8 +79,8 @@ def _bound_bits(run: Run, bound: Tensor, parts: dict[str, Tensor]) -> lik.BitsPe
     return lik.bits_per_dim(bound, dims, data.levels, data.log_det, parts, fill, seed=run.config.seed)
 
 
-def compare(run: Run, name: str, items: Dataset, columns: dict[str, dict[str, Tensor]]) -> tuple[dict, tuple[str, str]]:
-    """How far the other data lies from the model's own: its mean, and the chance that one of its examples is less likely."""
+def compare(run: Run, name: str, columns: dict[str, dict[str, Tensor]]) -> tuple[dict, tuple[str, str]]:
+    """The mean of the other data, and the chance that one of its examples is less likely than one of the test data."""
     own, far = (_per_example(run.data, columns[k]) for k in (run.scoring.split, name))
     if run.data.levels is not None:
         own, far = -own, -far

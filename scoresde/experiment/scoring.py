@@ -19,6 +19,8 @@ from .report import bar
 from .run import Run
 from .track import Metrics
 
+DIVERGENCES = (None, "exact", "rademacher", "gaussian", "orthogonal", "hutchpp")
+CONTROLS = (None, "gaussian", "average")
 DEQUANTISERS = ("uniform", "importance", "truncated_normal", "decoder", "variational")
 BOUNDS = ("elbo", "vlb")
 
@@ -42,14 +44,16 @@ class Scoring:
     atol: float = 1e-3
     method: str = "adams"
     t_min: float | None = None
-    control_variate: bool = False
+    divergence: str | None = None
+    control: str | None = None
     dequantiser: str = "uniform"
     draws: int = 1
     bound: str | None = None
     bound_draws: int = 32
 
     def __post_init__(self):
-        for name, known in (("split", ("train", "test")), ("dequantiser", DEQUANTISERS), ("bound", (None, *BOUNDS))):
+        choices = {"split": ("train", "test"), "dequantiser": DEQUANTISERS, "bound": (None, *BOUNDS)}
+        for name, known in (choices | {"divergence": DIVERGENCES, "control": CONTROLS}).items():
             if getattr(self, name) not in known:
                 choices = ", ".join("null" if k is None else k for k in known)
                 raise InputError(f"likelihood.{name}={getattr(self, name)!r}: choose one of {choices}")
@@ -94,7 +98,7 @@ def score(run: Run) -> None:
     more, rows = scores.figures(run, own)
     figures |= more
     if second:
-        more, line = scores.compare(run, *second, columns)
+        more, line = scores.compare(run, second[0], columns)
         figures |= more
         rows.append(line)
     scores.draw(run, folder, sets, columns)
@@ -129,7 +133,6 @@ def _columns(run: Run, folder: Path, name: str, items: Dataset) -> dict[str, Ten
 
 
 def _how(settings: Scoring) -> str:
-    probes = {None: "exact", "auto": "by as many probes as it takes"}.get(
-        settings.probes, f"{settings.probes} Rademacher"
-    )
-    return f"divergence {probes}{' with control variate' * settings.control_variate}"
+    kind = settings.divergence or ("exact" if settings.probes is None else "rademacher")
+    probes = {None: "", "auto": "as many probes as it takes, "}.get(settings.probes, f"{settings.probes} x ")
+    return f"divergence {probes}{kind}{f', control {settings.control}' if settings.control else ''}"

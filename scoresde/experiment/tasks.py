@@ -21,8 +21,7 @@ def full(run: Run) -> None:
     train(run)
     processes.wait(run.config.device)  # until the first process has written the model
     draw(run)
-    if run.lead:
-        score(run)
+    score(run)
 
 
 def train(run: Run) -> None:

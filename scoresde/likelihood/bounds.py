@@ -10,9 +10,9 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
-from ..sde import as_time, expand
-from .paths import start_time
+from ..sde import as_time
 from .levels import Levels
+from .paths import start_time
 from .plan import Plan, fit_plan, squared_error
 
 # Numbers of the draws, apart from those of samplers, probes and dequantisation for the same sample.

@@ -14,8 +14,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..noise import normal, uniform
 from ..sde import SDE
-from .paths import start_time
 from .levels import Levels
+from .paths import start_time
 
 _DRAW = 1 << 22  # the numbers of the draws start here, apart from those of bounds and samplers; uniform ones at 0
 PARTS = ("prior", "volume", "divergence", "diffusion", "reconstruction")

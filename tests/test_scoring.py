@@ -1,0 +1,180 @@
+"""Laws of task=likelihood: figures that add up, examples that are kept, the same from any batches and processes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from commands import ROOT, TINY, command
+from PIL import Image
+
+from scoresde.experiment import densities
+from scoresde.experiment.examples import Examples, batches
+
+SCORE = ["task=likelihood", "likelihood.n=10", "likelihood.rtol=0.01", "likelihood.atol=0.01"]
+TRAIN = [a for a in TINY if not a.startswith("likelihood")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a tiny model of digits."""
+    folder = tmp_path_factory.mktemp("model")
+    done = run(folder, "task=train")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def run(folder, *overrides, launcher=()):
+    """run.py in a process of its own, or in several."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    start = [sys.executable, *launcher, str(ROOT / "run.py"), *TRAIN, "wandb=disabled", "folder=m", *overrides]
+    return subprocess.run(start, cwd=folder, env=env, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture
+def cli(trained, monkeypatch, capfd):
+    return lambda *overrides: command(monkeypatch, capfd, trained, *TRAIN, "folder=m", *SCORE, *overrides)
+
+
+def newest(trained):
+    """The latest scoring run: its summary and the figures of its examples."""
+    folder = max(trained.glob("m/likelihood-*"), key=lambda p: (p / "summary.json").stat().st_mtime_ns)
+    with np.load(folder / "likelihood.npz") as file:
+        return folder, json.loads((folder / "summary.json").read_text()), {k: file[k] for k in file.files}
+
+
+WAYS = {
+    "uniform": [],
+    "exact": ["likelihood.probes=null"],
+    "importance": ["likelihood.dequantiser=importance", "likelihood.draws=3", "likelihood.control=average"],
+    "steps": ["likelihood.steps=10", "likelihood.probes=2", "likelihood.control=gaussian"],
+    "auto": ["likelihood.probes=auto", "likelihood.target_stderr=5", "likelihood.divergence=orthogonal"],
+    "truncated": ["likelihood.dequantiser=truncated_normal", "likelihood.draws=2", "likelihood.bound=vlb"],
+    "decoder": ["likelihood.dequantiser=decoder", "likelihood.bound=elbo", "likelihood.bound_draws=8"],
+    "elbo": ["likelihood.bound=elbo", "likelihood.bound_draws=8"],
+}
+TERMS = ("prior", "volume", "divergence", "transform", "levels", "dequantisation", "truncation")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_terms_add_up(cli, trained, way):
+    code, out, err = cli(*WAYS[way])
+    assert code == 0, err
+    folder, told, columns = newest(trained)
+    total = sum(told[f"bits_per_dim_{k}"] for k in TERMS)
+    assert told["bits_per_dim"] == pytest.approx(total, abs=1e-9)
+    nats = columns["log_prob"] + columns["dequantisation"] + columns["decoder"]
+    each = np.log2(17) - (nats + told["nats"] - columns["log_prob"].mean()) / (64 * np.log(2))
+    assert told["bits_per_dim"] == pytest.approx(each.mean(), abs=1e-6)
+    assert told["bits_per_dim_stderr"] == pytest.approx(each.std(ddof=1) / np.sqrt(10), rel=1e-6)
+    low, high = told["bits_per_dim_bootstrap"]
+    assert low < told["bits_per_dim"] < high and told["n"] == 10 and "bits/dim" in out
+    assert np.allclose(columns["prior"] + columns["volume"] + columns["divergence"], columns["log_prob"])
+    if "bound" in " ".join(WAYS[way]):
+        parts = ("prior", "diffusion", "reconstruction", "transform", "levels", "dequantisation")
+        bound = sum(told[f"bound_bits_per_dim_{k}"] for k in parts)
+        assert told["bound_bits_per_dim"] == pytest.approx(bound, abs=1e-9) and told["bound_bits_per_dim_stderr"] > 0
+    assert Image.open(folder / "histogram.png").width > 100 and Image.open(folder / "extremes.png").width > 100
+    assert not list(folder.glob("parts*")) and not list(folder.rglob(".*.[0-9]*"))
+
+
+def test_examples_are_kept_when_scoring_is_cut_off(cli, trained, monkeypatch):
+    options = ["likelihood.probes=2", "batch_size=4", "seed=3"]
+    code, _, err = cli(*options)
+    assert code == 0, err
+    folder, told, whole = newest(trained)
+    (folder / "summary.json").unlink()
+    real, calls = densities.lik.log_likelihood, []
+
+    def watched(model, x, **options):
+        calls.append(len(x))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(model, x, **options)
+
+    monkeypatch.setattr(densities.lik, "log_likelihood", watched)
+    code, _, err = cli(*options)
+    assert code == 130 and "stopped" in err and not (folder / "summary.json").exists()
+    (folder / "parts-test" / "8.npz").write_bytes(b"cut short")
+    code, out, err = cli(*options[:1], "batch_size=5", options[2])
+    assert code == 0 and "4 of 10 test examples were scored before" in out, err
+    assert calls == [4, 4, 5, 1]
+    again, told_again, columns = newest(trained)
+    assert again == folder and told_again["nats"] == pytest.approx(told["nats"], abs=1e-4)
+    for name, values in whole.items():
+        assert np.allclose(columns[name], values, atol=1e-3), name
+
+
+def test_two_processes_score_as_one(trained):
+    pytest.importorskip("torch.distributed")
+    options = ["likelihood.probes=2", "batch_size=3", "seed=4", "data.other=shuffled", *SCORE]
+    assert run(trained, *options).returncode == 0
+    _, told, whole = newest(trained)
+    folder = newest(trained)[0]
+    (folder / "summary.json").unlink()
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = run(trained, *options, launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    _, told_again, columns = newest(trained)
+    assert told_again["other"] == "shuffled" and told_again["auroc"] == told["auroc"]
+    for name, values in whole.items():
+        assert np.allclose(columns[name], values, atol=1e-3), name
+    assert done.stdout.count("bits/dim") == 2  # one process speaks: of the test data and of the other
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "uniform", "file"])
+def test_other_data_beside_it(cli, trained, kind):
+    if kind == "file":
+        np.save(trained / "other.npy", np.full((12, 1, 8, 8), 16, dtype=np.uint8))
+    code, out, err = cli(f"data.other={'other.npy' if kind == 'file' else kind}")
+    assert code == 0, err
+    folder, told, columns = newest(trained)
+    other = np.load(folder / "likelihood_other.npz")["log_prob"]
+    assert len(other) == told["other_n"] == 10 and "AUROC" in out
+    assert told["auroc"] == pytest.approx((columns["log_prob"][:, None] > other).mean())
+    bits = told["other_mean"] - told["bits_per_dim"]
+    assert bits == pytest.approx((columns["log_prob"].mean() - other.mean()) / (64 * np.log(2)))
+
+
+MISTAKES = [
+    ("likelihood.dequantiser=foo", "importance"),
+    ("likelihood.bound=elb", "elbo"),
+    ("likelihood.draws=2", "only importance"),
+    ("likelihood.draws=0", "positive"),
+    ("likelihood.split=val", "train, test"),
+    ("likelihood.target_stderr=0", "positive"),
+    ("likelihood.t_min=2", "t_min=2"),
+    ("data.other=moon", "data.other='moon'"),
+    ("data.other=wrong.npy", "(1, 4, 4)"),
+    ("data.other=nowhere.npy", "nowhere.npy"),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), MISTAKES, ids=[m[0] for m in MISTAKES])
+def test_a_mistake_is_one_line(cli, trained, override, words):
+    np.save(trained / "wrong.npy", np.zeros((12, 1, 4, 4), dtype=np.uint8))
+    before = {p.name for p in trained.glob("m/*")}
+    code, _, err = cli(override)
+    assert code == 1 and err.startswith("error: ") and err.count("\n") == 1 and words in err, err
+    assert {p.name for p in trained.glob("m/*")} == before
+
+
+def test_parts_of_examples(tmp_path):
+    store = Examples(tmp_path, 7)
+    assert store.missing() == list(range(7))
+    store.put(2, {"a": torch.tensor([2.0, 3.0])})
+    store.put(5, {"a": torch.tensor([5.0, 6.0])})
+    (tmp_path / "4.npz").write_bytes(b"PK")
+    store.put(6, {"a": torch.tensor([0.0, 0.0])})  # beyond the end: of another n
+    assert store.missing() == [0, 1, 4]
+    with pytest.raises(RuntimeError, match="3 of 7"):
+        store.all()
+    for start, values in ((0, [0.0, 1.0]), (4, [4.0])):
+        store.put(start, {"a": torch.tensor(values)})
+    assert store.all()["a"].tolist() == [0, 1, 2, 3, 4, 5, 6]
+    store.remove()
+    assert not tmp_path.exists()
+    assert batches([0, 1, 2, 3, 7, 8, 11], 3) == [range(3), range(3, 4), range(7, 9), range(11, 12)]
