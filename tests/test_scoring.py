@@ -142,7 +142,7 @@ def test_other_data_beside_it(cli, trained, kind):
 MISTAKES = [
     ("likelihood.dequantiser=foo", "importance"),
     ("likelihood.bound=elb", "elbo"),
-    ("likelihood.draws=2", "only importance"),
+    ("likelihood.draws=2", "for dequantiser=importance"),
     ("likelihood.draws=0", "positive"),
     ("likelihood.split=val", "train, test"),
     ("likelihood.target_stderr=0", "positive"),
