@@ -245,6 +245,8 @@ def estimator(divergence: str | Divergence | None, probes: int | str | None) -> 
     if divergence == "exact":
         raise InputError(f"probes={probes!r}: the exact divergence has none, leave it out")
     first = 6 if divergence == "hutchpp" else 4
+    if not isinstance(probes, int | None) and probes != "auto":
+        raise InputError(f"probes={probes!r}: give a positive number, 'auto', or None for the exact divergence")
     return NAMES[divergence or "rademacher"](first if probes == "auto" else 1 if probes is None else probes)
 
 

@@ -96,6 +96,8 @@ class Fixed:
     def __post_init__(self):
         if not isinstance(self.steps, int) or self.steps < 2:
             raise InputError(f"steps={self.steps!r}: give a whole number of at least 2, or None for adaptive steps")
+        if self.order not in range(1, 9):
+            raise InputError(f"order={self.order!r}: the orders are 1 to 8")
 
     def __call__(self, problem: Problem, divergence: Divergence, control: Control | None, first: int = 0) -> Solution:
         sde, z = problem.denoiser.sde, problem.z
