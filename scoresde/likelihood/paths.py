@@ -102,6 +102,8 @@ class Fixed:
     def __call__(self, problem: Problem, divergence: Divergence, control: Control | None, first: int = 0) -> Solution:
         sde, z = problem.denoiser.sde, problem.z
         times = grids.times(self.grid, sde, self.steps, sde.t_max, problem.t_min)[::-1]
+        if (times[0], times[-1]) != (problem.t_min, sde.t_max):
+            raise InputError(f"grid from {times[-1]} to {times[0]}: it must run from {sde.t_max} to {problem.t_min}")
         angles = sde.angle(torch.tensor(times, dtype=torch.float64))
         past, found = [], []
         steps = list(predictors(angles, self.order))
