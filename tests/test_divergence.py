@@ -32,13 +32,11 @@ def start(model, n, seed=1):
 def gaussian(sde, dims=4):
     g = torch.Generator().manual_seed(0)
     return GaussianMixture(
-        torch.ones(1), torch.randn(1, dims, generator=g).double(), torch.linspace(0.2, 1.5, dims)[None].double(), sde
+        torch.ones(1).double(),
+        torch.randn(1, dims, generator=g).double(),
+        torch.linspace(0.2, 1.5, dims)[None].double(),
+        sde,
     )
-
-
-def matrix_flow(a):
-    """A velocity whose Jacobian is the matrix a in every row, bent so that it is not linear in z."""
-    return lambda z: z @ a.T
 
 
 def unbiased(estimates, exact, error):
@@ -51,8 +49,9 @@ def unbiased(estimates, exact, error):
 # -- estimators -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dims", [1, 2, 40])
-@pytest.mark.parametrize("chunk", [1, 7, 64])
+@torch.no_grad()
+@pytest.mark.parametrize("dims", [1, 20])
+@pytest.mark.parametrize("chunk", [7, 64])
 def test_exact_by_either_mode_is_the_trace(dims, chunk):
     a = torch.randn(dims, dims).double()
     z = torch.randn(3, dims).double()
@@ -63,26 +62,32 @@ def test_exact_by_either_mode_is_the_trace(dims, chunk):
         assert not d.requires_grad
 
 
+@torch.no_grad()
 def test_every_estimator_agrees_on_a_network():
-    """Exact both ways; the estimators at as many orthogonal probes as dimensions, or as a basis that spans them all."""
+    """Exact both ways, Hutchinson over unit vectors, and Hutch++ with a basis of the whole space."""
     net = Preconditioned(UNet((1, 4, 4), channels=8, blocks=1, attention=16), VP())
     for p in net.parameters():
         nn.init.normal_(p, std=0.1)
     net = net.double().eval()
     z, index = torch.randn(2, 1, 4, 4).double(), torch.arange(2)
-    values = []
-    for divergence in (Exact(), Exact("forward"), Hutchinson(16, "orthogonal"), HutchPP(48)):
-        values.append(divergence(lambda y: net.velocity(y, 0.4), z, divergence.probes(z, index, 0))[1].mean(1))
-        close(values[-1], values[0], rtol=1e-8)
+    exact = Exact()(lambda y: net.velocity(y, 0.4), z, None)[1].mean(1)
+    unit = 4 * torch.eye(16).double().reshape(1, 16, 1, 4, 4).expand(2, -1, -1, -1, -1)
+    for divergence, probes in (
+        (Exact("forward"), None),
+        (Hutchinson(16), unit),
+        (HutchPP(48), HutchPP(48).probes(z, index, 0)),
+    ):
+        close(divergence(lambda y: net.velocity(y, 0.4), z, probes)[1].mean(1), exact, rtol=1e-8)
 
 
 ESTIMATORS = [
-    *(Hutchinson(k, kind) for k in (1, 4, 16) for kind in ("rademacher", "gaussian", "orthogonal")),
+    *(Hutchinson(k, kind) for k in (1, 4, 16) for kind in ("rademacher", "gaussian")),
     HutchPP(3),
     HutchPP(12),
 ]
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("divergence", ESTIMATORS, ids=str)
 def test_estimates_are_unbiased_and_know_their_error(divergence):
     """For a fixed matrix, over many samples: the mean is the trace, the mean reported variance that of the mean."""
@@ -93,13 +98,14 @@ def test_estimates_are_unbiased_and_know_their_error(divergence):
     v, d = divergence(lambda y: y @ a.T, z, divergence.probes(z, torch.arange(n), 5))
     assert d.shape == (n, divergence.estimates)
     mean = d.mean(1)
-    error = divergence.variance(d, dims).mean().sqrt() if divergence.estimates > 1 else mean.std()
+    error = divergence.variance(d).mean().sqrt() if divergence.estimates > 1 else mean.std()
     unbiased(mean, float(a.trace()), float(error))
-    if isinstance(divergence, Hutchinson) and divergence.kind != "orthogonal":
+    if isinstance(divergence, Hutchinson):
         of = a - torch.diag(a.diagonal()) if divergence.kind == "rademacher" else a
         assert float(mean.std()) == pytest.approx(math.sqrt(2 / divergence.k) * float(of.norm()), rel=0.1)
 
 
+@torch.no_grad()
 def test_hutchpp_is_exact_for_a_matrix_of_low_rank():
     a = torch.randn(20, 2).double() @ torch.randn(2, 20).double()
     z = torch.zeros(5, 20).double()
@@ -110,14 +116,11 @@ def test_hutchpp_is_exact_for_a_matrix_of_low_rank():
 
 def test_probes_are_of_the_sample_and_its_number():
     z, index = torch.zeros(6, 3, 2).double(), torch.arange(6)
-    for kind in ("rademacher", "gaussian", "orthogonal"):
+    for kind in ("rademacher", "gaussian"):
         whole = Hutchinson(4, kind).probes(z, index, 1)
         close(Hutchinson(4, kind).probes(z[2:3], index[2:3], 1), whole[2:3])
-        if kind != "orthogonal":
-            close(Hutchinson(2, kind).probes(z, index, 1, first=2), whole[:, 2:])
+        close(Hutchinson(2, kind).probes(z, index, 1, first=2), whole[:, 2:])
         assert not torch.equal(Hutchinson(4, kind).probes(z, index, 1, draw=1), whole)
-    gram = torch.einsum("bkij,blij->bkl", whole, whole)
-    close(gram, (6 * torch.eye(4).double()).expand(6, 4, 4))
 
 
 # -- control variates -------------------------------------------------------------------------------------------------
@@ -133,7 +136,6 @@ def test_one_probe_is_exact_for_a_gaussian(sde, steps):
     options = {"terminal": terminal, "steps": steps, "rtol": 1e-8, "atol": 1e-8}
     exact = log_likelihood(model, x, **options)
     for kind in ("rademacher", "gaussian"):
-        # Signs see no diagonal: turn the coordinates so that there is something to correct.
         out = log_likelihood(model, x, 1, divergence=kind, control=control, **options)
         close(out.log_prob, exact.log_prob, rtol=0, atol=1e-6)
     if steps is None:
@@ -143,7 +145,7 @@ def test_one_probe_is_exact_for_a_gaussian(sde, steps):
 def test_the_gaussian_part_is_the_jacobian_of_its_flow():
     c = torch.cov(torch.randn(4, 50).double())
     control, phi, sde = GaussianPart(c), 0.6, VP()
-    noisy = math.cos(phi) ** 2 * c + math.sin(phi) ** 2 * torch.eye(4)
+    noisy = math.cos(phi) ** 2 * c + math.sin(phi) ** 2 * torch.eye(4).double()
     eye = torch.eye(4).double()
     close(control.jacobian(phi), math.cos(phi) * math.sin(phi) * (eye - c) @ noisy.inverse())
     grid = torch.linspace(0.1, 1.5, 2001, dtype=torch.float64)
@@ -178,7 +180,8 @@ def test_a_wrong_control_is_unbiased_and_a_right_one_pays(steps):
         out = log_likelihood(model, rows, 2, control=control, **options)
         unbiased_within = 4 * float(out.log_prob.std()) / math.sqrt(n) + 3e-3
         assert abs(float(out.log_prob.mean()) - exact) < unbiased_within
-        assert float(out.stderr.square().mean().sqrt()) == pytest.approx(float(out.log_prob.std()), rel=0.2)
+        if name != "own":  # whose error is that of interpolating J in phi
+            assert float(out.stderr.square().mean().sqrt()) == pytest.approx(float(out.log_prob.std()), rel=0.2)
         spread[name] = float(out.log_prob.std())
     assert spread["own"] < 0.1 * spread["none"] < spread["wrong"]
 
@@ -190,7 +193,8 @@ def test_weights_integrate_polynomials():
     angles = torch.tensor([0.1, 0.2, 0.4, 0.5, 0.9, 1.3, 1.5], dtype=torch.float64)
     for points in (2, 3, 4):
         for p in range(points):
-            close(quadrature(angles, points) @ angles**p, (1.5 ** (p + 1) - 0.1 ** (p + 1)) / (p + 1))
+            area = (1.5 ** (p + 1) - 0.1 ** (p + 1)) / (p + 1)
+            assert float(quadrature(angles, points) @ angles**p) == pytest.approx(area)
     for j, (ahead, both) in enumerate(predictors(angles, 3)):
         assert len(ahead) == min(3, j + 1) and len(both) == len(ahead) + 1
         assert sum(ahead) == pytest.approx(float(angles[j + 1] - angles[j])) == pytest.approx(sum(both))
@@ -199,7 +203,7 @@ def test_weights_integrate_polynomials():
 @each_song_sde
 def test_the_fixed_grid_converges_with_its_order(sde):
     model = mixture(sde)
-    x, terminal = start(model, 30)
+    x, terminal = start(model, 12)
     exact = model.log_prob(x, sde.t_min)
     errors = {}
     for order in (1, 3):
@@ -243,18 +247,17 @@ def test_the_terms_add_up(options):
 
 
 ROWS = {
-    "control": {"probes": 2, "control": GaussianPart(2 * torch.eye(4) + 1)},
+    "control": {"probes": 2, "control": GaussianPart(2 * torch.eye(20) + 1)},
     "auto": {"probes": "auto", "target_stderr": 0.3, "max_probes": 16},
-    "orthogonal": {"probes": 3, "divergence": "orthogonal"},
-    "hutchpp": {"probes": 6, "divergence": "hutchpp"},
-    "grid": {"probes": 2, "steps": 10, "control": GaussianPart(2 * torch.eye(4) + 1)},
+    "hutchpp": {"probes": 6, "divergence": "hutchpp", "steps": 8},
+    "grid": {"probes": 2, "steps": 10, "control": GaussianPart(2 * torch.eye(20) + 1)},
     "auto on a grid": {"probes": "auto", "steps": 10, "target_stderr": 0.1, "max_probes": 16},
 }
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_does_not_depend_on_its_batch(name):
-    model = mixture(VP(), (4,))
+    model = mixture(VP(), (20,))
     x, _ = start(model, 5)
     whole = log_likelihood(model, x, seed=3, **COARSE, **ROWS[name])
     for a, b in ((0, 1), (2, 4)):
@@ -266,20 +269,26 @@ def test_a_row_does_not_depend_on_its_batch(name):
 
 @pytest.mark.parametrize("steps", [None, 10])
 def test_auto_spends_probes_where_the_error_is(steps):
-    model = mixture(VP(), (4,))
+    model = mixture(VP(), (20,))
     x, terminal = start(model, 40)
-    target = 0.25 if steps is None else 0.08
-    out = log_likelihood(
-        model, x, "auto", steps=steps, target_stderr=target, max_probes=64, terminal=terminal, **COARSE
-    )
+    target = 0.25 if steps is None else 0.15
+    options = {"steps": steps, "terminal": terminal, **COARSE}
+    out = log_likelihood(model, x, "auto", target_stderr=target, max_probes=64, **options)
     assert ((out.stderr < target) | (out.probes == 64)).all() and set(out.probes.tolist()) <= {4, 8, 16, 32, 64}
     assert len(set(out.probes.tolist())) > 1
-    exact = log_likelihood(model, x, steps=steps, terminal=terminal, **COARSE)
-    z = (out.log_prob - exact.log_prob) / out.stderr
-    assert abs(float(z.mean())) < 4 / math.sqrt(40) and float(z.abs().median()) < 1.5
-    one = log_likelihood(model, x, "auto", steps=steps, target_stderr=100.0, **COARSE)
-    assert (one.probes == 4).all()
-    close(one.log_prob, log_likelihood(model, x, 4, steps=steps, **COARSE).log_prob)
+    error = float((out.log_prob - log_likelihood(model, x, **options).log_prob).square().mean().sqrt())
+    assert error < 1.3 * target
+    one = log_likelihood(model, x, "auto", target_stderr=100.0, **options)
+    first = 8 if steps is None else 4
+    assert (one.probes == first).all()
+    close(one.log_prob, log_likelihood(model, x, first, **options).log_prob)
+
+
+def test_auto_is_exact_in_few_dimensions():
+    model = mixture(VP())
+    x, _ = start(model, 3)
+    out = log_likelihood(model, x, "auto", **COARSE)
+    assert (out.stderr == 0).all() and torch.equal(out.log_prob, log_likelihood(model, x, **COARSE).log_prob)
 
 
 # -- gradients --------------------------------------------------------------------------------------------------------
@@ -346,11 +355,11 @@ def test_ascent_climbs_to_a_mode():
     means = torch.tensor([[2.0, 0.0], [-2.0, 1.0]]).double()
     model = GaussianMixture(torch.ones(2), means, 0.5, VP())
     x = torch.tensor([[1.0, 0.8], [-1.5, 0.0]]).double()
-    for _ in range(25):
+    for _ in range(12):
         y = x.clone().requires_grad_()
-        out = log_likelihood(model, y, steps=12, t_min=0.01, differentiable=True)
+        out = log_likelihood(model, y, steps=8, t_min=0.01, differentiable=True)
         (g,) = torch.autograd.grad(out.log_prob.sum(), y)
-        x = x + 0.12 * g
+        x = x + 0.2 * g
     close(x, float(model.sde.marginal(0.01)[0]) * means, rtol=0, atol=0.03)
 
 
@@ -365,7 +374,6 @@ def test_ascent_climbs_to_a_mode():
         ({"divergence": Hutchinson(2), "probes": 3}, ("probes=3",)),
         ({"divergence": "hutchpp", "probes": 4}, ("probes=4", "multiple of 3")),
         ({"divergence": "hutchpp", "probes": 9}, ("probes=9", "3 D = 6")),
-        ({"divergence": "orthogonal", "probes": 3}, ("probes=3", "D = 2")),
         ({"probes": "auto", "target_stderr": 0}, ("target_stderr=0",)),
         ({"probes": "auto", "max_probes": 2}, ("max_probes=2",)),
         ({"probes": "auto", "divergence": Exact()}, ("auto", "Exact")),
