@@ -63,9 +63,9 @@ def log_likelihood(
     vector-Jacobian products; a number k estimates it with k Rademacher probes (Hutchinson, 1989): each gives an
     unbiased estimate of log p, `log_prob` is their mean and `stderr` their standard error (0 for the exact one, not a
     number for a single probe).  `divergence` is another estimator, an object or a name in `divergence.NAMES`, with
-    `probes` products.  `probes="auto"` starts with 4 (or those of `divergence`) and doubles them, up to `max_probes`,
-    in the rows whose standard error, and one standard error of that, is above `target_stderr` nats; all probes of a
-    row count.  `control` takes a known share out of the probes' errors.
+    `probes` products.  `probes="auto"` starts with 8, or 4 where they are fresh in each step (or those of `divergence`), and
+    doubles them, up to `max_probes`, in the rows whose standard error, and one standard error of that, is above `target_stderr` nats; all probes of a
+    row count (up to 16 dimensions it is exact instead).  `control` takes a known share out of the probes' errors.
 
     `steps=None`: adaptive steps, each row its own, state in float64, probes kept along each trajectory; `rtol`, `atol`
     bound the local error of z and of log p; `method` is a name in `scoresde.ode.METHODS`.  A number: so many steps of
@@ -79,8 +79,8 @@ def log_likelihood(
     Chen, Rubanova, Bettencourt, Duvenaud (2018), arXiv 1806.07366; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367;
     Song et al. (2021), arXiv 2011.13456.
     """
-    rule = estimator(divergence, probes)
-    _check(rule, probes, control, steps, target_stderr, max_probes, differentiable)
+    rule = estimator(divergence, probes, x[0].numel(), fresh=steps is not None)
+    _check(rule, divergence, probes, control, steps, target_stderr, max_probes, differentiable)
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in (t_min, sde.t_max))
     real = torch.float32 if x.device.type == "mps" else torch.float64
@@ -98,14 +98,16 @@ def log_likelihood(
     return Likelihood(log_prob, stderr, latent, found.nfe, prior, volume, found.integral, spent)
 
 
-def _check(rule: Divergence, probes, control, steps, target: float, most: int, differentiable: bool) -> None:
-    if probes == "auto" and not (rule.random and rule.estimates > 1):
+def _check(
+    rule: Divergence, divergence, probes, control, steps, target: float, most: int, differentiable: bool
+) -> None:
+    if probes == "auto" and divergence is not None and not (rule.random and rule.estimates > 1):
         raise InputError(
             f"probes='auto' with {rule}: it needs an estimator of at least 2 estimates, to see their error"
         )
-    if probes == "auto" and not (target > 0 and most >= rule.k):
+    if probes == "auto" and not (target > 0 and most >= getattr(rule, "k", 8)):
         raise InputError(
-            f"target_stderr={target!r}, max_probes={most!r}: give positive nats, and at least {rule.k} probes"
+            f"target_stderr={target!r}, max_probes={most!r}: give positive nats, and at least the first probes"
         )
     if control is not None and not isinstance(rule, Hutchinson):
         raise InputError(f"control with {rule}: only Hutchinson's estimator has a control variate")
@@ -118,7 +120,7 @@ def _pooled(path, problem: Problem, rule: Divergence, control, target: float, mo
     found = path(problem, rule, control)
     spent = torch.full_like(problem.index, getattr(rule, "k", 0))
     k, each = getattr(rule, "k", 0), rule.estimates / max(1, getattr(rule, "k", 1))
-    while 0 < 2 * k <= most:
+    while 0 < 2 * k <= most and rule.random:
         # The error is itself known to one part in sqrt(2 (estimates - 1)): a lucky small one must not end the search.
         error = found.variance.detach().sqrt() * (1 + 1 / math.sqrt(2 * (each * k - 1)))
         rows = (error > target).nonzero()[:, 0]

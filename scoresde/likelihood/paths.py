@@ -66,7 +66,7 @@ class Adaptive:
         (z, integral), nfe = ode.integrate(flow, state, start, end, self.rtol, self.atol, self.method)
         if control is not None:
             integral = integral - control.error(control.integral(*ends), probes)
-        return Solution(z, integral.mean(1), divergence.variance(integral, z[0].numel()), nfe)
+        return Solution(z, integral.mean(1), divergence.variance(integral), nfe)
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,14 @@ class Fixed:
     def __post_init__(self):
         if not isinstance(self.steps, int) or self.steps < 2:
             raise InputError(f"steps={self.steps!r}: give a whole number of at least 2, or None for adaptive steps")
+        if self.order not in range(1, 9):
+            raise InputError(f"order={self.order!r}: the orders are 1 to 8")
 
     def __call__(self, problem: Problem, divergence: Divergence, control: Control | None, first: int = 0) -> Solution:
         sde, z = problem.denoiser.sde, problem.z
         times = grids.times(self.grid, sde, self.steps, sde.t_max, problem.t_min)[::-1]
+        if (times[0], times[-1]) != (problem.t_min, sde.t_max):
+            raise InputError(f"grid from {times[-1]} to {times[0]}: it must run from {sde.t_max} to {problem.t_min}")
         angles = sde.angle(torch.tensor(times, dtype=torch.float64))
         past, found = [], []
         steps = list(predictors(angles, self.order))
@@ -115,7 +119,7 @@ class Fixed:
             found.append(d)
         estimates, weights = torch.stack(found, 1), quadrature(angles, self.order + 1).to(z)
         integral = torch.einsum("j,bjk->b", weights, estimates) / divergence.estimates
-        variance = self._variance(estimates.detach(), weights, angles.to(z), divergence, z[0].numel())
+        variance = self._variance(estimates.detach(), weights, angles.to(z), divergence)
         return Solution(z, integral, variance, torch.full_like(problem.index, len(times)))
 
     def _evaluate(self, problem: Problem, divergence: Divergence, z, probes, t: float) -> tuple[Tensor, Tensor]:
@@ -131,10 +135,10 @@ class Fixed:
         return Checkpoint.apply(evaluate, z, *weights)
 
     @staticmethod
-    def _variance(estimates: Tensor, weights: Tensor, angles: Tensor, divergence: Divergence, dims: int) -> Tensor:
+    def _variance(estimates: Tensor, weights: Tensor, angles: Tensor, divergence: Divergence) -> Tensor:
         """sum_j w_j^2 Var d_j of estimates (b, N + 1, k), each Var d_j as estimated."""
         if divergence.estimates > 1 or not divergence.random:
-            return divergence.variance(estimates, dims) @ weights.square()
+            return divergence.variance(estimates) @ weights.square()
         d, h = estimates[..., 0], angles.diff()
         share = h[1:] / (h[1:] + h[:-1])
         gap = d[:, 1:-1] - share * d[:, :-2] - (1 - share) * d[:, 2:]
