@@ -82,7 +82,7 @@ def fit_variational(
     seed: int = 0,
     **cond,
 ) -> Variational:
-    """The `Variational` dequantiser of a denoiser, from raw items (N, *shape) to train on, by AdamW on -E[log p - log q].
+    """The `Variational` dequantiser of a denoiser, from raw items (N, *shape), by AdamW on -E[log p - log q].
 
     The gradient of log p at y is the model's score: one evaluation a step, nothing through a solver.  It is taken at
     the time `t`, by default the one whose noise is a quarter of a bin wide: closer to the data a network's score has
@@ -103,7 +103,8 @@ def fit_variational(
     for step in range(steps):
         index = torch.randint(len(raw), (min(batch, len(raw)),), generator=generator).to(raw.device)
         rows = raw[index]
-        u, log_q = _place(net, levels, rows, normal(levels.place(rows), torch.arange(len(rows)), seed, step, 2 * _DRAW))
+        e = normal(levels.place(rows), torch.arange(len(rows), device=raw.device), seed, step, 2 * _DRAW)
+        u, log_q = _place(net, levels, rows, e)
         y = levels.place(rows, u)
         with torch.no_grad():
             alpha = float(sde.marginal(t)[0])
