@@ -63,7 +63,7 @@ def test_one_gaussian_has_no_noise():
         out = elbo(model, x, n=2, density=plan, ends=2)
         assert float(out.stderr.max()) < 1e-6
         alpha, sigma = (float(a) for a in sde.marginal(sde.t_max))
-        # q(x_T | x_0) is N(alpha x_0, sigma^2): the mean over it of log N(0, sigma^2) - log N(alpha m, alpha^2 s^2 + sigma^2)
+        # the mean over q(x_T | x_0) of log N(0, sigma^2) - log N(alpha m, alpha^2 s^2 + sigma^2)
         wide = (alpha * 0.7) ** 2 + sigma**2
         square = (alpha * (x - model.means[0])).square() + sigma**2
         swap = 0.5 * (square / wide + math.log(wide)) - 0.5 * ((alpha * x) ** 2 / sigma**2 + 1 + math.log(sigma**2))
