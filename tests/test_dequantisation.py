@@ -30,7 +30,7 @@ from scoresde.likelihood import (
 )
 from scoresde.sde import VE, VP
 
-L, N = 8, 3000
+L, N = 8, 2000
 SDE_ = VP(t_min=1e-4)
 MEANS, STDS = torch.tensor([[-0.4, 0.2], [0.3, -0.3]]).double(), torch.tensor([0.12, 0.2]).double()
 SMOOTH = GaussianMixture(torch.tensor([1.0, 2.0]), MEANS, STDS, SDE_)  # trained on dequantised data, as it were
@@ -80,16 +80,16 @@ def gap(dequantiser, model, t, raw, exact):
 
 def test_more_importance_weights_are_a_tighter_bound():
     raw, exact = drawn(masses(SMOOTH, SDE_.t_min))
-    gaps = [gap(d, SMOOTH, SDE_.t_min, raw, exact) for d in (Uniform(), *map(ImportanceWeighted, (2, 4, 8, 64)))]
+    gaps = [gap(d, SMOOTH, SDE_.t_min, raw, exact) for d in (Uniform(), *map(ImportanceWeighted, (2, 4, 8, 32)))]
     means = [g[0] for g in gaps]
-    assert means == sorted(means) and means[0] < -0.15 and -0.01 < means[-1] < 4 * gaps[-1][1]
+    assert means == sorted(means) and means[0] < -0.15 and -0.015 < means[-1] < 4 * gaps[-1][1]
     assert means[2] > 0.4 * means[0]
     assert gap(ImportanceWeighted(1), SMOOTH, SDE_.t_min, raw, exact) == gaps[0]
 
 
 @pytest.mark.parametrize("sde", [VP(), VE(sigma_min=0.002)], ids=["vp", "ve"])
 def test_a_model_of_points_is_met_by_its_own_noise(sde):
-    """Truncated normal and decoder are the model's own law at t_min: the bound is nearly the truth, far above uniform."""
+    """Truncated normal and decoder are the model's own law at t_min: the bound is the truth, far above uniform's."""
     t = matching_time(sde, DATA, 3.0)
     alpha, sigma = (float(a) for a in sde.marginal(t))
     assert alpha * (2 / L) / (2 * sigma) == pytest.approx(3)
@@ -134,7 +134,7 @@ def test_a_learned_q_is_better_than_uniform():
     fresh = gap(Variational(BinNet((2,))), SMOOTH, SDE_.t_min, raw, exact)
     uniform = gap(Uniform(), SMOOTH, SDE_.t_min, raw, exact)
     assert abs(fresh[0] - uniform[0]) < 0.1  # untrained it is about uniform
-    q = fit_variational(SMOOTH, raw, DATA, steps=200)
+    q = fit_variational(SMOOTH, raw, DATA, steps=150)
     mean, stderr = gap(q, SMOOTH, SDE_.t_min, raw, exact)
     assert 0.75 * uniform[0] < mean < 0
     more, _ = gap(Variational(q.net, 8), SMOOTH, SDE_.t_min, raw, exact)
@@ -146,7 +146,7 @@ def test_dequantisers_of_any_shape(shape):
     data = dataset(shape)
     raw = torch.randint(0, L, (6, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     model = GaussianMixture(torch.ones(1), torch.zeros(1, *shape).double(), 0.5, SDE_)
-    net = BinNet(shape, width=4)
+    net = BinNet(shape, width=4).double()
     nn.init.normal_(net.layers[-1].weight, std=0.1)
     each = (Uniform(), ImportanceWeighted(3), TruncatedNormal(SDE_), Decoder(SDE_, k=2), Variational(net, 2))
     for q in each:
@@ -162,16 +162,16 @@ def test_dequantisers_of_any_shape(shape):
 def test_the_posterior_of_the_levels_is_normalised():
     levels = Levels(70, 0.3, -0.05)  # more than one block of levels, and decreasing
     y = torch.randn(4, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    alpha, sigma = torch.tensor(0.8).double(), torch.tensor(0.1).double()
+    alpha, sigma = torch.tensor([0.8, 0.1], dtype=torch.float64)
     every = torch.stack([levels.log_prob(torch.full((4, 1), v), y, alpha, sigma) for v in range(70)])
     close(every.exp().sum(0), torch.ones(4).double())
-    direct = -0.5 * ((y[:, 0] - 0.8 * (0.3 - 0.05 * torch.arange(70.0).double()[:, None])) / 0.1) ** 2
+    direct = -0.5 * ((y[:, 0] - 0.8 * (0.3 - 0.05 * torch.arange(70, dtype=torch.float64)[:, None])) / 0.1) ** 2
     close(every, direct.log_softmax(0))
 
 
 def test_the_sum_over_all_levels_is_one():
     """With the decoder P is a probability: a tight bound sums to about 1 over all 64 values, and never to more."""
-    sde, many = VP(), 400
+    sde, many = VP(), 150
     t = matching_time(sde, DATA, 1.5)
     raw = CELLS.repeat_interleave(many, 0)
     out = Decoder(sde, t, 16).log_prob(lambda y: points(sde).log_prob(y, t), raw, DATA, torch.arange(len(raw)))

@@ -10,7 +10,6 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
-from ..sde import as_time
 from .flow import start_time
 from .levels import Levels
 from .plan import Plan, fit_plan, squared_error
@@ -235,7 +234,7 @@ def _rows(x: Tensor, offset: int) -> tuple[Tensor, Tensor]:
 
 
 def _times(sde, times) -> Tensor:
-    t = as_time(torch.as_tensor(times).detach().cpu())
+    t = torch.as_tensor(times, dtype=torch.float64).detach().cpu()
     if t.ndim != 1 or len(t) < 2 or not bool((t.diff() < 0).all()):
         raise InputError(f"times {t.flatten()[:6].tolist()}: must be one row of at least two that decrease strictly")
     if not (sde.t_min <= float(t[-1]) and float(t[0]) <= sde.t_max):

@@ -115,12 +115,14 @@ def fit_variational(
         nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         optimizer.step()
         schedule.step()
-    return Variational(net.eval())
+    real = levels.place(raw[:1]).dtype  # float64 where the device has it: a row then does not feel its batch
+    return Variational(net.to(real).eval())
 
 
 def _place(net: nn.Module, levels: Levels, raw: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
     """u = sigmoid(m + s e), (B, *shape), and log q(u | v), (B,)."""
-    mean, log_std = net(levels.place(raw).float())
+    dtype = next((p.dtype for p in net.parameters()), torch.float32)
+    mean, log_std = net(levels.place(raw).to(dtype))
     logit = mean.to(e) + log_std.to(e).exp() * e
     # log du/dlogit = log u + log(1 - u)
     log_q = -0.5 * e**2 - 0.5 * math.log(2 * math.pi) - log_std - F.logsigmoid(logit) - F.logsigmoid(-logit)
