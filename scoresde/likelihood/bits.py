@@ -121,6 +121,8 @@ def _bootstrap(bits: np.ndarray, seed: int, resamples: int = 2000, level: float 
     if len(bits) < 2:
         return math.nan, math.nan
     random = np.random.default_rng(seed)
-    means = [bits[random.integers(len(bits), size=len(bits))].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    parts = -(-resamples * len(bits) // 1_000_000)  # a million indices at a time
+    sizes = [len(part) for part in np.array_split(range(resamples), parts)]
+    means = [bits[random.integers(len(bits), size=(size, len(bits)))].mean(1) for size in sizes]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
-from ..sde import as_time
+from .paths import start_time
 from .levels import Levels
 from .paths import start_time
 from .plan import Plan, fit_plan, squared_error
@@ -105,18 +105,19 @@ def vlb(
     ends: int = 4,
     **cond,
 ) -> Bound:
-    """The variational lower bound of the chain x_T -> ... -> x_{t_0} -> x_0 over decreasing `times`, -(L_T + L_t + L_0):
+    """The variational lower bound -(L_T + sum of L_t + L_0) of the chain x_T -> ... -> x_{t_0} -> x_0 over times:
 
         L_T = KL(q(x_T | x_0), N(0, sigma_T^2 I))        L_0 = -E log p(x_0 | x_{t_0}), as in `elbo`
         L_t = E KL(q(x_s | x_t, x_0), p(x_s | x_t)) = r/2 (snr(s) - snr(t)) E|x_0 - D(x_t)|^2 + D/2 (r - 1 - log r)
 
     for each step from t to the next time s, in nats, with r = 1 for `variance="posterior"`, that of q(x_s | x_t, x_0),
-    and r = sigma_s^2 / sigma_t^2 for "beta", the upper choice sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2.  With the
-    posterior's it rises to the `elbo` at the rate 1/T.
+    and r = sigma_s^2 / sigma_t^2 for "beta", the upper choice sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2.  Both rise
+    to the `elbo` at the rate 1/T.  The posterior's suits data that are points; for a smooth density beta is far nearer.
 
     `n=None` computes every step's term, `steps` (B, T); an even number takes n steps, stratified by the mass that
-    `density` (as in `elbo`) gives them: unbiased too.  All of it is repeated for `draws` draws of the noise: `stderr` is over
-    them (for one draw of n steps, from pairs as in `elbo`; for one draw of all, not a number).
+    `density` (as in `elbo`) gives them: unbiased too.  All of it is repeated for `draws` draws of the noise: `stderr`
+    is over them (for one draw of n steps, from pairs as in `elbo`; for one draw of all, not a number).
+    `times` (T + 1) decrease, within [t_min, t_max] of the SDE.
 
     Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015), arXiv 1503.03585; Ho, Jain, Abbeel (2020), arXiv 2006.11239.
     """
@@ -234,7 +235,7 @@ def _rows(x: Tensor, offset: int) -> tuple[Tensor, Tensor]:
 
 
 def _times(sde, times) -> Tensor:
-    t = as_time(torch.as_tensor(times).detach().cpu())
+    t = torch.as_tensor(times, dtype=torch.float64).detach().cpu()
     if t.ndim != 1 or len(t) < 2 or not bool((t.diff() < 0).all()):
         raise InputError(f"times {t.flatten()[:6].tolist()}: must be one row of at least two that decrease strictly")
     if not (sde.t_min <= float(t[-1]) and float(t[0]) <= sde.t_max):

@@ -123,13 +123,14 @@ class ImportanceWeighted(Uniform):
 
 @dataclass(frozen=True)
 class TruncatedNormal(Dequantiser):
-    """y = alpha x_v + sigma eps at t_min, eps normal but kept where y stays in the bin, |eps| < tau = alpha width / 2 sigma.
+    """y = alpha x_v + sigma eps at t_min, eps normal but kept in the bin, |eps| < tau = alpha width / (2 sigma):
 
         log P(v) >= E[log p_{t_min}(y) - log q(y)],     q(y) = N(y; alpha x_v, sigma^2) / prod_i erf(tau_i / sqrt 2)
 
     with P(v) the mass of p_{t_min} in the bin scaled by alpha.  It is what the model saw at t_min if it was trained on
     the bins' centres, so that nothing needs training; tau = 3 or so makes it a tight fit (`matching_time`).  The
-    density given must be that of the same `t_min` (the SDE's own for None).
+    density given must be that of the same `t_min` (the SDE's own for None).  -log q is taken at the sample, not as
+    its mean (`entropy`): where p is near q their noises cancel.
 
     Zheng, Lu, Chen, Zhu (2023), Improved Techniques for Maximum Likelihood Estimation for Diffusion ODEs,
     arXiv 2305.03935.
@@ -155,7 +156,7 @@ class TruncatedNormal(Dequantiser):
         return alpha * x + sigma * eps, log_q.flatten(1).sum(1), x.new_zeros(len(x))
 
     def entropy(self, raw: Tensor, data: Any) -> Tensor:
-        """That of q(. | v), (B,): sum_i log(sqrt(2 pi e) sigma Z_i) - tau_i N(tau_i) / Z_i with Z = erf(tau / sqrt 2)."""
+        """That of q(. | v), (B,): sum of log(sqrt(2 pi e) sigma Z) - tau N(tau; 0, 1) / Z, Z = erf(tau / sqrt 2)."""
         _, _, sigma, tau = self._bin(raw, data)
         mass = torch.erf(tau / math.sqrt(2))
         edge = tau * torch.exp(-0.5 * tau**2) / math.sqrt(2 * math.pi)

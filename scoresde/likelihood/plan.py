@@ -18,7 +18,7 @@ _PILOT, _PLACE = 1 << 19, 1 << 20  # numbers of the draws, apart from those of t
 
 @dataclass(frozen=True)
 class Plan:
-    """A density over lambda = log-SNR, constant in each of K equal parts, and how much of a Gaussian's error to subtract.
+    """A density over lambda = log-SNR, constant in each of K equal parts, and the Gaussian's error to subtract there.
 
     `edges` (K+1,) increase from the lambda of t_max to that of t_min; `mass` (K,) sums to 1; the error of the denoiser
     of N(`mean`, `std`^2), numbers or tensors that broadcast to an item, is subtracted `beta` (K,) times, and its mean
@@ -98,7 +98,7 @@ class Plan:
 
 
 def squared_error(denoiser: Denoiser, x: Tensor, log_snr: Tensor, eps: Tensor, plan: Plan | None, cond: dict) -> Tensor:
-    """|eps - eps_hat|^2 = snr |x - D(alpha x + sigma eps)|^2 less the plan's `known` part, (B,), for x, eps (B, *shape)."""
+    """|eps - eps_hat|^2 = snr |x - D(alpha x + sigma eps)|^2 less the plan's `known`, (B,), for x, eps (B, *shape)."""
     sde = denoiser.sde
     t = sde.time(log_snr)
     with torch.no_grad():
@@ -117,7 +117,7 @@ def fit_plan(
     control: bool = True,
     **cond,
 ) -> Plan:
-    """The plan that makes a bound of this denoiser vary least, from some data x (B, *shape): 2 `bins` evaluations of it.
+    """The plan that makes a bound of this denoiser vary little, from data x (B, *shape): 2 `bins` evaluations of it.
 
     In each part of the log-SNR two noises e, e' for every row give the errors f, f' of the denoiser and g, g' of
     the Gaussian with the moments of x:

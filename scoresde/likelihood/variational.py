@@ -82,7 +82,7 @@ def fit_variational(
     seed: int = 0,
     **cond,
 ) -> Variational:
-    """The `Variational` dequantiser of a denoiser, from raw items (N, *shape) to train on, by AdamW on -E[log p - log q].
+    """The `Variational` dequantiser of a denoiser, from raw items (N, *shape), by AdamW on -E[log p - log q].
 
     The gradient of log p at y is the model's score: one evaluation a step, nothing through a solver.  It is taken at
     the time `t`, by default the one whose noise is a quarter of a bin wide: closer to the data a network's score has
@@ -103,7 +103,8 @@ def fit_variational(
     for step in range(steps):
         index = torch.randint(len(raw), (min(batch, len(raw)),), generator=generator).to(raw.device)
         rows = raw[index]
-        u, log_q = _place(net, levels, rows, normal(levels.place(rows), torch.arange(len(rows)), seed, step, 2 * _DRAW))
+        e = normal(levels.place(rows), torch.arange(len(rows), device=raw.device), seed, step, 2 * _DRAW)
+        u, log_q = _place(net, levels, rows, e)
         y = levels.place(rows, u)
         with torch.no_grad():
             alpha = float(sde.marginal(t)[0])
@@ -114,12 +115,14 @@ def fit_variational(
         nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         optimizer.step()
         schedule.step()
-    return Variational(net.eval())
+    real = levels.place(raw[:1]).dtype  # float64 where the device has it: a row then does not feel its batch
+    return Variational(net.to(real).eval())
 
 
 def _place(net: nn.Module, levels: Levels, raw: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
     """u = sigmoid(m + s e), (B, *shape), and log q(u | v), (B,)."""
-    mean, log_std = net(levels.place(raw).float())
+    dtype = next((p.dtype for p in net.parameters()), torch.float32)
+    mean, log_std = net(levels.place(raw).to(dtype))
     logit = mean.to(e) + log_std.to(e).exp() * e
     # log du/dlogit = log u + log(1 - u)
     log_q = -0.5 * e**2 - 0.5 * math.log(2 * math.pi) - log_std - F.logsigmoid(logit) - F.logsigmoid(-logit)
