@@ -122,8 +122,8 @@ def train(
     `data` is a `Data` or a tensor (N, *shape) in the model's own units (about unit variance).  `options` are fields of
     `Training`.  With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one
     continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.
-    `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `loss` is not changed, times
-    that learn change in a copy.  `facts` are plain values kept in the checkpoint.
+    `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `loss` is not changed:
+    times that learn do so in a copy.  `facts` are plain values kept in the checkpoint.
 
     Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
     """
