@@ -185,8 +185,8 @@ def test_the_expected_loss_is_that_over_the_base_for_any_times(sde, times, weigh
         t = loss.place((torch.arange(n) + 0.5) / n, sde)
         return float((loss.weight_at(sde, t) / (1 + sde.log_snr(t).exp()) * (1 + torch.sin(t))).mean())
 
-    n, t_min = 3000, sde.t_min if sde.t_min > 0 else 1e-3
-    assert expected(times) == pytest.approx(expected(TIMES[base][0]), rel=0.02)
+    n, t_min = 3000, 0.02 * sde.t_max
+    assert expected(times) == pytest.approx(expected(TIMES[base][0]), rel=0.03)
 
 
 @each_sde
@@ -227,7 +227,7 @@ def test_draws_are_spread_as_they_say(n):
     u = {how: spread(n, how) for how in ("iid", "stratified", "even", "antithetic")}
     for how in ("stratified", "even"):
         assert (u[how] * n).floor().tolist() == list(range(n))
-    close(u["even"].diff(), torch.full((n - 1,), 1 / n), atol=1e-12)
+    close(u["even"].diff() * n, torch.ones(n - 1))
     close(u["antithetic"][: n // 2] + u["antithetic"][(n + 1) // 2 :], torch.ones(n // 2))
     for how in u:
         first = torch.cat([spread(n, how)[:1] for _ in range(400)])
@@ -261,7 +261,7 @@ def test_adaptive_times_find_the_error(sde, follows, power):
 def test_adaptive_times_start_by_weight_and_pass_over_what_is_not_finite():
     times = Adaptive(bins=20, floor=0.1)
     start = times.mass(VP(), 1e-5)
-    close(start, 0.9 * by_weight(bins=20).mass(VP(), 1e-5) + 0.1 / 20)
+    close(start, by_weight(bins=20, floor=0.1).mass(VP(), 1e-5))
     times.observe(VP(), torch.tensor([0.2, 0.3]), torch.tensor([float("nan"), float("inf")]), 1e-5)
     close(times.mass(VP(), 1e-5), start)
 
@@ -310,9 +310,10 @@ def test_the_control_variate_has_mean_zero_and_cuts_the_variance_at_small_noise(
     t = torch.full((n,), level, dtype=torch.float64)
     rows, grads = gradients(DenoisingLoss("simple"), model, x0, t, eps)
     rows_c, grads_c = gradients(DenoisingLoss("simple", control=1.0), model, x0, t, eps)
+    rows, rows_c = rows.detach(), rows_c.detach()
     for change in (rows_c - rows, *(grads_c - grads).T):
         assert abs(float(change.mean())) < 4.5 * float(change.std()) / n**0.5 + 1e-12
-    if level < 0.1:
+    if level < 0.1 and rule != "x0":  # an untrained answer for x_0 is an error of size 1 / sigma in f itself
         assert float(grads_c.var(0).sum()) < 0.02 * float(grads.var(0).sum())
         assert float(rows_c.var()) < 0.02 * float(rows.var())
 
@@ -394,6 +395,7 @@ def test_unknown_names_are_refused():
     refuses("draw 'odd'", "iid, stratified, even, antithetic", call=lambda: DenoisingLoss(draw="odd"))
     refuses("control=0", "positive", call=lambda: DenoisingLoss(control=0))
     refuses("times.error='x0'", "eps or v", call=lambda: by_weight(error="x0"))
+    refuses("times.floor=2", call=lambda: by_weight(floor=2))
     refuses("times.bins=0", "positive", call=lambda: by_weight(bins=0))
     refuses("times.follows='x'", "loss or gradient", call=lambda: Adaptive(follows="x"))
     refuses("times.floor=0", call=lambda: Adaptive(floor=0))

@@ -42,7 +42,7 @@ class Adaptive(nn.Module, Times):
         follows: str = "gradient",
     ):
         super().__init__()
-        self.shape = by_weight(weight, base, "v", bins)
+        self.shape = by_weight(weight, base, "v", bins, floor=0.0)
         if not (0 < decay < 1 and 0 < floor <= 1):
             raise InputError(f"times.decay={decay!r}, times.floor={floor!r}: both must lie in (0, 1), floor may be 1")
         if follows not in ("loss", "gradient"):
@@ -52,7 +52,7 @@ class Adaptive(nn.Module, Times):
         self.register_buffer("count", torch.ones(bins, dtype=torch.float64))
 
     def mass(self, sde: SDE, t_min: float) -> Tensor:
-        """The probabilities (bins,) of the bins, float64, of sum 1."""
+        """The probabilities (bins,) of the bins; float64, of sum 1."""
         p = self.shape.mass(sde, t_min).to(self.total) * (_smooth(self.total) / _smooth(self.count)).sqrt()
         return (1 - self.floor) * p / p.sum() + self.floor / len(p)
 

@@ -111,7 +111,8 @@ class by_weight(Times):
     w weighs |D - x_0|^2 and `base` is the distribution that the loss is an expectation over, as in `DenoisingLoss`;
     r turns w into the weight of the mean square error of eps or of v, which are of one size at all noise levels (that
     of v more so: the error of eps vanishes at high noise).  The density is constant in each of `bins` equal intervals
-    of c, and exactly so: the table costs no bias.  For "likelihood" over uniform times and the error of eps it is
+    of c, and exactly so: the table costs no bias; the fraction `floor` of it is uniform, which bounds the ratio of any
+    two densities (a defensive mixture, Hesterberg, 1995).  For "likelihood" over uniform times and the error of eps it is
     uniform in c, which for VP is the closed form of Song et al. (2021), arXiv 2101.09258.
     """
 
@@ -119,6 +120,7 @@ class by_weight(Times):
     base: str | Times = "uniform"
     error: str = "v"
     bins: int = 512
+    floor: float = 0.1
 
     def __post_init__(self):
         named_weight(self.weight), named_times(self.base)
@@ -126,6 +128,8 @@ class by_weight(Times):
             raise InputError(f"times.error={self.error!r}: choose eps or v")
         if not isinstance(self.bins, int) or self.bins < 1:
             raise InputError(f"times.bins={self.bins!r}: give a positive whole number")
+        if not 0 <= self.floor <= 1:
+            raise InputError(f"times.floor={self.floor!r}: it must lie in [0, 1]")
 
     def mass(self, sde: SDE, t_min: float) -> Tensor:
         """The weights (bins,) of the bins, from their middles; float64, of sum 1."""
@@ -134,7 +138,7 @@ class by_weight(Times):
         t = at_level(sde, c, t_min)
         log_r = 2 * c if self.error == "eps" else -torch.nn.functional.softplus(-2 * c)
         log_mass = named_weight(self.weight)(sde, t).log() + named_times(self.base).log_density(sde, t, t_min) + log_r
-        return log_mass.softmax(0)
+        return (1 - self.floor) * log_mass.softmax(0) + self.floor / self.bins
 
     def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
         return at_level(sde, quantile(self.mass(sde, t_min), *level_range(sde, t_min), u), t_min)
