@@ -112,8 +112,8 @@ class by_weight(Times):
     r turns w into the weight of the mean square error of eps or of v, which are of one size at all noise levels (that
     of v more so: the error of eps vanishes at high noise).  The density is constant in each of `bins` equal intervals
     of c, and exactly so: the table costs no bias; the fraction `floor` of it is uniform, which bounds the ratio of any
-    two densities (a defensive mixture, Hesterberg, 1995).  For "likelihood" over uniform times and the error of eps it is
-    uniform in c, which for VP is the closed form of Song et al. (2021), arXiv 2101.09258.
+    two densities (a defensive mixture, Hesterberg, 1995).  For "likelihood" over uniform times and the error of eps it
+    is uniform in c, which for VP is the closed form of Song et al. (2021), arXiv 2101.09258.
     """
 
     weight: str | Callable = "likelihood"
