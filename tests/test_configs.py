@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+import torch
 from commands import ROOT
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
@@ -25,6 +26,11 @@ def composed(*overrides):
 @pytest.mark.parametrize(("group", "name"), NAMES, ids=lambda v: v)
 def test_composes_and_makes(group, name, tmp_path):
     config = composed(f"{group}={name}")
+    if group == "experiment":
+        for part in ("sde", "loss", "train"):
+            build.make(config[part], part)
+        assert build.build_denoiser(config, (1, 28, 28)).net(torch.zeros(1, 1, 28, 28), torch.zeros(1)).shape[1] == 1
+        return
     node = config[group]
     if name == "tuned":
         with pytest.raises(scoresde.InputError, match=r"task=tune task.budgets=\[10\]"):

@@ -8,7 +8,7 @@ from torch import nn
 
 from scoresde.denoiser import RULES, Denoiser, FromScore, Preconditioned
 from scoresde.exact import GaussianMixture
-from scoresde.loss import TIMES, WEIGHTS, DenoisingLoss, edm, lognormal, min_snr
+from scoresde.loss import TIMES, WEIGHTS, Adaptive, DenoisingLoss, by_weight, edm, lognormal, min_snr, spread
 from scoresde.sde import EDM, VP, SubVP, expand
 
 
@@ -139,6 +139,194 @@ def test_times_follow_the_generator():
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
+# -- densities --------------------------------------------------------------------------------------------------------
+
+
+def learned(**options):
+    """Adaptive times that have seen errors of every size."""
+    times = Adaptive(**options)
+    for _ in range(30):
+        times.total.mul_(0.9).add_(torch.rand(len(times.total)) ** 4)
+    return times
+
+
+DENSITIES = {
+    "uniform": TIMES["uniform"][0],
+    "log_snr": TIMES["log_snr"][0],
+    "by_weight": by_weight(bins=50),
+    "by_weight-eps": by_weight("edm", "log_snr", "eps", bins=50),
+    "adaptive": learned(bins=50),
+    "adaptive-loss": learned(bins=50, follows="loss", weight="simple", base="log_snr"),
+}
+each_density = pytest.mark.parametrize("times", DENSITIES.values(), ids=DENSITIES)
+
+
+@each_sde
+@each_density
+def test_the_density_is_that_of_the_draws(sde, times):
+    """Between two quantiles lies as much of the density as there should be, and all of it between the ends."""
+    u = torch.linspace(0, 1, 9, dtype=torch.float64)
+    c = -sde.log_snr(times(sde, u, sde.t_min)) / 2
+    for low, high, du in zip(c[:-1], c[1:], u.diff(), strict=True):
+        middles = low + (high - low) * (torch.arange(200) + 0.5) / 200
+        density = times.log_density(sde, sde.time(-2 * middles), sde.t_min).exp()
+        assert float(density.mean() * (high - low)) == pytest.approx(float(du), rel=0.02)
+    assert c[0] == pytest.approx(float(-sde.log_snr(sde.t_min) / 2), abs=1e-6)
+
+
+@each_sde
+@each_density
+@pytest.mark.parametrize("weight, base", [("likelihood", "uniform"), ("simple", "log_snr"), ("edm", "uniform")])
+def test_the_expected_loss_is_that_over_the_base_for_any_times(sde, times, weight, base):
+    """By quadrature of v's error at every t: the integral of w base over t, whatever the times."""
+
+    def expected(how):
+        loss = DenoisingLoss(weight, how, base=base, t_min=t_min)
+        t = loss.place((torch.arange(n) + 0.5) / n, sde)
+        return float((loss.weight_at(sde, t) / (1 + sde.log_snr(t).exp()) * (1 + torch.sin(t))).mean())
+
+    n, t_min = 3000, 0.02 * sde.t_max
+    assert expected(times) == pytest.approx(expected(TIMES[base][0]), rel=0.03)
+
+
+@each_sde
+def test_likelihood_over_t_is_simple_over_the_log_snr(sde):
+    """Both are the integral of e^lambda |D - x_0|^2 over lambda, divided by the length that they run over."""
+    model, (x0, t, eps) = mixture(sde), draw(sde, n=20)
+    t = t[1:-1]
+    parts = []
+    for weight, base in (("likelihood", "uniform"), ("simple", "log_snr")):
+        loss = DenoisingLoss(weight, "log_snr", base=base)
+        parts.append(loss.at(model, x0[1:-1], t, eps[1:-1]))
+    length = float(sde.log_snr(sde.t_min) - sde.log_snr(sde.t_max))
+    close(parts[0] * (sde.t_max - sde.t_min), parts[1] * length, rtol=1e-6)
+
+
+def test_the_density_by_weight_of_eps_is_the_closed_form_of_vp():
+    """Song et al. (2021): p(t) ~ g^2 / sigma^2 = 2 c'(t), so its distribution function is linear in the log-SNR."""
+    sde, u = VP(), torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
+    t = by_weight("likelihood", "uniform", "eps")(sde, u, sde.t_min)
+    B = sde.integral(t)
+    c = torch.log(torch.expm1(B)) / 2
+    low, high = (
+        float(torch.log(torch.expm1(sde.integral(torch.tensor(s, dtype=torch.float64)))) / 2) for s in (1e-5, 1.0)
+    )
+    close((c - low) / (high - low), u, rtol=1e-6)
+
+
+def test_lognormal_rows_moved_to_the_ends_weigh_nothing():
+    loss = DenoisingLoss("simple", lognormal(-1, 5.0), base="log_snr")
+    t = loss.sample_times(VP(), 400)
+    weight = loss.weight_at(VP(), t)
+    ends = (t <= VP().t_min) | (t >= VP().t_max)
+    assert 0 < int(ends.sum()) < 400 and bool((weight[ends] == 0).all()) and bool((weight[~ends] > 0).all())
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 64])
+def test_draws_are_spread_as_they_say(n):
+    u = {how: spread(n, how) for how in ("iid", "stratified", "even", "antithetic")}
+    for how in ("stratified", "even"):
+        assert (u[how] * n).floor().tolist() == list(range(n))
+    close(u["even"].diff() * n, torch.ones(n - 1))
+    close(u["antithetic"][: n // 2] + u["antithetic"][(n + 1) // 2 :], torch.ones(n // 2))
+    for how in u:
+        first = torch.cat([spread(n, how)[:1] for _ in range(400)])
+        last = torch.cat([spread(n, how)[-1:] for _ in range(400)])
+        scale = n if how in ("stratified", "even") else 1
+        for part in (first * scale, last * scale - (scale - 1)):
+            assert stats.kstest(part.numpy(), "uniform").pvalue > 1e-4
+
+
+# -- times that learn -------------------------------------------------------------------------------------------------
+
+
+@each_sde
+@pytest.mark.parametrize("follows, power", [("loss", 1.0), ("gradient", 0.5)])
+def test_adaptive_times_find_the_error(sde, follows, power):
+    """Where the error of v is e(c), the density tends to that of the weight times e^power, mixed with the floor."""
+    times, t_min = Adaptive("simple", "log_snr", bins=16, floor=0.2, follows=follows), sde.t_min
+    low, high = (float(-sde.log_snr(t) / 2) for t in (t_min, sde.t_max))
+
+    def error(c):
+        return 0.1 + ((c - low) / (high - low)) ** 2
+
+    for _ in range(120):
+        t = times(sde, spread(64, "stratified"), t_min)
+        times.observe(sde, t, error(-sde.log_snr(t) / 2), t_min)
+    c = low + (high - low) * (torch.arange(16, dtype=torch.float64) + 0.5) / 16
+    p = torch.sigmoid(-2 * c) * error(c) ** power
+    close(times.mass(sde, t_min), 0.8 * p / p.sum() + 0.2 / 16, rtol=0.1)
+
+
+def test_adaptive_times_start_by_weight_and_pass_over_what_is_not_finite():
+    times = Adaptive(bins=20, floor=0.1)
+    start = times.mass(VP(), 1e-5)
+    close(start, by_weight(bins=20, floor=0.1).mass(VP(), 1e-5))
+    times.observe(VP(), torch.tensor([0.2, 0.3]), torch.tensor([float("nan"), float("inf")]), 1e-5)
+    close(times.mass(VP(), 1e-5), start)
+
+
+def test_only_training_teaches_the_times():
+    loss, model = DenoisingLoss("simple", Adaptive(), base="log_snr"), Preconditioned(Constant(), VP())
+    before = {k: v.clone() for k, v in loss.state().items()}
+    with torch.no_grad():
+        loss(model, torch.randn(8, 2))
+    loss.at(model, torch.randn(8, 2), torch.full((8,), 0.5), torch.randn(8, 2))
+    assert all(torch.equal(v, before[k]) for k, v in loss.state().items())
+    loss(model, torch.randn(8, 2))
+    assert not torch.equal(loss.state()["total"], before["total"])
+    other = DenoisingLoss("simple", Adaptive(), base="log_snr")
+    other.load_state(loss.state())
+    assert torch.equal(other.times.mass(VP(), 1e-5), loss.times.mass(VP(), 1e-5))
+
+
+# -- the control variate ----------------------------------------------------------------------------------------------
+
+
+class Wave(nn.Module):
+    """A smooth network of three numbers, each row with its own copy of them."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor([0.7, -0.4, 0.2], dtype=torch.float64).expand(n, 3).clone())
+
+    def forward(self, x, c):
+        a, b, slope = self.p[:, :, None].unbind(1)
+        return a * torch.sin(2 * x + b) + slope * x
+
+
+def gradients(loss, model, x0, t, eps):
+    """The gradient of each row (B, 3)."""
+    rows = loss.at(model, x0, t, eps)
+    return rows, torch.autograd.grad(rows.sum(), model.net.p)[0]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("level", [0.01, 0.3])
+def test_the_control_variate_has_mean_zero_and_cuts_the_variance_at_small_noise(rule, level):
+    sde, n = EDM(t_min=1e-4), 3000
+    model = Preconditioned(Wave(n), sde, rule)
+    x0, eps = torch.randn(1, 2, dtype=torch.float64).expand(n, 2), torch.randn(n, 2, dtype=torch.float64)
+    t = torch.full((n,), level, dtype=torch.float64)
+    rows, grads = gradients(DenoisingLoss("simple"), model, x0, t, eps)
+    rows_c, grads_c = gradients(DenoisingLoss("simple", control=1.0), model, x0, t, eps)
+    rows, rows_c = rows.detach(), rows_c.detach()
+    for change in (rows_c - rows, *(grads_c - grads).T):
+        assert abs(float(change.mean())) < 4.5 * float(change.std()) / n**0.5 + 1e-12
+    if level < 0.1 and rule != "x0":  # an untrained answer for x_0 is an error of size 1 / sigma in f itself
+        assert float(grads_c.var(0).sum()) < 0.02 * float(grads.var(0).sum())
+        assert float(rows_c.var()) < 0.02 * float(rows.var())
+
+
+def test_the_control_variate_is_for_rows_of_small_noise_only():
+    sde = EDM()
+    model, (x0, _, eps) = mixture(sde), draw(sde, n=4)
+    t = torch.tensor([0.01, 0.1, 0.3, 5.0], dtype=torch.float64)
+    plain = DenoisingLoss("simple").at(model, x0, t, eps)
+    with_control = DenoisingLoss("simple", control=0.2).at(model, x0, t, eps)
+    assert (plain == with_control).tolist() == [False, False, True, True]
+
+
 # -- the minimum ------------------------------------------------------------------------------------------------------
 
 
@@ -203,3 +391,12 @@ def test_a_call_is_a_row_of_losses_with_a_gradient(shape):
 def test_unknown_names_are_refused():
     refuses("'simpel'", "simple, likelihood, edm, min_snr", call=lambda: DenoisingLoss(weight="simpel"))
     refuses("'even'", "uniform, stratified, lognormal", call=lambda: DenoisingLoss(times="even"))
+    refuses("base", "no log_density", call=lambda: DenoisingLoss(base="uniform", times=lambda sde, u, start: u))
+    refuses("draw 'odd'", "iid, stratified, even, antithetic", call=lambda: DenoisingLoss(draw="odd"))
+    refuses("control=0", "positive", call=lambda: DenoisingLoss(control=0))
+    refuses("times.error='x0'", "eps or v", call=lambda: by_weight(error="x0"))
+    refuses("times.floor=2", call=lambda: by_weight(floor=2))
+    refuses("times.bins=0", "positive", call=lambda: by_weight(bins=0))
+    refuses("times.follows='x'", "loss or gradient", call=lambda: Adaptive(follows="x"))
+    refuses("times.floor=0", call=lambda: Adaptive(floor=0))
+    refuses("t_min=0.0", "infinite", call=lambda: DenoisingLoss(times="log_snr").sample_times(VP(t_min=0.0), 3))

@@ -9,7 +9,7 @@ from problems import close, refuses
 from scoresde.denoiser import Preconditioned
 from scoresde.loss import DenoisingLoss
 from scoresde.nets import MLP, UNet
-from scoresde.nets.embedding import LevelEmbedding
+from scoresde.nets.embedding import LevelEmbedding, Octaves
 from scoresde.nets.unet import _Block
 from scoresde.sde import VP
 
@@ -32,7 +32,16 @@ def awake(net):
     return net.eval()
 
 
+def mlp_octaves(shape):
+    return mlp(shape, octaves=(0, 3))
+
+
+def unet_octaves(shape):
+    return unet(shape, octaves=(0, 3))
+
+
 nets = [(mlp, shape) for shape in [(2,), (1,), (2, 3, 3, 3), *SPACES[:3]]] + [(unet, shape) for shape in SPACES]
+nets += [(mlp_octaves, (2,)), *((unet_octaves, shape) for shape in [(1, 16), (2, 4, 4), (3, 5, 4, 3)])]
 each_net = pytest.mark.parametrize("make, shape", nets, ids=[f"{make.__name__}{shape}" for make, shape in nets])
 
 
@@ -106,6 +115,27 @@ def test_levels_stay_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         low = embed(c)
     close(low, embed(c), rtol=0.05, atol=0.02)  # bfloat16 waves of c = -7 would be off by 0.2
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 5), (2, 5, 4), (2, 5, 4, 3)], ids=str)
+def test_octaves_are_their_waves(shape):
+    x = torch.randn(4, *shape, dtype=torch.float64)
+    waves = Octaves((0, 2, 8))
+    out = waves(x)
+    assert out.shape == (4, 7 * shape[0], *shape[1:]) and out.dtype == x.dtype
+    expected = [x, *(f(2**n * math.pi * x) for n in (0, 2, 8) for f in (torch.sin, torch.cos))]
+    close(out, torch.cat(expected, 1))
+    assert Octaves()(x) is x
+    refuses("net.octaves=[0.5]", call=lambda: Octaves([0.5]))
+
+
+def test_octaves_see_what_bfloat16_hides():
+    """Two values a tenth of a level of 256 apart are one number in bfloat16; their waves differ."""
+    x = torch.tensor([[-0.998], [-0.9972]])
+    assert torch.equal(*x.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        waves = Octaves((7, 8))(x)[:, 1:].bfloat16()
+    assert float((waves[0] - waves[1]).abs().max()) > 0.2
 
 
 def test_dropout_is_off_in_evaluation():

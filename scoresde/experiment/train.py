@@ -1,5 +1,6 @@
 """Training by denoising score matching: the whole loop."""
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -22,7 +23,8 @@ from .order import batches, seed_of
 @dataclass(frozen=True)
 class Training:
     """AdamW with a linear warm-up and a cosine decay to 0, gradients clipped to the norm `clip`, weights averaged with
-    the decay `ema`.  `batch_size` is over all processes; `precision` is accelerate's ("no", "bf16", "fp16")."""
+    the decay `ema`.  `batch_size` is over all processes; `precision` is accelerate's ("no", "bf16", "fp16").
+    `dequantise` of discrete data: "uniform" within its bin, anew at each step, or "none", the middle of the bin."""
 
     steps: int = 1000
     batch_size: int = 128
@@ -34,6 +36,7 @@ class Training:
     ema: float = 0.999
     seed: int = 0
     precision: str = "no"
+    dequantise: str = "uniform"
     workers: int = 0
     validate_every: int = 200
     checkpoint_every: int = 100
@@ -50,6 +53,8 @@ class Training:
             raise InputError(f"train.ema={self.ema!r}: it must lie in [0, 1)")
         if self.precision not in ("no", "bf16", "fp16"):
             raise InputError(f"train.precision={self.precision!r}: choose one of no, bf16, fp16")
+        if self.dequantise not in ("uniform", "none"):
+            raise InputError(f"train.dequantise={self.dequantise!r}: choose uniform or none")
 
     def rate(self, step: int) -> float:
         """The learning rate of step 0, 1, ..."""
@@ -62,18 +67,32 @@ class _Objective(nn.Module):
     def __init__(self, denoiser: Denoiser, loss: DenoisingLoss):
         super().__init__()
         self.denoiser, self.loss = denoiser, loss
+        # Times that learn go to the device, and among processes follow the first one's.
+        self.times = loss.times if isinstance(loss.times, nn.Module) else None
 
     def forward(self, x0: Tensor) -> Tensor:
         return self.loss(self.denoiser, x0).mean()
 
 
 class Validation:
-    """The loss on fixed test data, times and noise, the times stratified; also its means in 8 bins of the times."""
+    """The loss on fixed test data, times and noise, the times stratified; also its means in 8 bins of the times.
 
-    def __init__(self, data: Data, loss: DenoisingLoss, denoiser: Denoiser, device: torch.device, n: int = 512):
-        n = min(n, len(data.test))
+    It keeps a copy of the loss as it is given: times that learn would not be fixed.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        loss: DenoisingLoss,
+        denoiser: Denoiser,
+        device: torch.device,
+        n: int = 512,
+        dequantise: str = "uniform",
+    ):
+        n, loss = min(n, len(data.test)), copy.deepcopy(loss)
         raw, index = stack(data.test, range(n)), torch.arange(n)
-        self.x0 = data.encode(raw, noise.uniform(raw.float(), index, 0, 0)).to(device)
+        u = noise.uniform(raw.float(), index, 0, 0) if dequantise == "uniform" else None
+        self.x0 = data.encode(raw, u).to(device)
         self.eps = noise.normal(self.x0, index.to(device), 0, 1, 0)
         # Strata are dealt out in a fixed order that does not follow the data's.
         strata = torch.randperm(n, generator=torch.Generator().manual_seed(0))
@@ -103,8 +122,8 @@ def train(
     `data` is a `Data` or a tensor (N, *shape) in the model's own units (about unit variance).  `options` are fields of
     `Training`.  With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one
     continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.
-    `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `facts` are plain values
-    kept in the checkpoint.
+    `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `loss` is not changed:
+    times that learn do so in a copy.  `facts` are plain values kept in the checkpoint.
 
     Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
     """
@@ -114,7 +133,7 @@ def train(
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
     training = training or Training(**options)
-    loss = loss or DenoisingLoss()
+    loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     data = from_tensor(data, standardize=None) if torch.is_tensor(data) else data
     report = report or (lambda step, **figures: None)
     path = None if folder is None else Path(folder) / "checkpoint.pt"
@@ -127,6 +146,7 @@ def train(
     optimizer = torch.optim.AdamW(
         denoiser.parameters(), training.lr, training.betas, weight_decay=training.weight_decay
     )
+    validation = Validation(data, loss, denoiser, device, dequantise=training.dequantise)
     step, seconds = 0, 0.0
     if path is not None and path.exists():
         state = checkpoint.load(path, device)
@@ -136,9 +156,10 @@ def train(
             raise InputError(f"{path} holds another network: give another folder, or remove it") from error
         ema.model.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
+        loss.load_state(state.get("loss", {}))
         step, seconds = state["step"], state["seconds"]
     model, optimizer = accelerator.prepare(_Objective(denoiser, loss), optimizer)
-    validation = Validation(data, loss, denoiser, device)
+    encode = data.dequantize if training.dequantise == "uniform" else data.encode
     rank, ranks = accelerator.process_index, accelerator.num_processes
     loader = batches(
         data.train, training.batch_size, training.seed, step, training.steps, rank, ranks, training.workers
@@ -148,7 +169,8 @@ def train(
     def save() -> None:
         if path is not None and lead:
             state = {"step": step, "seconds": seconds, "model": denoiser.state_dict(), "ema": ema.model.state_dict()}
-            checkpoint.save(path, state | {"optimizer": optimizer.state_dict(), "facts": facts or {}})
+            state |= {"optimizer": optimizer.state_dict(), "loss": loss.state(), "facts": facts or {}}
+            checkpoint.save(path, state)
 
     began = time.perf_counter() - seconds
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -156,7 +178,7 @@ def train(
             torch.manual_seed(seed_of(training.seed, step, rank, 1))
             for group in optimizer.param_groups:
                 group["lr"] = training.rate(step)
-            value = model(data.dequantize(raw.to(device, non_blocking=True)))
+            value = model(encode(raw.to(device, non_blocking=True)))
             accelerator.backward(value)
             norm = accelerator.clip_grad_norm_(denoiser.parameters(), training.clip)
             saves = (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps

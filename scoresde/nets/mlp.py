@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .embedding import LevelEmbedding
+from .embedding import LevelEmbedding, Octaves
 
 
 class MLP(nn.Module):
@@ -14,6 +14,7 @@ class MLP(nn.Module):
 
     The input is joined by `fourier` random waves sin, cos(2 pi w x) with w ~ N(0, fourier_scale^2 / D), which let a
     small network follow fine structure (Tancik et al., 2020, arXiv 2006.10739); every block is modulated by c.
+    `octaves` adds the waves of `Octaves` of each entry.
     """
 
     def __init__(
@@ -24,13 +25,15 @@ class MLP(nn.Module):
         fourier: int = 32,
         fourier_scale: float = 1.0,
         dropout: float = 0.0,
+        octaves: Sequence[int] = (),
     ):
         super().__init__()
         self.shape, size = tuple(shape), math.prod(shape)
         waves = torch.randn(size, fourier) * fourier_scale * 2 * math.pi / math.sqrt(size)
         self.register_buffer("waves", waves)
         self.embed = LevelEmbedding(width)
-        self.enter = nn.Linear(size + 2 * fourier, width)
+        self.octaves = Octaves(octaves)
+        self.enter = nn.Linear(size * self.octaves.factor + 2 * fourier, width)
         self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(blocks))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, size))
         nn.init.zeros_(self.leave[-1].weight)
@@ -39,7 +42,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         flat = x.flatten(1)
         angle = flat @ self.waves
-        h, level = self.enter(torch.cat([flat, angle.sin(), angle.cos()], 1)), self.embed(c)
+        h, level = self.enter(torch.cat([self.octaves(flat), angle.sin(), angle.cos()], 1)), self.embed(c)
         for block in self.blocks:
             h = block(h, level)
         return self.leave(h).reshape(x.shape)

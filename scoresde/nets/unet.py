@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .embedding import LevelEmbedding
+from .embedding import LevelEmbedding, Octaves
 
 
 class UNet(nn.Module):
@@ -16,6 +16,7 @@ class UNet(nn.Module):
     The number of space axes (1, 2 or 3) is that of `shape` = (C, *space); any size will do, odd ones too.  Resolution
     halves between the entries of `mults`, which multiply `channels`; each has `blocks` residual blocks, followed by
     attention where the positions number at most `attention`.  The level c scales and shifts every block.
+    `octaves` adds the waves of `Octaves` to the input's channels.
 
     Ronneberger, Fischer, Brox (2015), arXiv 1505.04597; Ho et al. (2020), arXiv 2006.11239; Dhariwal, Nichol (2021),
     arXiv 2105.05233.  Raises `InputError` for data without a channel and one to three space axes.
@@ -30,6 +31,7 @@ class UNet(nn.Module):
         attention: int = 64,
         heads: int = 4,
         dropout: float = 0.0,
+        octaves: Sequence[int] = (),
     ):
         super().__init__()
         shape, mults = tuple(shape), tuple(mults)
@@ -46,7 +48,8 @@ class UNet(nn.Module):
         dims, level = len(shape) - 1, 4 * channels
         conv = getattr(nn, f"Conv{dims}d")
         self.embed = LevelEmbedding(level)
-        self.enter = conv(shape[0], channels, 3, padding=1)
+        self.octaves = Octaves(octaves)
+        self.enter = conv(shape[0] * self.octaves.factor, channels, 3, padding=1)
 
         def block(cin: int, cout: int, space: tuple[int, ...]) -> nn.Module:
             attend = torch.Size(space).numel() <= attention
@@ -75,7 +78,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         level = F.silu(self.embed(c))
-        h = self.enter(x)
+        h = self.enter(self.octaves(x))
         skips = [h]
         for layer in self.down:
             h = layer(h, level) if isinstance(layer, _Block) else layer(h)

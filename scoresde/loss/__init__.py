@@ -1,0 +1,23 @@
+"""Denoising score matching: one loss, its weights, and where to draw the times."""
+
+from .adaptive import Adaptive
+from .denoising import DenoisingLoss
+from .times import TIMES, Times, by_weight, log_snr, lognormal, spread, uniform
+from .weights import WEIGHTS, edm, likelihood, min_snr, simple
+
+__all__ = [
+    "TIMES",
+    "WEIGHTS",
+    "Adaptive",
+    "DenoisingLoss",
+    "Times",
+    "by_weight",
+    "edm",
+    "likelihood",
+    "log_snr",
+    "lognormal",
+    "min_snr",
+    "simple",
+    "spread",
+    "uniform",
+]

@@ -1,0 +1,80 @@
+"""A density of times that follows the running error of the model."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..sde import SDE
+from .times import Times, at_level, bin_of, by_weight, density, level_range, quantile
+
+
+class Adaptive(nn.Module, Times):
+    """Times where the loss is: p(c) ~ base(c) w(c) r(c) e(c), constant in each of `bins` bins of c = log(sigma/alpha).
+
+    w, `base` and r = sigma^2 / (alpha^2 + sigma^2) are those of `by_weight`, and e comes from E_v, the running mean
+    square error of v (one data dimension's) in each bin:
+
+        `follows` = "loss":  e = sqrt(E[E_v^2]), the least variance of the loss  (Nichol, Dhariwal, 2021, 2102.09672)
+        `follows` = "gradient":  e = sqrt(E[E_v]), the size of the gradient by the network's answer, 2 w r (net - v)
+
+    The running means forget by `decay` a step, start at 1, are smoothed over neighbours, and the density is mixed with
+    the fraction `floor` of a uniform one, so that no level is ever lost.  A loss that divides by the density, as
+    `DenoisingLoss` with a `base` does, keeps its expectation whatever the state.
+
+    This is what a learned noise schedule is: in continuous time the bound depends on the schedule by its two ends only,
+    and the schedule between them is a density over the log-SNR, learned to make the variance small (Kingma, Salimans,
+    Poole, Ho, 2021, Variational Diffusion Models, arXiv 2107.00630, section 5.1 and appendix H).  Its ends are t_min
+    and t_max of the SDE: a network that knows no SDE can be scored from any later t_min without training again, so
+    the best end is chosen after training, by the bound.
+
+    The state is two buffers, saved with the model.  Raises `InputError` for settings out of range.
+    """
+
+    def __init__(
+        self,
+        weight: str | Callable = "likelihood",
+        base: str | Times = "uniform",
+        bins: int = 64,
+        decay: float = 0.99,
+        floor: float = 0.1,
+        follows: str = "gradient",
+    ):
+        super().__init__()
+        self.shape = by_weight(weight, base, "v", bins, floor=0.0)
+        if not (0 < decay < 1 and 0 < floor <= 1):
+            raise InputError(f"times.decay={decay!r}, times.floor={floor!r}: both must lie in (0, 1), floor may be 1")
+        if follows not in ("loss", "gradient"):
+            raise InputError(f"times.follows={follows!r}: choose loss or gradient")
+        self.decay, self.floor, self.follows = decay, floor, follows
+        self.register_buffer("total", torch.ones(bins, dtype=torch.float64))
+        self.register_buffer("count", torch.ones(bins, dtype=torch.float64))
+
+    def mass(self, sde: SDE, t_min: float) -> Tensor:
+        """The probabilities (bins,) of the bins; float64, of sum 1."""
+        p = self.shape.mass(sde, t_min).to(self.total) * (_smooth(self.total) / _smooth(self.count)).sqrt()
+        return (1 - self.floor) * p / p.sum() + self.floor / len(p)
+
+    def forward(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
+        c = quantile(self.mass(sde, t_min), *level_range(sde, t_min), u.to(self.total.device))
+        return at_level(sde, c, t_min)
+
+    def log_density(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
+        return density(self.mass(sde, t_min), *level_range(sde, t_min), -sde.log_snr(t) / 2).log()
+
+    @torch.no_grad()
+    def observe(self, sde: SDE, t: Tensor, error: Tensor, t_min: float) -> None:
+        """Takes the mean square errors of v (B,) seen at the times t (B,); what is not finite is passed over."""
+        t, error = t.to(self.total.device), error.to(self.total)
+        k = bin_of(len(self.total), *level_range(sde, t_min), -sde.log_snr(t) / 2)
+        seen = error.isfinite().to(error)
+        error = error.nan_to_num(0, 0, 0)
+        self.total.mul_(self.decay).index_add_(0, k, error**2 if self.follows == "loss" else error)
+        self.count.mul_(self.decay).index_add_(0, k, seen)
+
+
+def _smooth(a: Tensor) -> Tensor:
+    """Each entry twice, and its neighbours."""
+    left, right = torch.cat([a[:1], a[:-1]]), torch.cat([a[1:], a[-1:]])
+    return left + 2 * a + right

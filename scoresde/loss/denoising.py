@@ -1,0 +1,143 @@
+"""The denoising loss."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..denoiser import Denoiser
+from ..errors import InputError
+from ..sde import SDE, expand
+from .times import DRAWS, Times, draw_of, lognormal, named_times, spread
+from .weights import edm, named_weight
+
+V_ERROR, AROUND_DATA = edm(1.0), lognormal(-1.0, 1.5)
+
+
+@dataclass(frozen=True)
+class DenoisingLoss:
+    """w(t) |D(x_t, t) - x_0|^2, the mean over the D dimensions of the data (not the sum: learning rate and gradient
+    clipping then do not depend on D), for x_t = alpha_t x_0 + sigma_t eps.
+
+    `weight` is "simple", "likelihood", "edm", "min_snr" or a function (sde, t) -> (B,).  `times`, where t is drawn, is
+    "uniform", "stratified" (uniform with one number in each of B equal strata, so that a batch covers all times),
+    "lognormal", "log_snr", "by_weight" (stratified too), a `Times` or a function (sde, u, t_min) -> t.  The defaults,
+    the error of v at log(sigma/alpha) ~ N(-1, 1.5^2), ask the same of the network for every SDE.  Times start at
+    `t_min`, the SDE's by default.
+
+    `base` parts what is minimised from where it is looked at: with a name or a `Times` the loss is importance-weighted,
+
+        w(t) base(t) / times(t) |D - x_0|^2,  t ~ times,   of the same expectation E_{t ~ base} w(t) |D - x_0|^2
+
+    for every `times`; None leaves the ratio out.  "simple" over "log_snr", and "likelihood" over "uniform", are the
+    bound on -log p up to constants.
+
+    `draw` is how the u of a batch are spread: "iid", "stratified", "even" or "antithetic" (see `spread`); None: "iid"
+    for "uniform", else "stratified".
+
+    `control` adds, in rows with sigma / alpha < `control`, a term of mean zero (in its gradient too): with
+    f(x) = (x - alpha D) / sigma, the answer for eps, and W = w sigma^2 / alpha^2,
+
+        w |D - x_0|^2 = W |f(x_t) - eps|^2  ->  W (|f(x_t)|^2 - 2 <f(x_t) - f(alpha x_0), eps> + 1)
+
+    For sigma small against the scale on which f changes, f(x_t) - f(alpha x_0) is of order sigma, and eps, which is
+    what makes the variance grow as weight squared over density, cancels.  It costs those rows a second call.
+
+    Perturbation and residual are in float64 where the device has it: for sub-VP at small t they span six digits.
+
+    Vincent (2011), A connection between score matching and denoising autoencoders; Song et al. (2021), 2011.13456;
+    Wang, Cheng, Li, Zhu, Zhang (2020), arXiv 2002.07501, the control variate.
+    """
+
+    weight: str | Callable = V_ERROR
+    times: str | Callable = AROUND_DATA
+    t_min: float | None = None
+    base: str | Times | None = None
+    draw: str | None = None
+    control: float | None = None
+
+    def __post_init__(self):
+        named_weight(self.weight), named_times(self.times)
+        if self.base is not None:
+            for name in ("base", "times"):
+                if not hasattr(named_times(getattr(self, name)), "log_density"):
+                    raise InputError(f"loss {name}={getattr(self, name)!r} has no log_density, which loss.base needs")
+        if self.draw is not None and self.draw not in DRAWS:
+            raise InputError(f"loss draw {self.draw!r} is unknown: choose one of {', '.join(DRAWS)}")
+        if self.control is not None and not self.control > 0:
+            raise InputError(f"loss control={self.control!r}: give a positive noise level sigma / alpha, or null")
+
+    def sample_times(self, sde: SDE, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n times in float64, in the order of the strata."""
+        return self.place(spread(n, self.draw or draw_of(self.times), generator), sde)
+
+    def place(self, u: Tensor, sde: SDE) -> Tensor:
+        """The times for u in (0, 1)."""
+        return named_times(self.times)(sde, u.double(), self.start(sde))
+
+    def start(self, sde: SDE) -> float:
+        """The first time."""
+        return sde.t_min if self.t_min is None else self.t_min
+
+    def weight_at(self, sde: SDE, t: Tensor) -> Tensor:
+        """The whole weight (B,) of |D - x_0|^2: w(t), times base / times where there is a base."""
+        weight = named_weight(self.weight)(sde, t)
+        if self.base is None:
+            return weight
+        base, times = (named_times(p).log_density(sde, t, self.start(sde)) for p in (self.base, self.times))
+        return weight * (base - times).exp()
+
+    def at(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, **cond) -> Tensor:
+        """The loss of each row (B,) at the times t (B,) with the noise eps (B, *shape)."""
+        return self._rows(denoiser, x0, t, eps, cond)[0]
+
+    def _rows(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: dict) -> tuple[Tensor, Tensor]:
+        """The losses (B,), and before any control variate."""
+        real = torch.float32 if x0.device.type == "mps" else torch.float64
+        t, x0, eps = t.to(x0.device, real), x0.to(real), eps.to(real)
+        x = denoiser.sde.perturb(x0, t, eps)
+        weight = self.weight_at(denoiser.sde, t)
+        residual = (denoiser(x, t, **cond) - x0) * expand(weight.sqrt(), x0)
+        plain = residual.square().flatten(1).mean(1)
+        if self.control is None:
+            return plain, plain
+        return plain + self._control(denoiser, x0, t, eps, weight, cond), plain
+
+    def _control(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, weight: Tensor, cond: dict) -> Tensor:
+        """W (2 <f(alpha x_0), eps> - |eps|^2 + 1) of each row (B,), the mean over dimensions; 0 at high noise."""
+        log_snr = denoiser.sde.log_snr(t)
+        rows = (log_snr > -2 * math.log(self.control)).nonzero()[:, 0]
+        total = torch.zeros_like(weight)
+        if len(rows) == 0:
+            return total
+        kept = {k: v[rows] if torch.is_tensor(v) and v.ndim and len(v) == len(t) else v for k, v in cond.items()}
+        alpha, sigma = (expand(a, x0) for a in denoiser.sde.marginal(t[rows]))
+        x0, eps = x0[rows], eps[rows]
+        f = alpha / sigma * (x0 - denoiser(alpha * x0, t[rows], **kept))
+        term = (2 * f * eps - eps.square() + 1).flatten(1).mean(1)
+        return total.index_copy(0, rows, weight[rows] * torch.exp(-log_snr[rows]) * term)
+
+    def __call__(self, denoiser: Denoiser, x0: Tensor, **cond) -> Tensor:
+        """The loss of each row (B,) of x0 (B, *shape), with times and noise from torch's global generator.
+
+        With gradients on, times that learn (`Adaptive`) see the errors.
+        """
+        sde = denoiser.sde
+        t = self.sample_times(sde, len(x0))
+        losses, plain = self._rows(denoiser, x0, t, torch.randn_like(x0), cond)
+        if hasattr(self.times, "observe") and torch.is_grad_enabled():
+            t = t.to(plain.device, plain.dtype)
+            of_v = plain.detach() / self.weight_at(sde, t) * (1 + sde.log_snr(t).exp())
+            self.times.observe(sde, t, of_v, self.start(sde))
+        return losses
+
+    def state(self) -> dict:
+        """What the times have learned, tensors by name: empty unless they are `Adaptive`."""
+        return self.times.state_dict() if isinstance(self.times, torch.nn.Module) else {}
+
+    def load_state(self, state: dict) -> None:
+        """Takes what `state` gave."""
+        if isinstance(self.times, torch.nn.Module):
+            self.times.load_state_dict(state)

@@ -1,0 +1,201 @@
+"""Distributions of times: how they are drawn, and the density that an importance weight divides by."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..sde import SDE
+from .weights import named_weight
+
+
+class Times(ABC):
+    """A distribution of times on [t_min, t_max]: `times(sde, u, t_min)` draws, `log_density` says how densely.
+
+    A weight says what is minimised, a density where it is looked at: a loss that divides by the density has the same
+    expectation for all of them, and another variance.
+    """
+
+    @abstractmethod
+    def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
+        """The times (B,) of u (B,), float64 in (0, 1): the inverse of the distribution function."""
+
+    @abstractmethod
+    def log_density(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
+        """The log-density (B,) at t (B,) per unit of c = log(sigma / alpha), on the device of t.
+
+        In c and not in t, because c means the same for every SDE: p_c = p_t / c'(t), c' = g^2 / (2 sigma^2).
+        Infinite where t is an atom, which then weighs nothing.
+        """
+
+
+@dataclass(frozen=True)
+class _Uniform(Times):
+    """Uniform in t on [t_min, t_max]."""
+
+    def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
+        return t_min + (sde.t_max - t_min) * u
+
+    def log_density(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
+        _, sigma = sde.marginal(t)
+        return -torch.log(sde.drift_diffusion(t)[1] / (2 * sigma**2) * (sde.t_max - t_min))
+
+
+@dataclass(frozen=True)
+class _LogSNR(Times):
+    """Uniform in the log-SNR on [t_min, t_max]: the same noise levels for every SDE with the same ends."""
+
+    def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
+        low, high = level_range(sde, t_min)
+        return at_level(sde, low + (high - low) * u, t_min)
+
+    def log_density(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
+        low, high = level_range(sde, t_min)
+        return torch.full_like(t, -math.log(high - low))
+
+
+uniform, log_snr = _Uniform(), _LogSNR()
+
+
+@dataclass(frozen=True)
+class lognormal(Times):
+    """log(sigma / alpha) ~ N(mean, std^2), kept within [t_min, t_max] (Karras et al., 2022, arXiv 2206.00364).
+
+    What falls outside is moved to the nearer end, an atom.
+    """
+
+    mean: float = -1.2
+    std: float = 1.2
+
+    def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
+        c = self.mean + self.std * math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-12, 1 - 1e-12))
+        return sde.time(-2 * c).clamp(t_min, sde.t_max)
+
+    def log_density(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
+        z = (-sde.log_snr(t) / 2 - self.mean) / self.std
+        inside = (t > t_min) & (t < sde.t_max)
+        return torch.where(inside, -0.5 * z**2 - math.log(self.std * math.sqrt(2 * math.pi)), math.inf)
+
+
+# By name: the distribution, and how its u are spread unless the loss says.
+TIMES: dict[str, tuple[Times, str]] = {
+    "uniform": (uniform, "iid"),
+    "stratified": (uniform, "stratified"),
+    "lognormal": (lognormal(), "stratified"),
+    "log_snr": (log_snr, "stratified"),
+}
+
+
+def named_times(times: str | Callable) -> Callable:
+    """The distribution of that name, or the object itself.  Raises `InputError` for an unknown name."""
+    if isinstance(times, str) and times not in TIMES:
+        raise InputError(f"loss times {times!r} is unknown: choose one of {', '.join(TIMES)}")
+    return TIMES[times][0] if isinstance(times, str) else times
+
+
+def draw_of(times: str | Callable) -> str:
+    """How the u of these times are spread by default, a name in `DRAWS`."""
+    return TIMES[times][1] if isinstance(times, str) else "stratified"
+
+
+@dataclass(frozen=True)
+class by_weight(Times):
+    """A density proportional to the weight: importance sampling for any SDE.
+
+        p(c) ~ base(c) w(t(c)) r(c),    r = sigma^2 / alpha^2 for `error` = "eps", sigma^2 / (alpha^2 + sigma^2) for "v"
+
+    w weighs |D - x_0|^2 and `base` is the distribution that the loss is an expectation over, as in `DenoisingLoss`;
+    r turns w into the weight of the mean square error of eps or of v, which are of one size at all noise levels (that
+    of v more so: the error of eps vanishes at high noise).  The density is constant in each of `bins` equal intervals
+    of c, and exactly so: the table costs no bias; the fraction `floor` of it is uniform, which bounds the ratio of any
+    two densities (a defensive mixture, Hesterberg, 1995).  For "likelihood" over uniform times and the error of eps it
+    is uniform in c, which for VP is the closed form of Song et al. (2021), arXiv 2101.09258.
+    """
+
+    weight: str | Callable = "likelihood"
+    base: str | Times = "uniform"
+    error: str = "v"
+    bins: int = 512
+    floor: float = 0.1
+
+    def __post_init__(self):
+        named_weight(self.weight), named_times(self.base)
+        if self.error not in ("eps", "v"):
+            raise InputError(f"times.error={self.error!r}: choose eps or v")
+        if not isinstance(self.bins, int) or self.bins < 1:
+            raise InputError(f"times.bins={self.bins!r}: give a positive whole number")
+        if not 0 <= self.floor <= 1:
+            raise InputError(f"times.floor={self.floor!r}: it must lie in [0, 1]")
+
+    def mass(self, sde: SDE, t_min: float) -> Tensor:
+        """The weights (bins,) of the bins, from their middles; float64, of sum 1."""
+        low, high = level_range(sde, t_min)
+        c = low + (high - low) * (torch.arange(self.bins, dtype=torch.float64) + 0.5) / self.bins
+        t = at_level(sde, c, t_min)
+        log_r = 2 * c if self.error == "eps" else -torch.nn.functional.softplus(-2 * c)
+        log_mass = named_weight(self.weight)(sde, t).log() + named_times(self.base).log_density(sde, t, t_min) + log_r
+        return (1 - self.floor) * log_mass.softmax(0) + self.floor / self.bins
+
+    def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
+        return at_level(sde, quantile(self.mass(sde, t_min), *level_range(sde, t_min), u), t_min)
+
+    def log_density(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
+        return density(self.mass(sde, t_min), *level_range(sde, t_min), -sde.log_snr(t) / 2).log()
+
+
+TIMES["by_weight"] = (by_weight(), "stratified")
+
+
+def level_range(sde: SDE, t_min: float) -> tuple[float, float]:
+    """c = log(sigma / alpha) at t_min and at t_max.  Raises `InputError` where it is infinite."""
+    low, high = (-sde.log_snr(torch.tensor([t_min, sde.t_max], dtype=torch.float64)) / 2).tolist()
+    if not math.isfinite(high - low):
+        raise InputError(f"t_min={t_min!r}: the log-SNR of {sde} is infinite at an end; give a larger t_min")
+    return low, high
+
+
+def at_level(sde: SDE, c: Tensor, t_min: float) -> Tensor:
+    """The times at which log(sigma / alpha) is c."""
+    return sde.time(-2 * c).clamp(t_min, sde.t_max)
+
+
+def quantile(mass: Tensor, low: float, high: float, u: Tensor) -> Tensor:
+    """The inverse distribution function at u (B,) of the masses (K,), sum 1, of K equal bins on [low, high]."""
+    ends = mass.cumsum(0)
+    k = torch.searchsorted(ends, u, right=True).clamp(max=len(mass) - 1)
+    within = ((u - ends[k] + mass[k]) / mass[k]).clamp(0, 1)
+    return low + (high - low) * (k + within) / len(mass)
+
+
+def density(mass: Tensor, low: float, high: float, c: Tensor) -> Tensor:
+    """The density at c (B,) of the same."""
+    return mass.to(c.device)[bin_of(len(mass), low, high, c)] * len(mass) / (high - low)
+
+
+def bin_of(bins: int, low: float, high: float, c: Tensor) -> Tensor:
+    """The number (B,) of the bin that holds c (B,)."""
+    return ((c - low) * (bins / (high - low))).long().clamp(0, bins - 1)
+
+
+DRAWS = ("iid", "stratified", "even", "antithetic")
+
+
+def spread(n: int, how: str, generator: torch.Generator | None = None) -> Tensor:
+    """n numbers in (0, 1), each uniform, in float64 on the CPU, together spread out:
+
+    - "iid": independent;
+    - "stratified": one in each of n equal strata, in their order;
+    - "even": (i + u) / n with one u for all (Kingma et al., 2021, arXiv 2107.00630);
+    - "antithetic": pairs u, 1 - u, the mate of number i < n / 2 at i + n / 2 (Hammersley, Morton, 1956).
+    """
+    u = torch.rand(n, dtype=torch.float64, generator=generator)
+    if how == "iid":
+        return u
+    if how == "antithetic":
+        half = u[: (n + 1) // 2]
+        return torch.cat([half, 1 - half])[:n]
+    return (torch.arange(n) + (u[:1] if how == "even" else u)) / n
