@@ -200,12 +200,12 @@ def test_conditions_go_with_their_rows(probes):
 # -- networks ---------------------------------------------------------------------------------------------------------
 
 
-@each_sde
+@each_song_sde
 def test_a_float32_network_is_near_its_float64_twin(sde):
     net = MLP((2,), width=16, blocks=1, fourier=4)
     nn.init.normal_(net.leave[-1].weight, std=0.1)
     single, double = Preconditioned(net, sde), Preconditioned(copy.deepcopy(net).double(), sde)
-    x = torch.randn(20, 2)
+    x = torch.randn(10, 2)
     a, b = (log_likelihood(model, x) for model in (single, double))
     assert a.log_prob.dtype == torch.float64 and float((a.log_prob - b.log_prob).abs().mean()) < 1e-3
     assert float(a.nfe.double().mean()) < 1.1 * float(b.nfe.double().mean())  # rounding costs the solver nothing
