@@ -10,7 +10,6 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
-from .paths import start_time
 from .levels import Levels
 from .paths import start_time
 from .plan import Plan, fit_plan, squared_error
