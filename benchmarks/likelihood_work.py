@@ -64,7 +64,6 @@ def ways(control: AverageJacobian, dims: int, steps: list[int], probes: list[int
     return {
         "one frozen probe, tolerance 1e-1 to 1e-5": [{"probes": 1, "rtol": r, "atol": r} for r in tight],
         "frozen probes, more of them": frozen,
-        "orthogonal ones": [{**o, "divergence": "orthogonal"} for o in frozen if o["probes"] <= dims],
         "frozen, control variate": [{**o, "control": control} for o in frozen],
         "Hutch++": sketched,
         "one fresh probe a step": fresh,

@@ -51,7 +51,7 @@ WAYS = {
     "exact": ["likelihood.probes=null"],
     "importance": ["likelihood.dequantiser=importance", "likelihood.draws=3", "likelihood.control=average"],
     "steps": ["likelihood.steps=10", "likelihood.probes=2", "likelihood.control=gaussian"],
-    "auto": ["likelihood.probes=auto", "likelihood.target_stderr=5", "likelihood.divergence=orthogonal"],
+    "auto": ["likelihood.probes=auto", "likelihood.target_stderr=5", "likelihood.divergence=hutchpp"],
     "truncated": ["likelihood.dequantiser=truncated_normal", "likelihood.draws=2", "likelihood.bound=vlb"],
     "decoder": ["likelihood.dequantiser=decoder", "likelihood.bound=elbo", "likelihood.bound_draws=8"],
     "elbo": ["likelihood.bound=elbo", "likelihood.bound_draws=8"],

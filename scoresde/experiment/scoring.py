@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ..data import stack
 from ..errors import InputError
+from ..likelihood.divergence import NAMES
 from ..sampling import joined, share
 from . import processes, scores
 from .densities import scorer, time_of
@@ -19,7 +20,7 @@ from .report import bar
 from .run import Run
 from .track import Metrics
 
-DIVERGENCES = (None, "exact", "rademacher", "gaussian", "orthogonal", "hutchpp")
+DIVERGENCES = (None, *NAMES)
 CONTROLS = (None, "gaussian", "average")
 DEQUANTISERS = ("uniform", "importance", "truncated_normal", "decoder", "variational")
 BOUNDS = ("elbo", "vlb")
