@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from problems import SDES, close, each_song_sde, mixture, moments, refuses
+from problems import SDES, Around, close, each_song_sde, mixture, moments, refuses
 from torch import nn
 
 from scoresde.denoiser import Preconditioned
@@ -284,6 +284,19 @@ def test_auto_spends_probes_where_the_error_is(steps):
     close(one.log_prob, log_likelihood(model, x, first, **options).log_prob)
 
 
+@pytest.mark.parametrize("steps", [None, 8])
+def test_conditions_go_with_the_rows_that_need_more_probes(steps):
+    means = torch.tensor([[0.0, 1.0, 0.5], [2.0, -3.0, 0.0], [9.0, 9.0, 1.0]]).double()
+    x = means + 0.3 * torch.randn(3, 3, dtype=torch.float64)
+    options = {"divergence": "gaussian", "steps": steps, "target_stderr": 0.5, "max_probes": 32, **COARSE}
+    whole = log_likelihood(Around(VP()), x, "auto", mean=means, **options)
+    assert len(set(whole.probes.tolist())) > 1 or (whole.probes == 32).all()
+    for i in range(3):
+        row = slice(i, i + 1)
+        part = log_likelihood(Around(VP()), x[row], "auto", offset=i, mean=means[row], **options)
+        close(part.log_prob, whole.log_prob[row], atol=1e-10)
+
+
 def test_auto_is_exact_in_few_dimensions():
     model = mixture(VP())
     x, _ = start(model, 3)
@@ -355,9 +368,9 @@ def test_ascent_climbs_to_a_mode():
     means = torch.tensor([[2.0, 0.0], [-2.0, 1.0]]).double()
     model = GaussianMixture(torch.ones(2), means, 0.5, VP())
     x = torch.tensor([[1.0, 0.8], [-1.5, 0.0]]).double()
-    for _ in range(12):
+    for _ in range(7):
         y = x.clone().requires_grad_()
-        out = log_likelihood(model, y, steps=8, t_min=0.01, differentiable=True)
+        out = log_likelihood(model, y, steps=16, t_min=0.01, differentiable=True)
         (g,) = torch.autograd.grad(out.log_prob.sum(), y)
         x = x + 0.2 * g
     close(x, float(model.sde.marginal(0.01)[0]) * means, rtol=0, atol=0.03)

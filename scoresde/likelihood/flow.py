@@ -62,10 +62,13 @@ def log_likelihood(
     x (B, *shape) is taken as a point of x_{t_min}.  `probes=None` computes the divergence exactly, by D
     vector-Jacobian products; a number k estimates it with k Rademacher probes (Hutchinson, 1989): each gives an
     unbiased estimate of log p, `log_prob` is their mean and `stderr` their standard error (0 for the exact one, not a
-    number for a single probe).  `divergence` is another estimator, an object or a name in `divergence.NAMES`, with
-    `probes` products.  `probes="auto"` starts with 8, or 4 where they are fresh in each step (or those of `divergence`), and
-    doubles them, up to `max_probes`, in the rows whose standard error, and one standard error of that, is above `target_stderr` nats; all probes of a
-    row count (up to 16 dimensions it is exact instead).  `control` takes a known share out of the probes' errors.
+    number for a single kept probe).  `divergence` is another estimator, an object or a name in `divergence.NAMES`, with
+    `probes` products.  `control` takes a known share out of the probes' errors.
+
+    `probes="auto"` starts with 8, or 4 where they are fresh in each step (or those of `divergence`), and doubles them,
+    up to `max_probes`, in the rows whose standard error, and one standard error of that, is above `target_stderr` nats;
+    all probes of a row count.  To stop at a small error picks those that are small by chance: it reports 17 % too
+    little on a 20-D mixture, 40 % had it started with 4.  Up to 16 dimensions it is exact instead.
 
     `steps=None`: adaptive steps, each row its own, state in float64, probes kept along each trajectory; `rtol`, `atol`
     bound the local error of z and of log p; `method` is a name in `scoresde.ode.METHODS`.  A number: so many steps of
