@@ -127,7 +127,7 @@ def vlb(
     times = _times(sde, times)
     plan = _plan(denoiser, x, float(times[-1]), density, seed, offset, cond)
     x, index = _rows(x, offset)
-    chain = _Chain(sde, times.to(x.device), x[0].numel(), variance == "beta")
+    chain = _Chain(sde, times.to(x.device, x.dtype), x[0].numel(), variance == "beta")
     every = [_chain_terms(denoiser, x, chain, plan, n, index, seed, draw, cond) for draw in range(draws)]
     terms = torch.stack(every)  # (draws, B, T or n)
     diffusion = terms.sum(2).mean(0)
