@@ -9,6 +9,7 @@ from .dequantisation import (
     ImportanceWeighted,
     TruncatedNormal,
     Uniform,
+    discrete_bound,
     matching_time,
 )
 from .divergence import flow_velocity, velocity_divergence
@@ -34,6 +35,7 @@ __all__ = [
     "Variational",
     "bits_per_dim",
     "discrete_bits_per_dim",
+    "discrete_bound",
     "elbo",
     "fit_plan",
     "fit_variational",

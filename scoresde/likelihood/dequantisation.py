@@ -88,6 +88,18 @@ class Dequantiser(ABC):
         )
 
 
+def discrete_bound(bound: Any, data: Any) -> Discrete:
+    """A `Bound` with a discrete decoder (`levels` given) as a `Discrete`: its data are points, which no volume widens.
+
+    `model` is prior + diffusion, `decoder` the reconstruction; `dequantisation` takes the volume of the bin back.
+    """
+    volume = Levels.of(data).log_volume(data.shape)
+    model = bound.prior + bound.diffusion
+    parts = {"prior": bound.prior, "diffusion": bound.diffusion}
+    back = torch.full_like(model, -volume)
+    return Discrete(bound.log_prob, model, volume, back, bound.reconstruction, bound.stderr, parts)
+
+
 @dataclass(frozen=True)
 class Uniform(Dequantiser):
     """y uniform in the bin: log P(v) >= E log p(y) + log(volume of the bin).
