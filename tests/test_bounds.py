@@ -31,7 +31,7 @@ def fitted(model):
 def test_the_elbo_of_an_exact_denoiser_is_the_log_density(sde, dims):
     """Row by row: the reverse SDE is the true one, so only the decoder and p_T for q_T are left, both small here."""
     model = mixture(sde, (dims,))
-    x = model.sample(200)
+    x = model.sample(100)
     out = elbo(model, x, n=64, density=fitted(model))
     mean, stderr = error(out, model.log_prob(x))
     # N(0, sigma_T^2) for p_T: E log(p_T / q_T) is exact for a Gaussian of the data's moments.
@@ -144,17 +144,17 @@ def test_a_wrong_model_is_below(sde, size):
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
 def test_the_chain_rises_to_the_elbo_as_one_over_its_steps(sde, variance):
     model = mixture(sde)
-    x, plan = model.sample(200), fitted(model)
+    x, plan = model.sample(100), fitted(model)
     gaps = []
-    for steps in (50, 100, 200, 400):
+    for steps in (50, 100, 200):
         out = vlb(model, x, grids.log_snr(sde, steps, sde.t_max, sde.t_min), variance=variance, density=plan)
         gaps.append(-float((out.log_prob - model.log_prob(x)).mean()))
         noise = float((out.log_prob - model.log_prob(x)).std()) / math.sqrt(len(x))
         close(out.diffusion, out.steps.sum(1))
-        assert out.steps.shape == (200, steps) and (variance == "beta" or plan.beta.any())
+        assert out.steps.shape == (100, steps) and (variance == "beta" or plan.beta.any())
     if variance == "posterior":
         assert gaps == sorted(gaps, reverse=True)
-        assert [a / b for a, b in zip(gaps, gaps[1:], strict=False)] == pytest.approx([2, 2, 2], abs=0.5)
+        assert [a / b for a, b in zip(gaps, gaps[1:], strict=False)] == pytest.approx([2, 2], abs=0.5)
     assert gaps[0] > gaps[-1] - 4 * noise and gaps[-1] > -4 * noise
 
 

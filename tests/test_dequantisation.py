@@ -23,6 +23,7 @@ from scoresde.likelihood import (
     Variational,
     bits_per_dim,
     discrete_bits_per_dim,
+    discrete_bound,
     elbo,
     fit_variational,
     log_likelihood,
@@ -232,6 +233,15 @@ def test_all_terms_add_up():
         assert bits.total == pytest.approx(float(each.mean()), abs=1e-5)
         assert bits.stderr == pytest.approx(float(each.std()) / 50**0.5)
         assert bits.terms["levels"].stderr == 0 and bits.terms["diffusion"].stderr > 0
+
+
+def test_a_discrete_bound_has_the_bits_of_its_nats():
+    sde = VP(t_min=1e-3)
+    levels, raw = Levels.of(DATA), CELLS[::7]
+    bound = elbo(points(sde), levels.place(raw), n=4, levels=levels)
+    bits = discrete_bits_per_dim(discrete_bound(bound, DATA), DATA)
+    assert bits.total == pytest.approx(-float(bound.log_prob.mean()) / 2 / math.log(2), abs=1e-6)
+    assert bits.truncation == pytest.approx(-float(bound.reconstruction.mean()) / 2 / math.log(2))
 
 
 def test_parts_must_add_up():

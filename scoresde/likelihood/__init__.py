@@ -10,6 +10,7 @@ from .dequantisation import (
     ImportanceWeighted,
     TruncatedNormal,
     Uniform,
+    discrete_bound,
     matching_time,
 )
 from .divergence import Divergence, Exact, Hutchinson, HutchPP, flow_velocity, velocity_divergence
@@ -44,6 +45,7 @@ __all__ = [
     "average_jacobian",
     "bits_per_dim",
     "discrete_bits_per_dim",
+    "discrete_bound",
     "elbo",
     "fit_plan",
     "fit_variational",

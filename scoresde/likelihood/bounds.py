@@ -64,10 +64,10 @@ def elbo(
     log P(v).  For an exact denoiser the bound is tight in each row, up to the decoder and p_T against q_T.
 
     The integral is the mean over `n` values of lambda, two in each of n/2 equal parts of the density's mass, each with
-    its own noise; the reconstruction over `ends` draws.  `density` is "uniform" in
-    lambda, a `Plan` (a tabulated density and a control variate: see `fit_plan`), or "adaptive", a plan fitted on x
-    itself, which makes a row depend on its batch mates within the error.  `stderr` comes from the
-    differences of the pairs: its square is unbiased, for any integrand.
+    its own noise; the reconstruction over `ends` draws.  `stderr` comes from the differences of the pairs: its square
+    is unbiased, whatever the integrand.  `density` is "uniform" in lambda; a `Plan`, which has a control variate too
+    (see `fit_plan`: a tenth of uniform's standard error on a 2-D mixture, a sixth on a 64-D one); or "adaptive", a plan
+    fitted on x itself, which makes a row depend on its batch mates within the error.
     Row i has the random numbers of sample number `offset + i`.  Conditions with B rows go with their rows.
 
     Kingma, Salimans, Poole, Ho (2021), Variational Diffusion Models, arXiv 2107.00630; Song, Durkan, Murray, Ermon
@@ -127,7 +127,7 @@ def vlb(
     times = _times(sde, times)
     plan = _plan(denoiser, x, float(times[-1]), density, seed, offset, cond)
     x, index = _rows(x, offset)
-    chain = _Chain(sde, times.to(x.device), x[0].numel(), variance == "beta")
+    chain = _Chain(sde, times.to(x.device, x.dtype), x[0].numel(), variance == "beta")
     every = [_chain_terms(denoiser, x, chain, plan, n, index, seed, draw, cond) for draw in range(draws)]
     terms = torch.stack(every)  # (draws, B, T or n)
     diffusion = terms.sum(2).mean(0)
