@@ -1,6 +1,6 @@
 """The variance of the gradient of the likelihood-weighted loss, by where its times are drawn and how.
 
-    python benchmarks/gradient_variance.py [--model FOLDER] [--repeats 100]
+    python benchmarks/gradient_variance.py [--model FOLDER] [--repeats 30]
 
 All rows estimate the same gradient, that of E over the log-SNR of e^log_snr |D - x_0|^2, on the same 64 images of
 digits, each batch with new times and noise.  The figure is E|g - E g|^2 / |E g|^2, summed over all parameters: how many
@@ -18,11 +18,11 @@ from scoresde.data import digits, stack
 from scoresde.loss import Adaptive, DenoisingLoss, by_weight
 
 TIMES = {
-    "uniform in t": lambda: "uniform",
-    "uniform in log-SNR": lambda: "log_snr",
-    "by weight (of v)": lambda: by_weight("simple", "log_snr", "v"),
-    "adaptive, by loss": lambda: Adaptive("simple", "log_snr", follows="loss"),
-    "adaptive, by gradient": lambda: Adaptive("simple", "log_snr", follows="gradient"),
+    "uniform in t": "uniform",
+    "uniform in log-SNR": "log_snr",
+    "by weight (of v)": by_weight("simple", "log_snr", "v"),
+    "adaptive, by loss": Adaptive("simple", "log_snr", follows="loss"),
+    "adaptive, by gradient": Adaptive("simple", "log_snr", follows="gradient"),
 }
 DRAWS = ("iid", "antithetic", "stratified", "even")
 
@@ -50,9 +50,6 @@ def gradient(model, loss, x0):
 
 def moments(model, loss, x0, repeats):
     """The mean (P,), the variance summed over parameters, and seconds a batch."""
-    if isinstance(loss.times, Adaptive):
-        for _ in range(30):
-            loss(model, x0)  # the times learn
     total, square, began = 0, 0.0, time.perf_counter()
     for _ in range(repeats):
         g = gradient(model, loss, x0)
@@ -65,17 +62,21 @@ def moments(model, loss, x0, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=None)
-    parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--control", type=float, default=0.03)
+    parser.add_argument("--draws", nargs="+", default=DRAWS, choices=DRAWS)
     args = parser.parse_args()
     torch.manual_seed(0)
     model, x0 = model_and_images(args.model, args.images)
     found = {}
     for name, times in TIMES.items():
-        for draw in DRAWS:
+        if isinstance(times, Adaptive):
+            for _ in range(30):
+                DenoisingLoss("simple", times, base="log_snr")(model, x0)
+        for draw in args.draws:
             for control in (None, args.control):
-                loss = DenoisingLoss("simple", times(), base="log_snr", draw=draw, control=control)
+                loss = DenoisingLoss("simple", times, base="log_snr", draw=draw, control=control)
                 found[name, draw, control] = moments(model, loss, x0, args.repeats)
                 print(".", end="", flush=True)
     print()
@@ -85,11 +86,11 @@ def main():
     norm = float(mean.square().sum()) - sum(v for _, v, _ in best) / (args.repeats * len(best) ** 2)
     rounds = f"{args.repeats} batches of {args.images} images, |E g|^2 = {norm:.3g}"
     print(f"relative variance of the gradient, {rounds}; control below sigma/alpha = {args.control:g}\n")
-    print(f"| times | control | {' | '.join(DRAWS)} | ms a batch |")
-    print("|---|---|" + "---|" * (len(DRAWS) + 1))
+    print(f"| times | control | {' | '.join(args.draws)} | ms a batch |")
+    print("|---|---|" + "---|" * (len(args.draws) + 1))
     for name in TIMES:
         for control in (None, args.control):
-            row = [found[name, draw, control] for draw in DRAWS]
+            row = [found[name, draw, control] for draw in args.draws]
             cells = " | ".join(f"{v / norm:.3g}" for _, v, _ in row)
             ms = min(s for _, _, s in row) * 1e3
             print(f"| {name} | {'no' if control is None else 'yes'} | {cells} | {ms:.0f} |")
