@@ -85,14 +85,16 @@ def fit_variational(
     """The `Variational` dequantiser of a denoiser, from raw items (N, *shape), by AdamW on -E[log p - log q].
 
     The gradient of log p at y is the model's score: one evaluation a step, nothing through a solver.  It is taken at
-    the time `t`, by default the one whose noise is a quarter of a bin wide: closer to the data a network's score has
-    larger errors than the slope of log p within a bin.  Whatever is learned is a valid q.  `cond` holds for all rows.
+    the time `t`, by default the one whose noise is an eighth of a bin wide: closer to the data a network's score has
+    larger errors than the slope of log p within a bin (on digits the gain over uniform, in bits/dim, is -0.01, 0.01,
+    0.03, 0.04, 0.04, -0.05, each +- 0.01, for noise of 1, 1/2, 1/4, 1/8, 1/16, 1/40 of a bin).  Whatever is learned is
+    a valid q.  `raw` is on the denoiser's device; `cond` holds for all rows.
     """
     if not isinstance(steps, int) or steps < 1:
         raise InputError(f"steps={steps!r}: give a positive whole number")
     levels, sde = Levels.of(data), denoiser.sde
     if t is None:
-        t = float(sde.time(-2 * math.log(float(torch.as_tensor(levels.width).abs().min()) / 4)))
+        t = float(sde.time(-2 * math.log(float(torch.as_tensor(levels.width).abs().min()) / 8)))
     generator = torch.Generator().manual_seed(seed)
     if net is None:
         with torch.random.fork_rng(devices=[]):
