@@ -49,7 +49,7 @@ class Adaptive:
     """Steps of its own for each row, by `ode.integrate`; probes stay along each trajectory.
 
     The tolerances are `atol` and `rtol` / sqrt(D): the integral of the divergence grows with D, and what is allowed of
-    it would in nats.  At 64 dimensions that is 17 % more evaluations for 3 to 12 times less error.
+    it would in nats.  At 64 dimensions that is a fifth more evaluations for 3 to 12 times less error.
     """
 
     rtol: float
