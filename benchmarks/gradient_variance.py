@@ -1,6 +1,6 @@
 """The variance of the gradient of the likelihood-weighted loss, by where its times are drawn and how.
 
-    python benchmarks/gradient_variance.py [--model FOLDER] [--repeats 30]
+    python benchmarks/gradient_variance.py [--model FOLDER] [--repeats 16]
 
 All rows estimate the same gradient, that of E over the log-SNR of e^log_snr |D - x_0|^2, on the same 64 images of
 digits, each batch with new times and noise.  The figure is E|g - E g|^2 / |E g|^2, summed over all parameters: how many
@@ -62,7 +62,7 @@ def moments(model, loss, x0, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=None)
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=16)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--control", type=float, default=0.03)
     parser.add_argument("--draws", nargs="+", default=DRAWS, choices=DRAWS)
