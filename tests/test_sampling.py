@@ -36,6 +36,11 @@ SAMPLERS = {name: entry(8) for name, entry in ENTRIES.items()}
 each_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 
 
+def slowly(name):
+    """Of the adaptive flow's methods only the default is quick enough for every run of the tests."""
+    return pytest.param(SAMPLERS[name], marks=pytest.mark.slow if name.startswith("ode_") else (), id=name)
+
+
 def change(sampler, **kwargs):
     return type(sampler)(**{**vars(sampler), **kwargs})
 
@@ -102,7 +107,7 @@ def test_the_start_is_the_prior(sde):
     close(run(model, Still(last="tweedie", t_min=0.2), (4, 1, 4, 4), seed=5, offset=3), model(x, 0.2))
 
 
-@each_sampler
+@pytest.mark.parametrize("sampler", [slowly(name) for name in SAMPLERS])
 def test_float32_is_near_float64(sampler):
     for name in ("vp", "ve", "linear"):
         double = mixture(SDES[name])
@@ -125,7 +130,7 @@ def own_steps(sampler):
     return change(sampler, adaptive=False, eta=0.0) if isinstance(sampler, ReverseSDE) else sampler
 
 
-@each_sampler
+@pytest.mark.parametrize("sampler", [slowly(name) for name in SAMPLERS])
 def test_a_sample_does_not_depend_on_its_batch(sampler):
     sampler = own_steps(sampler)
     for name in ("vp", "ve", "quadratic"):
