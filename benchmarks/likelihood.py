@@ -32,7 +32,7 @@ from unittest import mock
 import numpy as np
 import torch
 from adaptive import at, one_blas_thread
-from peers import _sampling as k_diffusion
+from peers import _sampling
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
@@ -48,6 +48,9 @@ try:
     import torchode
 except ImportError as error:
     sys.exit(f"{error.name} is not installed: see the top of this file")
+
+
+K_DIFFUSION = _sampling()
 
 
 class Case:
@@ -152,7 +155,7 @@ class Case:
 
         y = self.x / alpha
         with mock.patch("torch.randint_like", lambda x, _: (self.e + 1) / 2):
-            found, told = k_diffusion().log_likelihood(
+            found, told = K_DIFFUSION.log_likelihood(
                 model, y, sigma / alpha, sigma_end / alpha_end, atol=tolerance, rtol=tolerance
             )
         self.evaluations = told["fevals"]

@@ -124,7 +124,7 @@ def test_the_points_of_the_flow(sde):
 # -- the search -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["vp", "ve"])
+@pytest.mark.parametrize("name", ["vp", pytest.param("ve", marks=pytest.mark.slow)])
 def test_the_winner_wins_on_other_samples(name):
     model = mixture(SDES[name])
     for budget in (5, 10):
