@@ -84,8 +84,8 @@ def gallery(folder: str, n: int) -> str:
         "",
         f"Made by `python docs/make.py samplers --model FOLDER --n {n}` from the model of `python run.py sde=vp`: the "
         f"first 20 of {n} samples of each, with the settings of tests/samplers.py, a Tweedie step last.  The "
-        f"distance is the energy distance, times 1000, of the {n} samples to the {len(held_out)} held-out digits, pixels "
-        f"in 0..1; for as many training digits it is {floor}, for uniform noise "
+        f"distance is the energy distance, times 1000, of the {n} samples to the {len(held_out)} held-out digits, "
+        f"pixels in 0..1; for as many training digits it is {floor}, for uniform noise "
         f"{1e3 * energy(torch.rand(n, *model.shape), held_out):.0f}.  "
         f"Seconds for {n} samples on {torch.get_num_threads()} threads of a CPU.",
         "",
