@@ -147,6 +147,11 @@ class FromScore(Denoiser):
         return self.score_function(x, as_time(t).to(x.device, x.dtype).expand(len(x)), **cond)
 
 
+def select(cond: dict, rows: Tensor, n: int) -> dict:
+    """The conditions of some rows: tensors with n rows are indexed, anything else is handed on."""
+    return {k: c[rows.to(c.device)] if torch.is_tensor(c) and c.ndim and len(c) == n else c for k, c in cond.items()}
+
+
 class Counted(Denoiser):
     """A denoiser that counts: `calls` of the network, `rows` given to it, and `x0`, its latest answer.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .denoiser import Denoiser
+from .denoiser import Denoiser, select
 from .errors import InputError
 from .sampling import (
     DDIM,
@@ -97,12 +97,13 @@ def tune(
     if n < 8:
         raise InputError(f"shape={tuple(shape)}: tuning needs at least 8 samples, 64 or more are better")
     few = max(4, n // 4)
+    first_of = lambda rows: select(cond, torch.arange(rows), n)
     ends = {"last": last, "t_min": t_min}
     flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, **ends)
     real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
     end = sample(denoiser, flow, (n, *item), seed, dtype=real, **cond)
     known = {name: name for name in GRIDS}
-    known["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **_rows(cond, few))
+    known["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **first_of(few))
     solvers = candidates(budget, last, t_min)
     work = [(name, g) for name in solvers for g in known]
     total = len(work) + len(solvers) + len(known)
@@ -111,7 +112,7 @@ def tune(
     def judge(name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
         nonlocal done
         try:
-            x = sample(denoiser, sampler, (rows, *item), seed, dtype=real, **_rows(cond, rows))
+            x = sample(denoiser, sampler, (rows, *item), seed, dtype=real, **first_of(rows))
             e = (x - end[:rows]).square().flatten(1).mean(1).sqrt()
             trial = Trial(name, grid, sampler, float(e.square().mean().sqrt()), float(e.median()))
         except FloatingPointError:
@@ -130,10 +131,6 @@ def tune(
         fitted = fit_multistep(denoiser, like, (n, *item), seed + 1, reference=path, **cond)
         trials.append(judge("fitted multistep", name, fitted, n))
     return sorted(trials, key=lambda trial: trial.error)
-
-
-def _rows(cond: dict, rows: int) -> dict:
-    return {k: c[:rows] if torch.is_tensor(c) else c for k, c in cond.items()}
 
 
 def plain(sampler: Sampler, sde: SDE) -> dict:

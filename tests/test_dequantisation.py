@@ -149,7 +149,7 @@ def test_dequantisers_of_any_shape(shape):
     model = GaussianMixture(torch.ones(1), torch.zeros(1, *shape).double(), 0.5, SDE_)
     net = BinNet(shape, width=4).double()
     nn.init.normal_(net.layers[-1].weight, std=0.1)
-    each = (Uniform(), ImportanceWeighted(3), TruncatedNormal(SDE_), Decoder(SDE_, k=2), Variational(net, 2))
+    each = (Uniform(), ImportanceWeighted(3), TruncatedNormal(SDE_), Decoder(SDE_, draws=2), Variational(net, 2))
     for q in each:
         whole = q.log_prob(model.log_prob, raw, data, torch.arange(6), seed=3)
         part = q.log_prob(model.log_prob, raw[2:4], data, torch.arange(2, 4), seed=3)
@@ -196,8 +196,8 @@ def test_refusals():
     raw = CELLS[:2]
     bare = Data("bare", DATA.train, DATA.test, Affine(), None)
     refuses("levels", "nats", call=lambda: Uniform().log_prob(SMOOTH.log_prob, raw, bare, torch.arange(2)))
-    for make in (ImportanceWeighted, lambda k: Decoder(SDE_, k=k), lambda k: Variational(BinNet((2,)), k)):
-        refuses("k=0", call=lambda make=make: make(0))
+    for make in (ImportanceWeighted, lambda k: Decoder(SDE_, draws=k), lambda k: Variational(BinNet((2,)), k)):
+        refuses("draws=0", call=lambda make=make: make(0))
     refuses("steps=0", call=lambda: fit_variational(SMOOTH, raw, DATA, steps=0))
     refuses("t_min", call=lambda: TruncatedNormal(SDE_, 1e-9).entropy(raw, DATA))
     assert issubclass(Uniform, Dequantiser) and {f.name for f in dataclasses.fields(Likelihood)} >= {"log_prob"}

@@ -9,13 +9,14 @@ from .. import likelihood as lik
 from ..data import stack
 from .run import Run
 
+OF_CENTRES = ("truncated_normal", "decoder")  # dequantisers for models that were trained on the bins' centres
 Columns = Callable[[Tensor, range], dict[str, Tensor]]
 
 
 def time_of(run: Run) -> float:
     """Where the density is evaluated: `t_min`, or the time that matches the data's bins, or the SDE's own t_min."""
     settings, sde = run.scoring, run.model.sde
-    if settings.t_min is None and settings.dequantiser in ("truncated_normal", "decoder"):
+    if settings.t_min is None and settings.dequantiser in OF_CENTRES:
         return lik.matching_time(sde, run.data)
     return lik.start_time(sde, settings.t_min)
 
@@ -81,7 +82,7 @@ def _bound(run: Run, t_min: float) -> Columns:
     On the density of dequantised data, or on the probability of the levels for a model of the bins' centres.
     """
     model, data, settings, seed = run.model, run.data, run.scoring, run.config.seed
-    discrete = data.levels is not None and settings.dequantiser in ("truncated_normal", "decoder")
+    discrete = data.levels is not None and settings.dequantiser in OF_CENTRES
     levels = lik.Levels.of(data) if discrete else None
     uniform = lik.Uniform()
 

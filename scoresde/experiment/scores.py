@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from .. import likelihood as lik
 from ..data import Data, stack
 from . import pictures
+from .densities import OF_CENTRES
 from .run import Run
 
 
@@ -41,7 +42,7 @@ def figures(run: Run, columns: dict[str, Tensor]) -> tuple[dict, list[tuple[str,
             figures |= {"bound_nats": bound, "bound_nats_stderr": error}
             rows.append((settings.bound, f"{bound:.3f} +- {error:.3f} nats {units}"))
         return figures, rows
-    bits = _bits(run, columns)
+    bits = _flow_bits(run, columns)
     figures |= {"bits_per_dim": bits.total, "bits_per_dim_stderr": bits.stderr}
     figures |= {"bits_per_dim_normal": list(bits.normal), "bits_per_dim_bootstrap": list(bits.bootstrap)}
     figures |= {f"bits_per_dim_{k}": v.mean for k, v in bits.terms.items()} | {"bits_per_dim_model": bits.model}
@@ -50,33 +51,28 @@ def figures(run: Run, columns: dict[str, Tensor]) -> tuple[dict, list[tuple[str,
     terms = [f"{v.mean:+.3f} ({k})" for k, v in bits.terms.items() if v.mean or v.stderr]
     rows.append(("", f"= {' '.join(terms).removeprefix('+')}"))
     if settings.bound:
-        bound = _bits(run, columns, "bound_")
-        figures |= {
-            f"bound_bits_per_dim{'' if k == 'total' else '_' + k}": getattr(bound, k) for k in ("total", "stderr")
-        }
+        bound = _bound_bits(run, columns)
+        figures |= {"bound_bits_per_dim": bound.total, "bound_bits_per_dim_stderr": bound.stderr}
         figures |= {f"bound_bits_per_dim_{k}": v.mean for k, v in bound.terms.items()}
         rows.append((settings.bound, f"{bound.total:.3f} +- {bound.stderr:.3f} bits/dim"))
     return figures, rows
 
 
-def _bits(run: Run, columns: dict[str, Tensor], of: str = "") -> lik.BitsPerDim:
-    """Bits/dim of the flow's density, or of the bound's."""
-    data, dims = run.data, math.prod(run.data.shape)
-    names = ("prior", "diffusion", "reconstruction") if of else ("prior", "volume", "divergence")
-    parts = {k: columns.get(of + k) for k in names}
-    if of:
-        return _bound_bits(run, columns["bound"], parts)
-    extra = (columns["dequantisation"], columns["decoder"])
+def _flow_bits(run: Run, columns: dict[str, Tensor]) -> lik.BitsPerDim:
+    """Bits/dim of the flow's density."""
+    data, parts = run.data, {k: columns.get(k) for k in ("prior", "volume", "divergence")}
+    extra, dims = (columns["dequantisation"], columns["decoder"]), math.prod(data.shape)
     return lik.bits_per_dim(columns["log_prob"], dims, data.levels, data.log_det, parts, *extra, seed=run.config.seed)
 
 
-def _bound_bits(run: Run, bound: Tensor, parts: dict[str, Tensor]) -> lik.BitsPerDim:
-    data, dims = run.data, math.prod(run.data.shape)
-    # A bound on log P(v) has no bins left: what the formula adds for them is taken off.
-    on_levels = run.scoring.dequantiser in ("truncated_normal", "decoder")
-    none = -(data.log_det - dims * math.log(data.levels)) if on_levels else 0.0
-    fill = torch.full_like(bound, none)
-    return lik.bits_per_dim(bound, dims, data.levels, data.log_det, parts, fill, seed=run.config.seed)
+def _bound_bits(run: Run, columns: dict[str, Tensor]) -> lik.BitsPerDim:
+    """Bits/dim of the bound: on the density of dequantised data, or on the probability of the levels themselves."""
+    data, seed, dims = run.data, run.config.seed, math.prod(run.data.shape)
+    parts = {k: columns[f"bound_{k}"] for k in ("prior", "diffusion", "reconstruction")}
+    bound = lik.Bound(columns["bound"], columns["bound_stderr"], **parts, nfe=0)
+    if run.scoring.dequantiser in OF_CENTRES:
+        return lik.discrete_bits_per_dim(lik.discrete_bound(bound, data), data, seed)
+    return lik.bits_per_dim(bound.log_prob, dims, data.levels, data.log_det, parts, seed=seed)
 
 
 def compare(run: Run, name: str, columns: dict[str, dict[str, Tensor]]) -> tuple[dict, tuple[str, str]]:

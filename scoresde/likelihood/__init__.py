@@ -16,7 +16,7 @@ from .dequantisation import (
 from .divergence import Divergence, Exact, Hutchinson, HutchPP, flow_velocity, velocity_divergence
 from .flow import Likelihood, average_jacobian, log_likelihood
 from .levels import Levels
-from .paths import select, start_time
+from .paths import start_time
 from .plan import Plan, fit_plan
 from .variational import BinNet, Variational, fit_variational
 
@@ -52,7 +52,6 @@ __all__ = [
     "flow_velocity",
     "log_likelihood",
     "matching_time",
-    "select",
     "start_time",
     "velocity_divergence",
     "vlb",

@@ -54,6 +54,10 @@ class Dequantiser(ABC):
 
     draws: int
 
+    def __post_init__(self):
+        if not isinstance(self.draws, int) or self.draws < 1:
+            raise InputError(f"draws={self.draws!r}: give a positive whole number of draws")
+
     @abstractmethod
     def draw(self, raw: Tensor, data: Any, index: Tensor, seed: int, i: int) -> tuple[Tensor, Tensor, Tensor]:
         """y (B, *shape), log q(y | v) (B,) and log P(v | y) (B,): draw number i for the samples `index`."""
@@ -107,9 +111,7 @@ class Uniform(Dequantiser):
     Theis, van den Oord, Bethge (2016), arXiv 1511.01844.
     """
 
-    @property
-    def draws(self) -> int:
-        return 1
+    draws: int = field(default=1, init=False)
 
     def draw(self, raw, data, index, seed, i):
         y = data.encode(raw, uniform(raw.float(), index, seed, 1, i))
@@ -120,19 +122,12 @@ class Uniform(Dequantiser):
 
 @dataclass(frozen=True)
 class ImportanceWeighted(Uniform):
-    """log 1/k sum_i p(y_i) + log(volume), the y_i uniform in the bin: k draws of `Uniform`, whose first is its own.
+    """log 1/k sum_i p(y_i) + log(volume), the y_i uniform in the bin: `draws` k of `Uniform`, whose first is its own.
 
     Ho, Chen, Srinivas, Duan, Abbeel (2019), Flow++, arXiv 1902.00275, section 4.1; Burda et al. (2016).
     """
 
-    k: int = 8
-
-    def __post_init__(self):
-        _positive(self.k)
-
-    @property
-    def draws(self) -> int:
-        return self.k
+    draws: int = 8
 
 
 @dataclass(frozen=True)
@@ -152,14 +147,7 @@ class TruncatedNormal(Dequantiser):
 
     sde: SDE
     t_min: float | None = None
-    k: int = 1
-
-    def __post_init__(self):
-        _positive(self.k)
-
-    @property
-    def draws(self) -> int:
-        return self.k
+    draws: int = 1
 
     def draw(self, raw, data, index, seed, i):
         x, alpha, sigma, tau = self._bin(raw, data)
@@ -197,14 +185,7 @@ class Decoder(Dequantiser):
 
     sde: SDE
     t_min: float | None = None
-    k: int = 1
-
-    def __post_init__(self):
-        _positive(self.k)
-
-    @property
-    def draws(self) -> int:
-        return self.k
+    draws: int = 1
 
     def draw(self, raw, data, index, seed, i):
         levels = Levels.of(data)
@@ -228,8 +209,3 @@ def matching_time(sde: SDE, data: Any, tau: float = 3.0) -> float:
     """
     width = torch.as_tensor(Levels.of(data).width).abs().min()
     return float(sde.time(2 * math.log(2 * tau / float(width))))
-
-
-def _positive(k: int) -> None:
-    if not isinstance(k, int) or k < 1:
-        raise InputError(f"k={k!r}: give a positive whole number of draws")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .. import grids, ode
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, select
 from ..errors import InputError
 from ..ode.adams import lagrange_integrals
 from ..sde import SDE
@@ -210,8 +210,3 @@ def start_time(sde: SDE, t_min: float | None) -> float:
     if t_min is not None and not sde.t_min <= t_min < sde.t_max:
         raise InputError(f"t_min={t_min!r}: give a time in [{sde.t_min}, {sde.t_max}), where {sde} is defined")
     return sde.t_min if t_min is None else float(t_min)
-
-
-def select(cond: dict, rows: Tensor, n: int) -> dict:
-    """The conditions of some rows: tensors with n rows are indexed, anything else is handed on."""
-    return {k: c[rows.to(c.device)] if torch.is_tensor(c) and c.ndim and len(c) == n else c for k, c in cond.items()}

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal
-from .dequantisation import _DRAW, Dequantiser, _positive
+from .dequantisation import _DRAW, Dequantiser
 from .levels import Levels
 
 
@@ -53,14 +53,7 @@ class Variational(Dequantiser):
     """
 
     net: nn.Module
-    k: int = 1
-
-    def __post_init__(self):
-        _positive(self.k)
-
-    @property
-    def draws(self) -> int:
-        return self.k
+    draws: int = 1
 
     def draw(self, raw, data, index, seed, i):
         levels = Levels.of(data)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, select
 from ..errors import InputError
 from ..sde import SDE, expand
 from .times import DRAWS, Times, draw_of, lognormal, named_times, spread
@@ -112,10 +112,9 @@ class DenoisingLoss:
         total = torch.zeros_like(weight)
         if len(rows) == 0:
             return total
-        kept = {k: v[rows] if torch.is_tensor(v) and v.ndim and len(v) == len(t) else v for k, v in cond.items()}
         alpha, sigma = (expand(a, x0) for a in denoiser.sde.marginal(t[rows]))
         x0, eps = x0[rows], eps[rows]
-        f = alpha / sigma * (x0 - denoiser(alpha * x0, t[rows], **kept))
+        f = alpha / sigma * (x0 - denoiser(alpha * x0, t[rows], **select(cond, rows, len(t))))
         term = (2 * f * eps - eps.square() + 1).flatten(1).mean(1)
         return total.index_copy(0, rows, weight[rows] * torch.exp(-log_snr[rows]) * term)
 

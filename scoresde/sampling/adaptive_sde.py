@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ..brownian import BrownianTree
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, select
 from ..errors import InputError
-from ..likelihood import select
 from .loop import Sampler
 from .stochastic import Eta, eta_at
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from .. import ode
-from ..likelihood import flow_velocity, select
+from ..denoiser import select
+from ..likelihood import flow_velocity
 from .loop import Sampler
 
 

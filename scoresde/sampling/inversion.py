@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from .. import ode
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, select
 from ..errors import InputError
-from ..likelihood import flow_velocity, select, start_time
+from ..likelihood import flow_velocity, start_time
 from .loop import Sampler
 
 
