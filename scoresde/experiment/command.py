@@ -20,8 +20,23 @@ from ..errors import InputError
 from ..sampling.hardware import OutOfMemory
 
 
+def cli() -> None:
+    """The command `scoresde`, and run.py: the configs are the installed ones, or those of the checkout."""
+    if sys.version_info >= (3, 14):
+        fail("use Python 3.11, 3.12 or 3.13 (on 3.14 and later the parser of Hydra's command line fails)")
+    package = Path(__file__).resolve().parents[1]
+    main(next(p for p in (package / "conf", package.parent / "conf") if (p / "config.yaml").exists()))
+
+
+def called() -> str:
+    """What the user types: `scoresde`, or `python run.py`."""
+    name = Path(sys.argv[0]).name
+    return f"python {name}" if name.endswith(".py") else name
+
+
 def main(conf: Path) -> None:
     """Runs the command line with the configs in the folder `conf`; exits with 1 after one line on standard error."""
+    OmegaConf.register_new_resolver("called", called, replace=True)
     # Hydra would print its own report and exit; with this it raises, and `explain` can say it better.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -75,7 +90,7 @@ def explain(error: Exception, conf: Path) -> str:
     if override:
         key = override[1]
         known = _keys(conf)
-        return f"{key} is not a setting{_nearest(key, known)} (python run.py --cfg job lists all)"
+        return f"{key} is not a setting{_nearest(key, known)} ({called()} --cfg job lists all)"
     group = re.search(r"Could not find '([^']+)'", text)
     if group:
         return f"{group[1]} is unknown: {text.splitlines()[0]}"
