@@ -1,5 +1,6 @@
 """Memory, compilation, precision and processes change how samples are computed, and not which."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from torch import nn
 
 import scoresde
 from scoresde.denoiser import Denoiser, Preconditioned
+from scoresde.experiment import checkpoint
 from scoresde.sampling import (
     DDIM,
     PC,
@@ -377,6 +379,26 @@ def test_the_command_gives_the_same_from_two_processes(monkeypatch, capfd, tmp_p
     assert two.shape == (13, 2) and np.abs(np.load(path) - two).max() < 1e-5
     done = launch(ROOT / "run.py", *VECTORS, "wandb=disabled", "task=sample", "sampler.grid=foo", cwd=tmp_path)
     assert done.returncode != 0 and "grid='foo'" in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["loss=likelihood", "train.batch_size=15"]], ids=["default", "likelihood"])
+def test_two_processes_train_as_one(monkeypatch, capfd, tmp_path, options):
+    """The same global batch, whoever holds which of its rows: the same weights and the same figures."""
+    options = [*VECTORS, *options, "task=train", "train.steps=20", "train.log_every=1"]
+    done = launch(ROOT / "run.py", *options, "wandb=disabled", "out=two", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    code, _, err = command(monkeypatch, capfd, tmp_path, *options, "out=one")
+    assert code == 0, err
+    (two,), (one,) = (list((tmp_path / name).iterdir()) for name in ("two", "one"))
+    assert two.name == one.name
+    states = [checkpoint.load(folder / "checkpoint.pt") for folder in (one, two)]
+    for part in ("model", "ema", "loss"):
+        for name, value in states[0][part].items():
+            close(states[1][part][name], value, rtol=0, atol=1e-5)
+    rows = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (one, two)]
+    assert len(rows[0]) == len(rows[1]) == 20
+    for a, b in zip(*rows, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

@@ -67,11 +67,10 @@ class _Objective(nn.Module):
     def __init__(self, denoiser: Denoiser, loss: DenoisingLoss):
         super().__init__()
         self.denoiser, self.loss = denoiser, loss
-        # Times that learn go to the device, and among processes follow the first one's.
-        self.times = loss.times if isinstance(loss.times, nn.Module) else None
+        self.times = loss.times if isinstance(loss.times, nn.Module) else None  # so that they go to the device
 
-    def forward(self, x0: Tensor) -> Tensor:
-        return self.loss(self.denoiser, x0).mean()
+    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        return self.loss(self.denoiser, x0, t, eps).sum()
 
 
 class Validation:
@@ -159,8 +158,17 @@ def train(
         loss.load_state(state.get("loss", {}))
         step, seconds = state["step"], state["seconds"]
     model, optimizer = accelerator.prepare(_Objective(denoiser, loss), optimizer)
-    encode = data.dequantize if training.dequantise == "uniform" else data.encode
     rank, ranks = accelerator.process_index, accelerator.num_processes
+    if ranks > 1 and isinstance(loss.times, nn.Module):
+        loss.times.add_up = torch.distributed.all_reduce
+
+    def drawn(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x0, t and eps: drawn for the whole batch on each process, which keeps its share."""
+        whole, dequantised = (training.batch_size, *data.shape), training.dequantise == "uniform" and data.levels
+        u = torch.rand(whole, device=device)[rank::ranks] if dequantised else None
+        x0, t = data.encode(raw.to(device, non_blocking=True), u), loss.sample_times(denoiser.sde, training.batch_size)
+        return x0, t[rank::ranks], torch.randn(whole, dtype=x0.dtype, device=device)[rank::ranks]
+
     loader = batches(
         data.train, training.batch_size, training.seed, step, training.steps, rank, ranks, training.workers
     )
@@ -175,10 +183,13 @@ def train(
     began = time.perf_counter() - seconds
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for raw in loader:
-            torch.manual_seed(seed_of(training.seed, step, rank, 1))
+            torch.manual_seed(seed_of(training.seed, step, 0, 1))
+            x0, t, eps = drawn(raw)
+            if rank:  # what the network draws for itself, dropout, is apart
+                torch.manual_seed(seed_of(training.seed, step, rank, 1))
             for group in optimizer.param_groups:
                 group["lr"] = training.rate(step)
-            value = model(encode(raw.to(device, non_blocking=True)))
+            value = model(x0, t, eps) * (ranks / training.batch_size)  # the mean over processes is that of the batch
             accelerator.backward(value)
             norm = accelerator.clip_grad_norm_(denoiser.parameters(), training.clip)
             saves = (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps
@@ -193,7 +204,7 @@ def train(
             figures = {}
             if step % training.log_every == 0 or step == training.steps:
                 figures = {
-                    "loss": float(value.detach()),
+                    "loss": float(accelerator.reduce(value.detach(), "mean")),
                     "gradient": float(norm),
                     "lr": training.rate(step - 1),
                     "seconds": seconds,

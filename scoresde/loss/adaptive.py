@@ -29,7 +29,8 @@ class Adaptive(nn.Module, Times):
     and t_max of the SDE: a network that knows no SDE can be scored from any later t_min without training again, so
     the best end is chosen after training, by the bound.
 
-    The state is two buffers, saved with the model.  Raises `InputError` for settings out of range.
+    The state is two buffers, saved with the model.  Where several processes share a batch, `add_up` sums a tensor over
+    them, in place.  Raises `InputError` for settings out of range.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Adaptive(nn.Module, Times):
         if follows not in ("loss", "gradient"):
             raise InputError(f"times.follows={follows!r}: choose loss or gradient")
         self.decay, self.floor, self.follows = decay, floor, follows
+        self.add_up: Callable[[Tensor], object] | None = None
         self.register_buffer("total", torch.ones(bins, dtype=torch.float64))
         self.register_buffer("count", torch.ones(bins, dtype=torch.float64))
 
@@ -70,8 +72,13 @@ class Adaptive(nn.Module, Times):
         k = bin_of(len(self.total), *level_range(sde, t_min), -sde.log_snr(t) / 2)
         seen = error.isfinite().to(error)
         error = error.nan_to_num(0, 0, 0)
-        self.total.mul_(self.decay).index_add_(0, k, error**2 if self.follows == "loss" else error)
-        self.count.mul_(self.decay).index_add_(0, k, seen)
+        new = torch.zeros_like(torch.stack([self.total, self.count]))
+        new[0].index_add_(0, k, error**2 if self.follows == "loss" else error)
+        new[1].index_add_(0, k, seen)
+        if self.add_up is not None:
+            self.add_up(new)
+        self.total.mul_(self.decay).add_(new[0])
+        self.count.mul_(self.decay).add_(new[1])
 
 
 def _smooth(a: Tensor) -> Tensor:

@@ -118,14 +118,17 @@ class DenoisingLoss:
         term = (2 * f * eps - eps.square() + 1).flatten(1).mean(1)
         return total.index_copy(0, rows, weight[rows] * torch.exp(-log_snr[rows]) * term)
 
-    def __call__(self, denoiser: Denoiser, x0: Tensor, **cond) -> Tensor:
-        """The loss of each row (B,) of x0 (B, *shape), with times and noise from torch's global generator.
+    def __call__(
+        self, denoiser: Denoiser, x0: Tensor, t: Tensor | None = None, eps: Tensor | None = None, **cond
+    ) -> Tensor:
+        """The loss of each row (B,) of x0 (B, *shape), at times t (B,) with noise eps (B, *shape), by default from
+        torch's global generator.
 
         With gradients on, times that learn (`Adaptive`) see the errors.
         """
         sde = denoiser.sde
-        t = self.sample_times(sde, len(x0))
-        losses, plain = self._rows(denoiser, x0, t, torch.randn_like(x0), cond)
+        t = self.sample_times(sde, len(x0)) if t is None else t
+        losses, plain = self._rows(denoiser, x0, t, torch.randn_like(x0) if eps is None else eps, cond)
         if hasattr(self.times, "observe") and torch.is_grad_enabled():
             t = t.to(plain.device, plain.dtype)
             of_v = plain.detach() / self.weight_at(sde, t) * (1 + sde.log_snr(t).exp())
