@@ -66,7 +66,8 @@ def test_mmd_is_its_definition_and_its_error_the_jackknife_s():
 
     def value(x, y):
         k = lambda a, b: math.exp(-float(((a - b) ** 2).sum()) / (2 * 0.64))
-        own = lambda v: sum(k(a, b) for i, a in enumerate(v) for j, b in enumerate(v) if i != j) / (len(v) ** 2 - len(v))
+        both = lambda v: [(a, b) for i, a in enumerate(v) for j, b in enumerate(v) if i != j]
+        own = lambda v: sum(k(*pair) for pair in both(v)) / len(both(v))
         return own(x) + own(y) - 2 * sum(k(a, b) for a in x for b in y) / (len(x) * len(y))
 
     found = metrics.mmd(x, y, kernel)
@@ -198,9 +199,9 @@ def test_unequal_sizes_against_pot():
 def test_the_p_value_of_the_two_sample_test_is_uniform_where_both_are_one():
     from scipy.stats import kstest
 
-    found = [metrics.c2st(normal(60, 2, seed=3 * i), normal(60, 2, seed=3 * i + 1), 30, seed=i) for i in range(120)]
+    found = [metrics.c2st(normal(60, 2, seed=3 * i), normal(60, 2, seed=3 * i + 1), 20, seed=i) for i in range(100)]
     assert kstest([f.p_value for f in found], "uniform").pvalue > 0.01
-    assert sum(0.5 in f for f in found) >= 108
+    assert sum(0.5 in f for f in found) >= 90
     told = metrics.c2st(normal(200, 2, seed=1), normal(150, 2, seed=2) + 2, 100)
     assert told.p_value < 1e-6 and told.low > 0.75 and told.n == 150
 
@@ -215,7 +216,8 @@ def test_memorisation_sees_copies():
     assert 0.5 in honest and honest.p_value > 0.01
     caught = metrics.memorisation(near["copied"][:, 0], near["held"][:, 0])
     assert caught.value == 1 and caught.low > 0.9 and caught.p_value < 1e-10
-    assert metrics.copies(near["copied"], near["held"]).value > 0.95 > 0.05 > metrics.copies(near["fresh"], near["held"]).value
+    shares = [metrics.copies(near[k], near["held"]).value for k in ("copied", "fresh")]
+    assert shares[0] > 0.95 > 0.05 > shares[1]
     pairs = (near["fresh"][:, 0, None] < near["held"][:, 0]).double()
     assert honest.value == pytest.approx(float(pairs.mean()))
 

@@ -3,8 +3,8 @@
 from .classifier import Classifier, c2st
 from .estimate import Estimate
 from .features import PCA, Extractor, Flatten, Inception, Learned
-from .moments import Moments, frechet, frechet_gaussians
 from .kernels import RBF, Polynomial, energy, kid, median_rbf, mmd
+from .moments import Moments, frechet, frechet_gaussians
 from .near import copies, coverage, density, memorisation, nearest, neighbours, precision, recall
 from .transport import sliced_wasserstein, wasserstein
 

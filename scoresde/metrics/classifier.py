@@ -104,8 +104,8 @@ class Classifier(nn.Module):
             pool = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)[space - 1]
             body, channels = [], self.shape[0]
             for i in range(3):
-                body += [conv(channels, 32 * 2**min(i, 1), 3, stride=1 if i == 0 else 2, padding=1), nn.SiLU()]
-                channels = 32 * 2**min(i, 1)
+                body += [conv(channels, 32 * 2 ** min(i, 1), 3, stride=1 if i == 0 else 2, padding=1), nn.SiLU()]
+                channels = 32 * 2 ** min(i, 1)
             body += [pool(2), nn.Flatten()]
             inside = channels * 2**space
         self.body = nn.Sequential(*body, nn.Linear(inside, width), nn.SiLU())

@@ -76,23 +76,30 @@ class PCA(Extractor):
 
 @dataclass(frozen=True)
 class Learned(Extractor):
-    """The last hidden layer of a `Classifier` trained on the data's labels, with its `accuracy` on held-out items."""
+    """The last hidden layer of a `Classifier` trained on the data's labels, (h - mean) / std entry by entry.
+
+    `mean` and `std` (D,) are those of h on the items it was trained on; `accuracy` is its share of right answers on
+    held-out ones.
+    """
 
     net: Classifier
     classes: int
     accuracy: float
+    mean: Tensor
+    std: Tensor
 
     name: ClassVar[str] = "classifier"
 
     def features(self, x: Tensor) -> Tensor:
-        return self.net.features(x.float().to(next(self.net.parameters()).device))
+        return (self.net.features(x.float().to(self.mean.device)) - self.mean) / self.std
 
     def state(self) -> dict:
         made = {"shape": list(self.net.shape), "classes": self.classes, "width": self.net.head.in_features}
-        return {"kind": "classifier", **made, "accuracy": self.accuracy, "weights": self.net.state_dict()}
+        made |= {"accuracy": self.accuracy, "mean": self.mean, "std": self.std}
+        return {"kind": "classifier", **made, "weights": self.net.state_dict()}
 
     @classmethod
-    def fit(cls, x: Tensor, labels: Tensor, held: tuple[Tensor, Tensor], steps: int = 800, width: int = 64, seed: int = 0):
+    def fit(cls, x: Tensor, labels: Tensor, held: tuple[Tensor, Tensor], steps=800, width=32, seed=0) -> Learned:
         """Trains on x (n, *shape) with labels (n,); `held` are items and labels that measure its accuracy."""
         classes = int(max(labels.max(), held[1].max())) + 1
         if classes < 2:
@@ -100,7 +107,9 @@ class Learned(Extractor):
         net = seeded(lambda: Classifier(tuple(x.shape[1:]), classes, width), seed)
         fit(net, x.float(), labels.long(), steps, seed)
         right = torch.cat([net(part.float()).argmax(1) for part in held[0].split(512)]) == held[1]
-        return cls(net, classes, float(right.double().mean()))
+        std, mean = torch.std_mean(torch.cat([net.features(part.float()) for part in x.split(512)]), 0)
+        std = torch.where(std > 0, std, 1.0)
+        return cls(net, classes, float(right.double().mean()), mean, std)
 
 
 class Inception(Extractor):
@@ -125,9 +134,13 @@ class Inception(Extractor):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
-            raise InputError(f"extractor=inception needs torch-fidelity ({error}): pip install torch-fidelity") from error
+            raise InputError(
+                f"extractor=inception needs torch-fidelity ({error}): pip install torch-fidelity"
+            ) from error
         name = "inception-v3-compat"
-        self.net = FeatureExtractorInceptionV3(name, ["2048"], feature_extractor_weights_path=str(path)).to(device).eval()
+        self.net = (
+            FeatureExtractorInceptionV3(name, ["2048"], feature_extractor_weights_path=str(path)).to(device).eval()
+        )
         self.device = device
 
     def features(self, x: Tensor) -> Tensor:
@@ -144,7 +157,8 @@ def restore(state: dict) -> Extractor:
     if state["kind"] == "classifier":
         net = Classifier(tuple(state["shape"]), state["classes"], state["width"])
         net.load_state_dict(state["weights"])
-        return Learned(net.eval().requires_grad_(False), state["classes"], state["accuracy"])
+        net = net.eval().requires_grad_(False)
+        return Learned(net, *(state[name] for name in ("classes", "accuracy", "mean", "std")))
     return Flatten()
 
 

@@ -55,8 +55,8 @@ def mmd(x: Tensor, y: Tensor, kernel: Kernel | None = None) -> Estimate:
 
         \sum_{i != j} k(x_i, x_j) / n(n-1) + \sum_{i != j} k(y_i, y_j) / m(m-1) - 2 \sum_{ij} k(x_i, y_j) / nm
 
-    `kernel(a, b)` gives the matrix (len(a), len(b)); by default `median_rbf(y)`.  The standard error is the jackknife's,
-    each row of x and of y left out, in closed form; where both have one distribution it is too large, by up to sqrt 2.
+    `kernel(a, b)` gives the matrix (len(a), len(b)); by default `median_rbf(y)`.  The standard error is that of the
+    jackknife, each row of x and of y left out; where both have one distribution it is too large, by up to sqrt 2.
     Gretton et al. (2012), A kernel two-sample test, lemma 6.
     """
     kernel = median_rbf(y) if kernel is None else kernel

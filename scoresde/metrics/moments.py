@@ -104,7 +104,8 @@ def frechet(x: Tensor | Moments, y: Tensor | Moments, groups: int = 20, seed: in
     )
     count = len(x.count)
     if len(y.count) != count or count < 3 or x.mean.shape[1] != y.mean.shape[1]:
-        raise InputError(f"moments (groups, D) {tuple(x.mean.shape)} and {tuple(y.mean.shape)}: give the same, groups 3+")
+        shapes = f"{tuple(x.mean.shape)} and {tuple(y.mean.shape)}"
+        raise InputError(f"moments (groups, D) are {shapes}: give the same, of at least 3 groups")
     if float(x.count.min()) < 1 or float(y.count.min()) < 1:
         raise InputError("moments with an empty group: give fewer groups, or more rows")
     whole = frechet_gaussians(*x.gaussian(), *y.gaussian())

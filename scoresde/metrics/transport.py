@@ -32,7 +32,9 @@ def sliced_wasserstein(
     value, stderr = jackknife(float(whole.mean()), left, correct=True)
     if x.shape[1] > 1 and projections > 1:  # other directions would have given another mean
         stderr = math.hypot(stderr, float(whole.std()) / math.sqrt(projections))
-    return _rooted(value, stderr, groups, p, len(x), len(y), f"jackknife of {groups} groups, bias 1/n out", whole.mean())
+    return _rooted(
+        value, stderr, groups, p, len(x), len(y), f"jackknife of {groups} groups, bias 1/n out", whole.mean()
+    )
 
 
 def _rooted(value, stderr, groups, p, n, m, method, plain) -> Estimate:
@@ -72,9 +74,9 @@ def wasserstein(x: Tensor, y: Tensor, p: int = 2, groups: int = 10, seed: int = 
         W_p^p = min over couplings of \sum_ij \pi_ij |x_i - y_j|^p
 
     By sorting in one dimension; else by an assignment (scipy), for which the larger set is cut to as many rows as the
-    smaller, at random, unless POT (`import ot`) is there.  It is far above the distance of the populations in more than
-    a few dimensions (the bias falls as n^(-1/D)): the interval, by the jackknife, is for its expectation at these sizes.
-    The work grows as n^3.  Villani (2009), Optimal transport: old and new; Fournier and Guillin (2015), arXiv 1312.2128.
+    smaller, at random, unless POT (`import ot`) is there.  In more than a few dimensions it is far above the distance
+    of the populations (by about n^(-1/D)): the interval, by the jackknife, is for its expectation at these sizes.  The
+    work grows as n^3.  Villani (2009), Optimal transport: old and new; Fournier, Guillin (2015), arXiv 1312.2128.
     """
     x, y = rows(x, y, groups)
     if x.shape[1] > 1 and len(x) != len(y) and _pot() is None:
