@@ -133,6 +133,22 @@ def test_extractors_restore_to_the_same(tmp_path):
     assert torch.allclose(torch.cov(axes.double().T).trace(), torch.cov(x.flatten(1).double().T).trace())
     with pytest.raises(InputError, match="fetch"):
         metrics.Inception(tmp_path / "no.pth")
+    (tmp_path / "bad.pth").write_bytes(b"not weights")
+    with pytest.raises(InputError, match="not a file of weights"):
+        metrics.Inception(tmp_path / "bad.pth")
+
+
+def test_mnist_has_labels_where_their_files_are(tmp_path):
+    images, labels = np.arange(3 * 4, dtype=np.uint8).reshape(3, 2, 2), np.array([5, 0, 4], dtype=np.uint8)
+    for part in ("train", "t10k"):
+        head = np.array([2051, 3, 2, 2], dtype=">u4").tobytes()
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+    assert data.mnist(tmp_path).labels is None
+    for part in ("train", "t10k"):
+        head = np.array([2049, 3], dtype=">u4").tobytes()
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
+    assert [v.tolist() for v in data.mnist(tmp_path).labels] == [[5, 0, 4]] * 2
+    assert data.mnist(tmp_path, [4, 5]).labels[0].tolist() == [5, 4]
 
 
 def test_labels_and_the_hash_of_the_data():

@@ -127,7 +127,8 @@ def _extractor(run: Run, settings: Features, folder: Path, index: Tensor, known:
     if kind == "flatten":
         return kind, features.Flatten()
     if kind == "inception":
-        return kind, features.Inception(settings.weights, device)
+        extractor = features.Inception(settings.weights, device)
+        return extractor.name, extractor
     if kind == "classifier" and data.labels is None:
         raise InputError(f"task.extractor=classifier: {data.name} has no labels; choose pca, flatten or inception")
     made = [known, kind, settings.width, settings.seed, *([settings.steps] if kind == "classifier" else [])]

@@ -55,16 +55,17 @@ def c2st(x: Tensor, y: Tensor, steps: int = 500, width: int = 64, seed: int = 0)
     x, y = rows(x, y, 8)
     least = min(len(x), len(y))
     generator = torch.Generator().manual_seed(seed)
-    x, y = (v[torch.randperm(len(v), generator=generator)[:least].to(v.device)] for v in (x, y))
+    # On the CPU wherever x is: the dropout's numbers are then a function of the seed.
+    x, y = (v.cpu()[torch.randperm(len(v), generator=generator)[:least]] for v in (x, y))
     half = least // 2
     data = torch.cat([x[:half], y[:half]])
     mean, std = data.mean(0), data.std(0)
     std = torch.where(std > 0, std, 1.0)
     scaled = lambda v: ((v - mean) / std).clamp(-10, 10).float()
-    labels = torch.arange(2, device=x.device).repeat_interleave(half)
+    labels = torch.arange(2).repeat_interleave(half)
     size = x.shape[1]
     layers = lambda: nn.Sequential(nn.Linear(size, width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(width, 2))
-    net = seeded(layers, seed).to(x.device)
+    net = seeded(layers, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # of the dropout
         fit(net, scaled(data), labels, steps, seed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -115,33 +117,32 @@ class Learned(Extractor):
 class Inception(Extractor):
     """The 2048 pooled features of the Inception of FID, by torch-fidelity, on images of 1 or 3 channels in [-1, 1].
 
-    Its weights must be on this machine already: `weights` is the file, or where torch.hub keeps it.
-    Raises `InputError` if torch-fidelity or the file is missing; nothing is downloaded.
+    Its weights must be on this machine already: `weights` is the file, or where torch.hub keeps it; nothing is
+    downloaded, and `name` has the first digits of the file's SHA-256.
+    Raises `InputError` if the file or torch-fidelity is missing, or if the file holds more than tensors.
     """
 
-    name = "inception"
     FILE = "weights-inception-2015-12-05-6726825d.pth"
 
-    def __init__(self, weights: str | None = None, device: torch.device | str = "cpu"):
-        from pathlib import Path
-
+    def __init__(self, weights: str | Path | None = None, device: torch.device | str = "cpu"):
         path = Path(weights).expanduser() if weights else Path(torch.hub.get_dir()) / "checkpoints" / self.FILE
         if not path.is_file():
             raise InputError(
                 f"extractor=inception needs its weights at {path}: fetch {self.FILE} from torch-fidelity's releases "
                 "(github.com/toshas/torch-fidelity) yourself, or choose classifier, pca or flatten"
             )
+        try:  # torch-fidelity would unpickle anything
+            torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise InputError(f"extractor=inception: {path} is not a file of weights: fetch it again") from error
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
-            raise InputError(
-                f"extractor=inception needs torch-fidelity ({error}): pip install torch-fidelity"
-            ) from error
-        name = "inception-v3-compat"
-        self.net = (
-            FeatureExtractorInceptionV3(name, ["2048"], feature_extractor_weights_path=str(path)).to(device).eval()
-        )
-        self.device = device
+            why = f"extractor=inception needs torch-fidelity ({error}): pip install torch-fidelity"
+            raise InputError(why) from error
+        net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
+        self.net, self.device = net.to(device).eval(), device
+        self.name = f"inception-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
     def features(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] not in (1, 3):
