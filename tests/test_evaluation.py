@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from commands import FEW, ROOT, TINY, command
+from hydra import compose, initialize_config_dir
 
 from scoresde import InputError, data, metrics
 from scoresde.experiment.reference import data_hash
@@ -105,7 +107,8 @@ def test_mistakes_are_one_line(cli, trained, tmp_path):
     np.save(tmp_path / "wrong.npy", np.zeros((50, 3)))
     weights = tmp_path / "none.pth"
     for options, said in {
-        ("task.metrics=[fid]",): "choose among frechet",
+        ("task.metrics=[fid]",): "some of frechet",
+        ("task.metrics=kid",): "give a list",
         ("task.extractor=vgg",): "choose one of auto",
         ("n=4",): "task.groups=5",
         (f"task.samples={tmp_path}/no.npy",): "cannot be read",
@@ -161,3 +164,22 @@ def test_labels_and_the_hash_of_the_data():
     assert data_hash(other) != data_hash(digits)
     with pytest.raises(InputError, match="300 items and 3 labels"):
         data.Data("d", digits.train, digits.test, digits.transform, 17, (digits.labels[0], torch.zeros(3)))
+
+
+def test_the_page_on_metrics_says_what_runs():
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    lines = re.findall(r"^    python run.py (.*?)(?:#.*)?$", page, re.M)
+    assert len(lines) >= 5
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for line in lines:
+            words = [w for w in line.split() if not w.startswith("--")]
+            compose("config", [re.sub(r"=([a-z_0-9]+),.*", r"=\1", w) if "[" not in w else w for w in words])
+    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    names = {}
+    for line in code.splitlines():
+        shown = re.match(r"print\((.*)\)  # (.*)", line)
+        if shown is None:
+            exec(line, names)
+        else:
+            told = str(eval(shown[1], names))
+            assert told.startswith(shown[2].partition(":")[0].partition(" +-")[0]), line

@@ -1,5 +1,6 @@
 """Laws of the metrics: their definitions, exact distances, other packages."""
 
+import functools
 import math
 import sys
 
@@ -58,6 +59,17 @@ def test_moments_merge_in_any_order_to_the_same():
     mean, cov = merged.gaussian()
     assert torch.allclose(mean, x.flatten(1).mean(0)) and torch.allclose(cov, torch.cov(x.flatten(1).T), rtol=1e-9)
     assert torch.allclose(whole.total(2).gaussian()[1], torch.cov(x[group != 2].flatten(1).T), rtol=1e-9)
+
+
+def test_frechet_of_a_stream_is_that_of_the_rows():
+    x, y = normal(90, 6, seed=1), normal(70, 6, seed=2) + 0.2
+    whole, streams = metrics.frechet(x, y, groups=5), []
+    for side, v in enumerate((x, y)):
+        group = metrics.estimate.parts(len(v), 5, side)
+        pieces = [metrics.Moments.of(v[i], group[i], 5) for i in torch.arange(len(v)).split(16)]
+        streams.append(functools.reduce(metrics.Moments.merge, pieces))
+    found = metrics.frechet(*streams)
+    assert (found.value, found.stderr) == pytest.approx((whole.value, whole.stderr), rel=1e-9)
 
 
 def test_mmd_is_its_definition_and_its_error_the_jackknife_s():

@@ -49,9 +49,9 @@ class Evaluation(Features):
 
     def __post_init__(self):
         super().__post_init__()
-        wrong = [name for name in self.metrics if name not in NAMES]
-        if wrong or not self.metrics:
-            raise InputError(f"task.metrics={list(self.metrics)}: choose among {', '.join(NAMES)}")
+        names = [self.metrics] if isinstance(self.metrics, str) else list(self.metrics)
+        if not names or isinstance(self.metrics, str) or set(names) - set(NAMES):
+            raise InputError(f"task.metrics={names}: give a list of some of {', '.join(NAMES)}")
         for name, least in (("k", 1), ("projections", 1), ("groups", 3), ("most", 10)):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
                 raise InputError(f"task.{name}={getattr(self, name)!r}: give a whole number, at least {least}")
@@ -118,7 +118,7 @@ def _drawn(run: Run, known: Reference | None) -> Sampled | None:
     counted, n = Counted(model), config.n
     options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
     size = max(config.batch_size * joined()[1], HELD // math.prod(model.shape))
-    pieces, began, seconds, done = [], time.perf_counter(), 0.0, 0
+    pieces, seconds, done = [], 0.0, 0
     own = len(share(n, *joined())) * run.sampler.steps
 
     with bar(run.console, "sampling", None if run.sampler.steps < 2 else own) as advance:

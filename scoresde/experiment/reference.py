@@ -46,11 +46,11 @@ class Features:
 
 @dataclass(frozen=True)
 class Reference:
-    """The real data as the metrics see it, all in the model's space and on the CPU.
+    """The real data as the metrics see it, on the CPU.
 
-    `test` are features (m, D) of the held-out items and `floor` of training items on which no extractor was fitted;
-    `test_items`, `floor_items` are those items (m, *shape) and `train` the training ones.  `held` are the distances
-    (m, 2) of held-out items to their nearest training items.  `name` is the extractor with its hash.
+    `test` are the features (m, D) of all held-out items and `floor` those of the training items `floor_index`, to which
+    no extractor was fitted; `held` are the distances (m, 2) of held-out items to their nearest training items.  `name`
+    is the extractor with its hash; `small` whether items are few enough entries to be compared as they are.
     """
 
     name: str
