@@ -141,7 +141,7 @@ if __name__ == "__main__":
 
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     for name in KNOWN | EXPECTED:
-        if len(sys.argv) > 2 and sys.argv[2] not in name:
+        if len(sys.argv) > 2 and not any(word in name for word in sys.argv[2].split(",")):
             continue
         began = time.perf_counter()
         count, truth = covered(name, repeats)

@@ -4,8 +4,6 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,57 +11,18 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from .. import metrics
 from ..denoiser import Counted
 from ..errors import InputError
-from ..metrics import Estimate
 from ..sampling import joined, sample, share
 from . import build, processes, tasks
-from .reference import Features, Reference, near, reference
+from .measures import Evaluation, Sampled, measured
+from .reference import Reference, reference
 from .report import bar
 from .run import Run
 from .track import Metrics
 from .tuning import model_grid
 
-NEIGHBOURS = ("precision", "recall", "density", "coverage")
-ON_ITEMS = ("c2st", "memorisation", "copies")  # of the items themselves where they are small, else of features
-NAMES = ("frechet", "kid", "mmd", *NEIGHBOURS, "sliced", "wasserstein", "energy", *ON_ITEMS)
-DEFAULT = tuple(name for name in NAMES if name not in ("mmd", "wasserstein"))
 HELD = 2**25  # numbers in the samples that are drawn between two visits to the extractor
-
-
-@dataclass(frozen=True)
-class Evaluation(Features):
-    """What to evaluate: `metrics` by name, of the model's samples or of those in the array file `samples`.
-
-    `k` neighbours, `projections` of sliced Wasserstein, `groups` of the jackknife, at most `most` items for the exact
-    Wasserstein distance; the fields of `Features` say what they look at.
-    """
-
-    metrics: tuple[str, ...] = DEFAULT
-    samples: str | None = None
-    k: int = 5
-    projections: int = 256
-    groups: int = 20
-    most: int = 1000
-
-    def __post_init__(self):
-        super().__post_init__()
-        names = [self.metrics] if isinstance(self.metrics, str) else list(self.metrics)
-        if not names or isinstance(self.metrics, str) or set(names) - set(NAMES):
-            raise InputError(f"task.metrics={names}: give a list of some of {', '.join(NAMES)}")
-        for name, least in (("k", 1), ("projections", 1), ("groups", 3), ("most", 10)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
-                raise InputError(f"task.{name}={getattr(self, name)!r}: give a whole number, at least {least}")
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """Features (n, D) of samples, what `ON_ITEMS` sees of them, and all that tells one set of samples from another."""
-
-    features: Tensor
-    items: Tensor
-    facts: dict
 
 
 def evaluate(run: Run) -> None:
@@ -71,7 +30,7 @@ def evaluate(run: Run) -> None:
 
     Of several processes each draws its share, and the first one measures.  Samples are not kept, only their features.
     """
-    node = OmegaConf.merge(run.config.task, {"_target_": f"{__name__}.{Evaluation.__name__}"})
+    node = OmegaConf.merge(run.config.task, {"_target_": f"{Evaluation.__module__}.{Evaluation.__name__}"})
     settings: Evaluation = build.make(node, "task")
     given = None if settings.samples is None else _array(Path(settings.samples).expanduser())
     _check(run, settings, run.config.n if given is None else len(given))
@@ -82,6 +41,8 @@ def evaluate(run: Run) -> None:
         return
     began = time.perf_counter()
     known = reference(run, settings) if run.lead else None
+    if known is not None and "frechet" in settings.metrics:
+        _warn_few(run, known, run.config.n if given is None else len(given))
     found = _drawn(run, known) if given is None else _given(run, known, settings, given)
     if not run.lead:
         return
@@ -91,7 +52,7 @@ def evaluate(run: Run) -> None:
     else:
         choice, parts = "file", (str(Path(settings.samples).resolve()), build.short_hash(given.sum().tolist()))
     folder = run.place("evaluate", choice, *parts, run.plain["task"])
-    figures, table = _measured(run, settings, known, found)
+    figures, table = measured(settings, known, found)
     facts = found.facts | {"n": len(found.features), "reference": f"{len(known.test)} {run.data.name} test"}
     facts |= {"extractor": known.name, "features": known.test.shape[1], "metrics_seed": settings.seed}
     facts["measuring_seconds"] = time.perf_counter() - began - facts.get("seconds", 0)
@@ -107,6 +68,15 @@ def _check(run: Run, settings: Evaluation, n: int) -> None:
     for what, count in (("n", n), ("the test set", len(run.data.test)), ("half of train", len(run.data.train) // 2)):
         if count < least:
             raise InputError(f"{what} has {count} items: task.groups={settings.groups} and k={settings.k} need {least}")
+
+
+def _warn_few(run: Run, known: Reference, n: int) -> None:
+    width, rows = known.test.shape[1], min(n, len(known.test))
+    if rows <= width:
+        run.say(
+            f"warning: {rows} items and {width} features: frechet keeps much of its bias with fewer items than features"
+            " (see n, task.width)"
+        )
 
 
 def _drawn(run: Run, known: Reference | None) -> Sampled | None:
@@ -171,65 +141,6 @@ def _given(run: Run, known: Reference, settings: Evaluation, raw: Tensor) -> Sam
     facts = {k: v for k, v in facts.items() if k != "seconds"}
     pieces = [_seen(run, known, part) for part in raw.split(max(1, HELD // math.prod(raw.shape[1:])))]
     return Sampled(*(torch.cat(part) for part in zip(*pieces, strict=True)), facts)
-
-
-def _measured(run: Run, settings: Evaluation, known: Reference, found: Sampled) -> tuple[dict, list[tuple[str, str]]]:
-    """The figures of all metrics beside those of real data, and their rows of the table."""
-    n = min(len(found.features), len(known.floor))
-    real = {"features": known.floor[:n], "items": known.items(known.floor_index[:n], "train")}
-    test_items = known.items(range(len(known.data.test)), "test")
-    ours = _estimates(settings, found.features, known.test, found.items, test_items)
-    floor = _estimates(settings, real["features"], known.test, real["items"], test_items)
-    if {"memorisation", "copies"} & set(settings.metrics):
-        _add_nearest(ours, floor, near(known, found.items), known.held)
-    title = f"value (95 % interval); the same of {n} real items that are not in the test set"
-    figures, rows = {"floor_n": n}, [("", title)]
-    for name in settings.metrics:
-        figures |= _flat(name, ours[name]) | _flat(f"{name}_floor", floor[name])
-        of = " of the data itself" if name in ON_ITEMS and known.small else ""
-        rows.append((name, f"{_words(ours[name])}{of}; real {_words(floor[name])}"))
-    return figures, rows
-
-
-def _estimates(settings: Evaluation, x: Tensor, y: Tensor, x_items: Tensor, y_items: Tensor) -> dict[str, Estimate]:
-    groups, seed = settings.groups, settings.seed
-    few = lambda v: v[: settings.most]
-    single: dict[str, Callable[[], Estimate]] = {
-        "frechet": lambda: metrics.frechet(x, y, groups, seed),
-        "kid": lambda: metrics.kid(x, y),
-        "mmd": lambda: metrics.mmd(x, y, metrics.median_rbf(y)),
-        "sliced": lambda: metrics.sliced_wasserstein(x, y, settings.projections, groups, seed),
-        "wasserstein": lambda: metrics.wasserstein(few(x), few(y), groups=min(groups, 10), seed=seed),
-        "energy": lambda: metrics.energy(x, y),
-        "c2st": lambda: metrics.c2st(x_items, y_items, seed=seed),
-    }
-    found = {name: make() for name, make in single.items() if name in settings.metrics}
-    if set(NEIGHBOURS) & set(settings.metrics):
-        found |= metrics.neighbours(x, y, settings.k, groups, seed)
-    return found
-
-
-def _add_nearest(ours: dict, floor: dict, own: Tensor, held: Tensor) -> None:
-    """Memorisation and copies; their floors are those of one half of the held-out items against the other."""
-    ours["memorisation"] = metrics.memorisation(own[:, 0], held[:, 0])
-    ours["copies"] = metrics.copies(own, held)
-    a, b = held[::2], held[1::2]
-    floor["memorisation"], floor["copies"] = metrics.memorisation(a[:, 0], b[:, 0]), metrics.copies(held, held)
-
-
-def _flat(name: str, found: Estimate) -> dict:
-    figures = {name: found.value, f"{name}_stderr": found.stderr, f"{name}_low": found.low, f"{name}_high": found.high}
-    figures |= {f"{name}_plain": found.plain} if found.plain != found.value else {}
-    return figures | ({} if found.p_value is None else {f"{name}_p": found.p_value})
-
-
-def _words(found: Estimate) -> str:
-    width = found.high - found.low
-    digits = max(0, min(4, 2 - math.floor(math.log10(width)))) if width > 0 else 3
-    value, low, high, plain = (f"{v:.{digits}f}" for v in (found.value, found.low, found.high, found.plain))
-    extra = f", plain {plain}" if found.plain != found.value else ""
-    extra += f", p {found.p_value:.2g}" if found.p_value is not None else ""
-    return f"{value} ({low} to {high}{extra})"
 
 
 def _head(facts: dict, known: Reference) -> list[tuple[str, str]]:

@@ -92,8 +92,8 @@ def frechet(x: Tensor | Moments, y: Tensor | Moments, groups: int = 20, seed: in
 
     `plain` is the formula of `frechet_gaussians` at these n and m, which is too large by about c/n.  `value` is that
     less its bias of order 1/n, by the jackknife over `groups` pairs of groups; Student's interval is around it, and
-    holds the distance of the two populations.  It can be below zero where they are equal.  For n not several times D
-    the bias of higher orders stays, and the interval is too low or too narrow.
+    holds the distance of the two populations.  It can be below zero where they are equal.  With fewer rows than D much
+    of the bias stays (bias of higher orders in 1/n), and the interval is too high: take more rows, or fewer features.
     Heusel et al. (2017), arXiv 1706.08500; the bias: Chong and Forsyth (2020), arXiv 1911.07023.
     """
     if isinstance(x, Tensor) and isinstance(y, Tensor):
