@@ -1,6 +1,6 @@
 """scoresde: score-based generative modeling with stochastic differential equations."""
 
-from . import data, exact, grids, loss, nets, sampling
+from . import data, exact, grids, loss, metrics, nets, sampling
 from .denoiser import Counted, Denoiser, FromScore, Preconditioned
 from .errors import InputError
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
@@ -35,6 +35,7 @@ __all__ = [
     "load",
     "log_likelihood",
     "loss",
+    "metrics",
     "nets",
     "sample",
     "sampling",

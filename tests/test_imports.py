@@ -20,6 +20,7 @@ FLOOR = {
     "sde": BASE,
     "nets": BASE,
     "data": BASE,
+    "metrics": BASE,
     "denoiser": BASE | {"sde"},
     "grids": BASE | {"sde"},
     "exact": BASE | {"sde", "denoiser", "noise"},
@@ -30,7 +31,7 @@ FLOOR = {
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}
 # Imported where they are needed, never at import.
-OUTSIDE = {"data": {"sklearn", "PIL"}, "noise_triton": {"triton"}}
+OUTSIDE = {"data": {"sklearn", "PIL"}, "noise_triton": {"triton"}, "metrics": {"ot", "torch_fidelity"}}
 
 
 def room(path: Path) -> str:

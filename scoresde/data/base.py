@@ -62,9 +62,10 @@ class Data:
         train, test: datasets of raw tensors of `shape`, or of tuples (first entry) or dicts (key "x") that hold one.
         transform: from the unit cube (with levels) or from raw units (without) to the model's space.
         levels: raw values are the integers 0..levels-1; None: they are continuous.
+        labels: a class 0, 1, ... for each item of train and of test, int64 (N,); None: there are none.
 
     Raises:
-        InputError: levels is not an integer in 2..65536.
+        InputError: levels is not an integer in 2..65536; labels of another number than the items.
     """
 
     name: str
@@ -72,9 +73,13 @@ class Data:
     test: Dataset
     transform: Affine
     levels: int | None = None
+    labels: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         check_levels(self.levels)
+        for items, labels in zip((self.train, self.test), self.labels or (), strict=False):
+            if len(items) != len(labels):
+                raise InputError(f"{self.name} has {len(items)} items and {len(labels)} labels: give one for each")
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

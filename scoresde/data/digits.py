@@ -19,6 +19,7 @@ def digits(test: float = 300, seed: int = 0) -> Data:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise InputError("data=digits needs scikit-learn: pip install scikit-learn") from error
-    x = torch.from_numpy(load_digits().images).to(torch.uint8).unsqueeze(1)
+    found = load_digits()
+    x, y = torch.from_numpy(found.images).to(torch.uint8).unsqueeze(1), torch.from_numpy(found.target).long()
     train, hold = split(len(x), test, seed)
-    return Data("digits", Tensors(x[train]), Tensors(x[hold]), CUBE, levels=17)
+    return Data("digits", Tensors(x[train]), Tensors(x[hold]), CUBE, levels=17, labels=(y[train], y[hold]))

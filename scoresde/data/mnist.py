@@ -21,7 +21,7 @@ def mnist(root: str | Path, digits: int | Sequence[int] | None = None) -> Data:
 
     Arguments:
         root: the folder with (train|t10k)-(images-idx3|labels-idx1)-ubyte, plain or .gz.
-        digits: keep only the images with these labels; None: all of them, and the label files are not read.
+        digits: keep only the images with these labels; None: all of them, and the label files need not be there.
 
     Raises:
         InputError: the folder or a file is missing, is no idx file of that kind or has the wrong length; a bad label.
@@ -31,24 +31,33 @@ def mnist(root: str | Path, digits: int | Sequence[int] | None = None) -> Data:
         digits = [digits] if is_int(digits) else list(digits)
         if not digits or not all(is_int(d) and 0 <= d <= 9 for d in digits):
             raise InputError(f"data.digits={digits}: must be labels in 0..9")
-    train, test = _part(root, "train", digits), _part(root, "t10k", digits)
+    (train, y), (test, z) = _part(root, "train", digits), _part(root, "t10k", digits)
     if train.shape[1:] != test.shape[1:]:
         sizes = f"{tuple(train.shape[2:])} in train and {tuple(test.shape[2:])} in t10k"
         raise InputError(f"data.root={root}: images are {sizes}: must be the same")
-    return Data("mnist", Tensors(train), Tensors(test), CUBE, levels=256)
+    labels = None if y is None or z is None else (y, z)
+    return Data("mnist", Tensors(train), Tensors(test), CUBE, levels=256, labels=labels)
 
 
-def _part(root: Path, part: str, digits: list[int] | None) -> torch.Tensor:
+def _part(root: Path, part: str, digits: list[int] | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Images (N, 1, H, W), and their labels (N,) where there is a file that fits them."""
     images = read_idx(_file(root, f"{part}-images-idx3-ubyte"), 3)
-    if digits is not None:
+    labels = None
+    try:
         labels = read_idx(_file(root, f"{part}-labels-idx1-ubyte"), 1)
         if len(labels) != len(images):
             raise InputError(f"data.root={root}: {part} has {len(images)} images and {len(labels)} labels")
-        images = images[np.isin(labels, digits)]
+    except InputError:
+        if digits is not None:  # else nothing that is asked for needs them
+            raise
+        labels = None
+    if digits is not None:
+        kept = np.isin(labels, digits)
+        images, labels = images[kept], labels[kept]
     if images.size == 0:
         kept = "" if digits is None else f" with data.digits={digits}"
         raise InputError(f"data.root={root}: {part} has no images{kept}")
-    return torch.from_numpy(images).unsqueeze(1)
+    return torch.from_numpy(images).unsqueeze(1), None if labels is None else torch.from_numpy(labels).long()
 
 
 def _file(root: Path, name: str) -> Path:

@@ -1,0 +1,157 @@
+"""The task that evaluates: distances of samples to held-out data, each with its interval and the floor of real data."""
+
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from ..denoiser import Counted
+from ..errors import InputError
+from ..sampling import joined, sample, share
+from . import build, processes, tasks
+from .measures import Evaluation, Sampled, measured
+from .reference import Reference, reference
+from .report import bar
+from .run import Run
+from .track import Metrics
+from .tuning import model_grid
+
+HELD = 2**25  # numbers in the samples that are drawn between two visits to the extractor
+
+
+def evaluate(run: Run) -> None:
+    """Trains the model if it is not trained yet, draws n samples and measures them: summary.json and a table.
+
+    Of several processes each draws its share, and the first one measures.  Samples are not kept, only their features.
+    """
+    node = OmegaConf.merge(run.config.task, {"_target_": f"{Evaluation.__module__}.{Evaluation.__name__}"})
+    settings: Evaluation = build.make(node, "task")
+    given = None if settings.samples is None else _array(Path(settings.samples).expanduser())
+    _check(run, settings, run.config.n if given is None else len(given))
+    if given is None:
+        tasks.train(run)
+        processes.wait(run.config.device)  # until the first process has written the model
+    elif not run.lead:
+        return
+    began = time.perf_counter()
+    known = reference(run, settings) if run.lead else None
+    if known is not None and "frechet" in settings.metrics:
+        _warn_few(run, known, run.config.n if given is None else len(given))
+    found = _drawn(run, known) if given is None else _given(run, known, settings, given)
+    if not run.lead:
+        return
+    if given is None:
+        choice = run.choices.get("sampler", build.name_of(run.config.sampler))
+        parts = (repr(run.sampler), run.config.n, run.config.seed, run.model.step, run.config.autocast)
+    else:
+        choice, parts = "file", (str(Path(settings.samples).resolve()), build.short_hash(given.sum().tolist()))
+    folder = run.place("evaluate", choice, *parts, run.plain["task"])
+    figures, table = measured(settings, known, found)
+    facts = found.facts | {"n": len(found.features), "reference": f"{len(known.test)} {run.data.name} test"}
+    facts |= {"extractor": known.name, "features": known.test.shape[1], "metrics_seed": settings.seed}
+    facts["measuring_seconds"] = time.perf_counter() - began - facts.get("seconds", 0)
+    numeric = lambda k, v: isinstance(v, int | float) and not isinstance(v, bool) and k != "step"
+    numbers = {k: v for k, v in (facts | figures).items() if numeric(k, v)}
+    Metrics(folder / "metrics.jsonl", run.wandb, "evaluate/").log(0, **numbers)
+    run.finish(folder, {"task": "evaluate", **facts, **figures}, [*_head(facts, known), *table, ("", str(folder))])
+
+
+def _check(run: Run, settings: Evaluation, n: int) -> None:
+    """Raises `InputError` where there are too few samples or items, before any work."""
+    least = max(settings.groups, settings.k + 2, 8)
+    for what, count in (("n", n), ("the test set", len(run.data.test)), ("half of train", len(run.data.train) // 2)):
+        if count < least:
+            raise InputError(f"{what} has {count} items: task.groups={settings.groups} and k={settings.k} need {least}")
+
+
+def _warn_few(run: Run, known: Reference, n: int) -> None:
+    width, rows = known.test.shape[1], min(n, len(known.test))
+    if rows <= width:
+        run.say(
+            f"warning: {rows} items and {width} features: frechet keeps much of its bias with fewer items than features"
+            " (see n, task.width)"
+        )
+
+
+def _drawn(run: Run, known: Reference | None) -> Sampled | None:
+    """The samples of the model, their features taken chunk by chunk; on the first process only."""
+    config, model = run.config, run.model
+    if run.fits_grid:
+        run.sampler, run.fits_grid = dataclasses.replace(run.sampler, grid=model_grid(run)), False
+    processes.join(config.device)
+    counted, n = Counted(model), config.n
+    options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
+    size = max(config.batch_size * joined()[1], HELD // math.prod(model.shape))
+    pieces, seconds, done = [], 0.0, 0
+    own = len(share(n, *joined())) * run.sampler.steps
+
+    with bar(run.console, "sampling", None if run.sampler.steps < 2 else own) as advance:
+
+        def progress(step: int, t: float, x: Tensor, x0: Tensor) -> None:
+            nonlocal done
+            done += len(x)
+            advance(done, f"{counted.rows * joined()[1] / n:.0f} evaluations a sample")
+
+        for start in range(0, n, size):
+            shape, began = (min(size, n - start), *model.shape), time.perf_counter()
+            more = {"offset": start, "callback": progress, "store": "cpu", "processes": True}
+            x = sample(counted, run.sampler, shape, config.seed, **more, **options)
+            seconds += time.perf_counter() - began
+            if known is not None:
+                pieces.append(_seen(run, known, model.decode(x)))
+    evaluations = processes.total(counted.rows, config.device) / n
+    if known is None:
+        return None
+    facts = {"sampler": repr(run.sampler), "evaluations": evaluations, "seconds": seconds}
+    facts |= {"seed": config.seed, "ema": True, "step": model.step, "sde": repr(model.sde)}
+    return Sampled(*(torch.cat(part) for part in zip(*pieces, strict=True)), facts)
+
+
+def _seen(run: Run, known: Reference, raw: Tensor) -> tuple[Tensor, Tensor]:
+    """The features of raw samples, and what `ON_ITEMS` compares.  Both see the values that a file would have."""
+    x = run.data.encode(raw)
+    found = known.extractor(x)
+    return found, known.view(x, found)
+
+
+def _array(path: Path) -> Tensor:
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except Exception as error:
+        raise InputError(f"task.samples={path} cannot be read as .npy ({str(error)[:100]})") from error
+
+
+def _given(run: Run, known: Reference, settings: Evaluation, raw: Tensor) -> Sampled:
+    """The samples of an array file, in the data's own values; what made them is read from summary.json beside it."""
+    if tuple(raw.shape[1:]) != tuple(run.data.shape):
+        raise InputError(
+            f"task.samples={settings.samples} has items of shape {tuple(raw.shape[1:])}: "
+            f"{run.data.name} has {tuple(run.data.shape)}"
+        )
+    path = Path(settings.samples).expanduser().with_name("summary.json")
+    told = json.loads(path.read_text()) if path.exists() else {}
+    names = ("sampler", "evaluations", "seconds", "seed", "ema", "step")
+    facts = {k: told.get(k, "unknown") for k in names} | {"samples": settings.samples}
+    facts = {k: v for k, v in facts.items() if k != "seconds"}
+    pieces = [_seen(run, known, part) for part in raw.split(max(1, HELD // math.prod(raw.shape[1:])))]
+    return Sampled(*(torch.cat(part) for part in zip(*pieces, strict=True)), facts)
+
+
+def _head(facts: dict, known: Reference) -> list[tuple[str, str]]:
+    """What every figure of the table is of."""
+    evaluations = facts["evaluations"]
+    cost = evaluations if isinstance(evaluations, str) else f"{evaluations:.0f}"
+    model = f"seed {facts['seed']}, EMA {'yes' if facts['ema'] is True else facts['ema']}, step {facts['step']}"
+    accuracy = getattr(known.extractor, "accuracy", None)
+    right = "" if accuracy is None else f", {100 * accuracy:.1f} % right on test"
+    return [
+        ("samples", f"n {facts['n']} against {facts['reference']} items; {model}"),
+        ("sampler", f"{facts['sampler']}: {cost} evaluations a sample"),
+        ("extractor", f"{facts['extractor']}, {facts['features']} features{right}"),
+    ]

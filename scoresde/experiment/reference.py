@@ -1,0 +1,164 @@
+"""What samples are measured against: the held-out data, an extractor of features, and both kept for the next time."""
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import metrics
+from ..data import Data, stack
+from ..errors import InputError
+from ..metrics import features
+from . import build, checkpoint
+from .run import Run
+
+LOOKED_AT = 10_000  # items of each split, evenly spaced, that the data's hash is made of
+FITTED_ON = 20_000  # training items at most that an extractor is fitted to
+NEAR = 50_000  # training items at most among which the nearest is looked for
+SMALL = 4096  # entries of an item, up to which it is compared itself; larger ones by their features
+
+
+@dataclass(frozen=True)
+class Features:
+    """The `extractor`: auto, flatten, pca, classifier or inception, with what it is fitted by.
+
+    A classifier of `width` features is trained for `steps` with `seed`; pca keeps `width` axes.  `weights` is the file
+    of inception's.
+    """
+
+    extractor: str = "auto"
+    width: int = 32
+    steps: int = 800
+    seed: int = 0
+    weights: str | None = None
+
+    def __post_init__(self):
+        if self.extractor not in features.EXTRACTORS:
+            raise InputError(f"task.extractor={self.extractor!r}: choose one of {', '.join(features.EXTRACTORS)}")
+        for name in ("width", "steps"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise InputError(f"task.{name}={getattr(self, name)!r}: give a positive whole number")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The real data as the metrics see it, on the CPU.
+
+    `test` are the features (m, D) of all held-out items and `floor` those of the training items `floor_index`, to which
+    no extractor was fitted; `held` are the distances (m, 2) of held-out items to their nearest training items.  `name`
+    is the extractor with its hash; `small` whether items are few enough entries to be compared as they are.
+    """
+
+    name: str
+    extractor: metrics.Extractor
+    test: Tensor
+    floor: Tensor
+    held: Tensor
+    data: Data
+    small: bool
+    floor_index: Tensor = field(repr=False)
+
+    def items(self, index, split: str) -> Tensor:
+        """Items of a split, as the distances and the two-sample test take them: as they are, or their features."""
+        x = self.data.encode(stack(getattr(self.data, split), index))
+        return x if self.small else self.extractor(x)
+
+    def view(self, x: Tensor, found: Tensor) -> Tensor:
+        """Of samples x (B, *shape) with features `found` the one that `items` is compared with."""
+        return x if self.small else found
+
+
+def data_hash(data: Data) -> str:
+    """A hash of the data: its shape, levels, transform, numbers of items, and up to 10000 items of each split."""
+    digest = hashlib.sha256()
+    scale, shift = (torch.as_tensor(v).tolist() for v in (data.transform.scale, data.transform.shift))
+    digest.update(repr((tuple(data.shape), data.levels, scale, shift)).encode())
+    for items in (data.train, data.test):
+        digest.update(str(len(items)).encode())
+        index = np.unique(np.linspace(0, len(items) - 1, min(len(items), LOOKED_AT)).round().astype(int))
+        for part in np.array_split(index, max(1, len(index) // 1000)):
+            digest.update(stack(items, part).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
+
+
+def reference(run: Run, settings: Features) -> Reference:
+    """The reference of the run's data: out/features/DATA-HASH holds the extractor and the features for the next time.
+
+    Extractors are fitted to one half of the training data, drawn by `settings.seed`; the floor comes from the other,
+    which they know as little as the test data.  Raises `InputError` for an extractor that the data or the machine
+    lacks something for.
+    """
+    data = run.data
+    known = data_hash(data)
+    folder = Path(run.config.out).expanduser() / "features" / f"{data.name}-{known}"
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(settings.seed))
+    half = len(order) // 2
+    name, extractor = _extractor(run, settings, folder, order[:half][:FITTED_ON], known)
+    small = int(np.prod(data.shape)) <= SMALL
+    path = folder / f"reference-{name}.npz"
+    there = _read(path)
+    if there is None:
+        batches = lambda split, index: torch.cat(
+            [extractor(data.encode(stack(getattr(data, split), i))) for i in torch.as_tensor(index).split(1000)]
+        )
+        floor = order[half:]
+        there = {"test": batches("test", range(len(data.test))), "floor": batches("train", floor), "index": floor}
+        fresh = Reference(name, extractor, there["test"], there["floor"], torch.empty(0), data, small, floor)
+        there["held"] = near(fresh, fresh.items(range(len(data.test)), "test"))
+        _write(path, there)
+    return Reference(name, extractor, there["test"], there["floor"], there["held"], data, small, there["index"])
+
+
+def near(found: Reference, x: Tensor) -> Tensor:
+    """The distances (B, 2) of x to its nearest and second nearest training items."""
+    train = found.items(range(min(len(found.data.train), NEAR)), "train")
+    return metrics.nearest(x, train)
+
+
+def _extractor(run: Run, settings: Features, folder: Path, index: Tensor, known: str):
+    """The name and the extractor, read from the folder or fitted to the training items `index`."""
+    data, device = run.data, run.device
+    kind = settings.extractor
+    kind = features.choose(data.shape, data.labels is not None) if kind == "auto" else kind
+    if kind == "flatten":
+        return kind, features.Flatten()
+    if kind == "inception":
+        extractor = features.Inception(settings.weights, device)
+        return extractor.name, extractor
+    if kind == "classifier" and data.labels is None:
+        raise InputError(f"task.extractor=classifier: {data.name} has no labels; choose pca, flatten or inception")
+    made = [known, kind, settings.width, settings.seed, *([settings.steps] if kind == "classifier" else [])]
+    name = f"{kind}{settings.width}-{build.short_hash(made)}"
+    path = folder / f"{name}.pt"
+    if path.exists():
+        return name, features.restore(checkpoint.load(path))
+    x = data.encode(stack(data.train, index))
+    if kind == "pca":
+        extractor = features.PCA.fit(x, settings.width)
+    else:
+        run.say(f"training a classifier on {len(index)} labelled items of {data.name}, for its features")
+        test = data.encode(stack(data.test, range(min(len(data.test), LOOKED_AT))))
+        held = (test, data.labels[1][: len(test)])
+        options = {"steps": settings.steps, "width": settings.width, "seed": settings.seed}
+        extractor = features.Learned.fit(x, data.labels[0][index], held, **options)
+        run.say(f"it names {100 * extractor.accuracy:.1f} % of {len(test)} held-out items rightly: {path}")
+    checkpoint.save(path, {"step": settings.steps, **extractor.state()})
+    return name, extractor
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    try:
+        with np.load(path) as file:
+            return {k: torch.from_numpy(file[k]) for k in ("test", "floor", "index", "held")}
+    except Exception:  # not there, or not whole: made again
+        return None
+
+
+def _write(path: Path, columns: dict[str, Tensor]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **{k: v.numpy() for k, v in columns.items()})
+    checkpoint.write(path, lambda file: file.write(buffer.getvalue()))

@@ -1,0 +1,39 @@
+"""Distances of distributions, each with its standard error and a 95 % interval: (x, y) -> `Estimate`."""
+
+from .classifier import Classifier, c2st
+from .estimate import Estimate
+from .features import PCA, Extractor, Flatten, Inception, Learned
+from .kernels import RBF, Polynomial, energy, kid, median_rbf, mmd
+from .moments import Moments, frechet, frechet_gaussians
+from .near import copies, coverage, density, memorisation, nearest, neighbours, precision, recall
+from .transport import sliced_wasserstein, wasserstein
+
+__all__ = [
+    "PCA",
+    "RBF",
+    "Classifier",
+    "Estimate",
+    "Extractor",
+    "Flatten",
+    "Inception",
+    "Learned",
+    "Moments",
+    "Polynomial",
+    "c2st",
+    "copies",
+    "coverage",
+    "density",
+    "energy",
+    "frechet",
+    "frechet_gaussians",
+    "kid",
+    "median_rbf",
+    "memorisation",
+    "mmd",
+    "nearest",
+    "neighbours",
+    "precision",
+    "recall",
+    "sliced_wasserstein",
+    "wasserstein",
+]

@@ -1,0 +1,188 @@
+"""Laws of task=evaluate: figures with all that they are of, the same from any batches and processes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from commands import FEW, ROOT, TINY, command
+from hydra import compose, initialize_config_dir
+
+from scoresde import InputError, data, metrics
+from scoresde.experiment.reference import data_hash
+from scoresde.metrics import features
+
+MINE = [a for a in TINY if not a.startswith("n=")]
+EVALUATE = ["task=evaluate", "task.steps=20", "task.width=8", "task.groups=5", "task.projections=16", "n=40"]
+TOLD = ("n", "reference", "extractor", "seed", "ema", "sampler", "evaluations", "step", "seconds", "floor_n")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which a tiny model of digits has been evaluated once."""
+    folder = tmp_path_factory.mktemp("model")
+    done = run(folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def run(folder, *overrides, launcher=()):
+    """run.py in a process of its own, or in several."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    start = [sys.executable, *launcher, str(ROOT / "run.py"), *MINE, *FEW, *EVALUATE, "wandb=disabled", "folder=m"]
+    return subprocess.run([*start, *overrides], cwd=folder, env=env, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture
+def cli(trained, monkeypatch, capfd):
+    return lambda *overrides, task=EVALUATE: command(
+        monkeypatch, capfd, trained[0], *MINE, *FEW, "folder=m", *task, *overrides
+    )
+
+
+def newest(folder):
+    return json.loads(max(folder.glob("m/evaluate-*/summary.json"), key=lambda p: p.stat().st_mtime_ns).read_text())
+
+
+def figures(told):
+    return {k: v for k, v in told.items() if isinstance(v, float) and "seconds" not in k}
+
+
+def test_it_trains_measures_and_tells_what_of(trained):
+    folder, out = trained
+    told = newest(folder)
+    assert not set(TOLD) - set(told) and told["n"] == 40 and told["ema"] is True and told["step"] == 4
+    assert told["evaluations"] == 7 and told["floor_n"] == 40 and "PC(steps=3" in told["sampler"]
+    names = ("frechet", "kid", "precision", "recall", "density", "coverage", "sliced", "energy", "c2st")
+    for name in (*names, "memorisation", "copies"):
+        for side in (name, f"{name}_floor"):
+            assert told[f"{side}_low"] <= told[side] <= told[f"{side}_high"] and told[f"{side}_stderr"] >= 0, side
+        assert f"\n{name} " in out
+    # Four steps of training are not enough, and real data is real.
+    assert told["c2st_p"] < 1e-3 < told["c2st_floor_p"] and told["precision"] < told["precision_floor"]
+    words = " ".join(out.split())
+    for said in ("n 40 against 300 digits test items", "seed 0", "EMA yes", "evaluations a sample", told["extractor"]):
+        assert said in words
+    row = json.loads(next(folder.glob("m/evaluate-*/metrics.jsonl")).read_text())
+    assert row["frechet"] == told["frechet"] and row["n"] == 40
+    kept = {p.name for p in (folder / "runs" / "features").rglob("*.*")}
+    assert kept == {f"{told['extractor']}.pt", f"reference-{told['extractor']}.npz"}
+
+
+def test_the_same_from_any_batches_and_from_a_file(cli, trained):
+    folder, _ = trained
+    first = figures(newest(folder))
+    code, out, err = cli("batch_size=7")
+    assert code == 0 and "training a classifier" not in out and "warning" not in out, err
+    again = figures(newest(folder))
+    assert again == pytest.approx(first, rel=1e-3, abs=1e-4)
+    code, _, err = cli("n=40", "gif=false", task=["task=sample"])
+    assert code == 0, err
+    (path,) = folder.glob("m/sample-*/samples.npy")
+    code, out, err = cli(f"task.samples={path}")
+    assert code == 0, err
+    told = newest(folder)
+    assert told["evaluations"] == 7 and "PC(steps=3" in told["sampler"] and told["samples"] == str(path)
+    kept = figures(told)
+    code, out, err = cli(f"task.samples={path}", "task.metrics=[frechet]", "task.extractor=flatten")
+    assert code == 0 and "warning: 40 items and 64 features" in out, err
+    for name, value in kept.items():
+        assert value == pytest.approx(first[name], rel=1e-3, abs=1e-4), name
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one(trained):
+    folder, _ = trained
+    assert run(folder).returncode == 0
+    first = figures(newest(folder))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = run(folder, "batch_size=9", launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    assert figures(newest(folder)) == pytest.approx(first, rel=1e-3, abs=1e-4)
+    assert done.stdout.count("frechet") == 1
+
+
+def test_mistakes_are_one_line(cli, trained, tmp_path):
+    np.save(tmp_path / "wrong.npy", np.zeros((50, 3)))
+    weights = tmp_path / "none.pth"
+    for options, said in {
+        ("task.metrics=[fid]",): "some of frechet",
+        ("task.metrics=kid",): "give a list",
+        ("task.extractor=vgg",): "choose one of auto",
+        ("n=4",): "task.groups=5",
+        (f"task.samples={tmp_path}/no.npy",): "cannot be read",
+        (f"task.samples={tmp_path}/wrong.npy",): "shape (3,)",
+        ("task.extractor=inception", f"task.weights={weights}"): "fetch",
+    }.items():
+        code, _, err = cli(*options)
+        assert code == 1 and err.count("\n") == 1 and said in err, (options, err)
+
+
+def test_extractors_restore_to_the_same(tmp_path):
+    digits = data.digits()
+    x = digits.encode(torch.stack([digits.train[i] for i in range(400)]))
+    held = digits.encode(digits.test.x), digits.labels[1]
+    learned = metrics.Learned.fit(x, digits.labels[0][:400], held, 60, 16, 3)
+    assert learned.accuracy > 0.5
+    again = metrics.Learned.fit(x, digits.labels[0][:400], held, 60, 16, 3)
+    for made in (learned, metrics.PCA.fit(x, 10), metrics.Flatten()):
+        torch.save(made.state(), tmp_path / "x.pt")
+        back = features.restore(torch.load(tmp_path / "x.pt", weights_only=True))
+        assert torch.equal(back(x), made(x)) and back.name == made.name
+        assert torch.allclose(made(x, batch_size=7), made(x), atol=1e-5)
+    assert torch.equal(again(x), learned(x)) and learned(x).shape == (400, 16)
+    axes = metrics.PCA.fit(x, 64)(x)
+    assert torch.allclose(torch.cov(axes.double().T).trace(), torch.cov(x.flatten(1).double().T).trace())
+    with pytest.raises(InputError, match="fetch"):
+        metrics.Inception(tmp_path / "no.pth")
+    (tmp_path / "bad.pth").write_bytes(b"not weights")
+    with pytest.raises(InputError, match="not a file of weights"):
+        metrics.Inception(tmp_path / "bad.pth")
+
+
+def test_mnist_has_labels_where_their_files_are(tmp_path):
+    images, labels = np.arange(3 * 4, dtype=np.uint8).reshape(3, 2, 2), np.array([5, 0, 4], dtype=np.uint8)
+    for part in ("train", "t10k"):
+        head = np.array([2051, 3, 2, 2], dtype=">u4").tobytes()
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+    assert data.mnist(tmp_path).labels is None
+    for part in ("train", "t10k"):
+        head = np.array([2049, 3], dtype=">u4").tobytes()
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
+    assert [v.tolist() for v in data.mnist(tmp_path).labels] == [[5, 0, 4]] * 2
+    assert data.mnist(tmp_path, [4, 5]).labels[0].tolist() == [5, 4]
+
+
+def test_labels_and_the_hash_of_the_data():
+    digits = data.digits()
+    assert [len(v) for v in digits.labels] == [1497, 300]
+    assert data_hash(digits) == data_hash(data.digits()) != data_hash(data.digits(seed=1))
+    changed = digits.test.x.clone()
+    changed[7, 0, 3, 3] += 1
+    other = data.Data("digits", digits.train, data.Tensors(changed), digits.transform, 17)
+    assert data_hash(other) != data_hash(digits)
+    with pytest.raises(InputError, match="300 items and 3 labels"):
+        data.Data("d", digits.train, digits.test, digits.transform, 17, (digits.labels[0], torch.zeros(3)))
+
+
+def test_the_page_on_metrics_says_what_runs():
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    lines = re.findall(r"^    python run.py (.*?)(?:#.*)?$", page, re.M)
+    assert len(lines) >= 5
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for line in lines:
+            words = [w for w in line.split() if not w.startswith("--")]
+            compose("config", [re.sub(r"=([a-z_0-9]+),.*", r"=\1", w) if "[" not in w else w for w in words])
+    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    names = {}
+    for line in code.splitlines():
+        shown = re.match(r"print\((.*)\)  # (.*)", line)
+        if shown is None:
+            exec(line, names)
+        else:
+            told = str(eval(shown[1], names))
+            assert told.startswith(shown[2].partition(":")[0].partition(" +-")[0]), line
