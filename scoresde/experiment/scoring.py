@@ -105,7 +105,7 @@ def score(run: Run) -> None:
         figures |= more
         rows.append(line)
     scores.draw(run, folder, sets, columns)
-    Metrics(folder / "metrics.jsonl", run.wandb, "likelihood/").log(0, **figures)
+    Metrics(folder / "metrics.jsonl", run.tracker, "likelihood/").log(0, **figures)
     how = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("n", "t_min")}
     summary = dict(task="likelihood", **how, seed=seed, ema=True, step=model.step, **figures)
     words = f"{figures['evaluations']:.0f} evaluations an example, {_how(settings)}, t_min {t_min:g}"
