@@ -86,11 +86,12 @@ def run(config: DictConfig) -> None:
         task = get_method(config.task["_target_"])
     except Exception as error:
         raise InputError(f"task={config.task!r}: choose one of the files in conf/task, such as task=full") from error
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+    alone = config.task.get("alone", False)  # such a task takes the config, and needs no model
+    if not alone and HydraConfig.get().mode == RunMode.MULTIRUN:
         run_job(config, choices, task)
         return
     try:
-        execute(Run(config, choices), task)
+        task(config) if alone else execute(Run(config, choices), task)
     except MISTAKES as error:
         fail(str(error))  # raised, Hydra would add words of its own
 
