@@ -53,7 +53,8 @@ class Wandb(Tracker):
         if not self.note.exists() or not self.note.read_text().partition("\n")[0]:
             self.note.write_text(f"{secrets.token_hex(4)}\n")
         name, _, sent = self.note.read_text().partition("\n")
-        self.step, options = len(sent), {**self.options, "id": name, "dir": str(self.folder)}
+        self.step, options = len(sent), {**self.options, "dir": str(self.folder)}
+        options["id"] = os.environ.get("WANDB_RUN_ID", name)  # an agent of a wandb sweep has named its run
         settings = wandb.Settings(silent=True, console="off", init_timeout=30, finish_timeout=60)
         if self.mode == "online":
             try:
@@ -114,6 +115,6 @@ class Wandb(Tracker):
             file.write(".")
 
     def _check_space(self) -> None:
-        free = shutil.disk_usage(self.folder).free
+        free = shutil.disk_usage(self.note.parent).free
         if free < SPARE:
             raise OSError(f"{free / 2**20:.1f} MiB are free in {self.folder}")
