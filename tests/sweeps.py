@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from commands import ROOT
@@ -67,8 +68,18 @@ def records(path: Path):
             yield record
 
 
-def wandb_run(path: Path) -> dict:
-    """What a .wandb file holds: its run, its rows of numbers, its metrics, its artifacts, and its exit code."""
+def wandb_run(path: Path, patience: float = 5.0) -> dict:
+    """What a .wandb file holds: its run, its rows of numbers, its metrics, its artifacts, and its exit code.
+
+    wandb writes in a process of its own, which may be a moment behind.
+    """
+    until = time.monotonic() + patience
+    while (found := _wandb_run(path))["exit"] is None and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
+
+
+def _wandb_run(path: Path) -> dict:
     found = {"rows": [], "metrics": {}, "artifacts": [], "exit": None, "media": set(), "stats": 0}
     for record in records(path):
         kind = record.WhichOneof("record_type")

@@ -1,12 +1,26 @@
 """Sweeps: each job tells how it went, one that fails stops no other, and what is done is not done again."""
 
+import itertools
 import json
+import math
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
+from commands import ROOT, command
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from sweeps import SMALL, lines, start, wandb_run
+
+import scoresde
+from scoresde.experiment import build, tasks
+from scoresde.experiment.compare import Figure, Row, average, figures, rows, shown
+from scoresde.experiment.jobs import closing, fingerprint, statuses, sweep_name
 
 GRID = ["--multirun", "sde=vp,ve,subvp", "sampler=pc,ode,ddim", "seed=0,1", *SMALL]
 
@@ -64,3 +78,246 @@ def test_a_sweep_of_18_jobs_killed_in_the_middle_with_one_that_fails(tmp_path):
     out, err = table.communicate()
     assert table.returncode == 0, err
     assert len((sweep / "compare.csv").read_text().splitlines()) == 19 and (sweep / "compare.png").stat().st_size > 5000
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd, tmp_path):
+    return lambda *words, **options: command(monkeypatch, capfd, tmp_path, *words, **options)
+
+
+def test_one_job_fails_and_the_others_end_and_only_it_is_run_again(cli, tmp_path, monkeypatch):
+    words = ["--multirun", "sampler=ddim,euler", "sampler.steps=3", *SMALL]
+    whole = tasks.draw
+    monkeypatch.setattr(tasks, "draw", lambda run: 1 / 0 if run.choices["sampler"] == "ddim" else whole(run))
+    code, out, err = cli(*words)
+    (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
+    assert code == 1 and "1 of 2 jobs done, 1 failed" in out and f"{sweep.relative_to(tmp_path)}/0/traceback.txt" in err
+    bad, good = statuses(sweep)
+    assert (bad["state"], bad["error"], good["state"]) == ("failed", "division by zero", "done")
+    assert "ZeroDivisionError" in (sweep / "0" / "traceback.txt").read_text() and bad["overrides"][0] == "sampler=ddim"
+    assert all(bad[k] for k in ("started", "ended", "folder", "config")) and bad["seconds"] >= 0
+    assert set(good["results"]) == {"train", "sample", "likelihood"}
+    # The job's own rows are those of its results; the model was trained by the job before.
+    assert [set(r) & {"train/step", "sample/step", "likelihood/step"} for r in lines(sweep / "1" / "metrics.jsonl")] == [
+        {"sample/step"},
+        {"likelihood/step"},
+    ]
+    assert [r["train/step"] for r in lines(sweep / "0" / "metrics.jsonl")] == [1, 2, 3, 4]
+
+    monkeypatch.setattr(tasks, "draw", whole)
+    code, out, err = cli(*words)
+    assert code == 0 and out.count("is done already") == 1 and "2 of 2 jobs done" in out, err
+    # A result that is gone is made again; so is a job whose config has changed.
+    (Path(statuses(sweep)[1]["results"]["sample"]) / "summary.json").unlink()
+    code, out, err = cli(*words)
+    assert code == 0 and out.count("is done already") == 1, err
+
+
+def test_a_sweep_is_named_by_its_words_and_not_by_how_it_is_run():
+    words = ["--multirun", "sde=vp,ve", "train.lr=1e-3,1e-2", "n=5", "net.mults=[1,2]"]
+    name = sweep_name(words)
+    assert name.startswith("sde-lr-") and name == sweep_name([*words, "hydra/launcher=joblib", "wandb=online"])
+    assert name != sweep_name([*words[:-1], "net.mults=[1,3]"])
+
+
+def composed(*words):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", list(words))
+
+
+def test_a_job_is_known_by_what_it_makes():
+    first = fingerprint(composed())
+    assert first == fingerprint(composed("wandb=online", "tracker=tensorboard", "batch_size=3"))
+    for other in ("n=7", "seed=1", "sampler=ode", "train.steps=9", "likelihood.n=3", "task=train"):
+        assert first != fingerprint(composed(other))
+
+
+def commands_of(path: Path) -> list[list[str]]:
+    """Every command line that an agent of a wandb sweep can start; of a continuous parameter its two ends.
+
+    Put together by wandb's own function for the agent.
+    """
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    sweep = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    axes = []
+    for key, node in sweep["parameters"].items():
+        values = node["values"] if "values" in node else [node["value"]] if "value" in node else [node["min"], node["max"]]
+        axes.append([(key, {"value": v}) for v in values])
+    found = []
+    for point in itertools.product(*axes):
+        given = create_sweep_command_args({"args": dict(point)})["args_no_hyphens"]
+        line = [[*given] if word == "${args_no_hyphens}" else [word] for word in sweep["command"]]
+        found.append([w for part in line for w in part if w not in ("${env}", "${interpreter}")])
+    assert math.prod(len(a) for a in axes) == len(found)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf" / "sweep").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_command_of_a_shipped_wandb_sweep_composes(path):
+    known = set()
+    for program, *words in commands_of(path):
+        assert program == "${program}"
+        config = composed(*words)
+        known.add(fingerprint(config))
+        assert config.wandb == "online"
+        for part in ("sde", "sampler", "train", "loss"):
+            build.make(config[part], part)
+    assert len(known) == len(commands_of(path))  # no two of them are the same
+
+
+def test_figures_of_summaries_have_their_intervals():
+    summary = {"nats": -3.0, "nats_stderr": 0.5, "frechet": 2.0, "frechet_low": 1.5, "frechet_high": 2.6, "n": 5}
+    summary |= {"kid": {"value": 0.1, "low": 0.0, "high": 0.2}, "auc": 0.5, "auc_interval": [0.4, 0.6], "name": "x"}
+    found = figures({"evaluate": summary})
+    assert found["evaluate.nats"] == Figure(-3.0, pytest.approx(-3.98, abs=1e-3), pytest.approx(-2.02, abs=1e-3))
+    assert found["evaluate.frechet"] == Figure(2.0, 1.5, 2.6) and found["evaluate.kid"] == Figure(0.1, 0.0, 0.2)
+    assert found["evaluate.auc"] == Figure(0.5, 0.4, 0.6) and found["evaluate.n"] == Figure(5)
+    assert set(found) == {f"evaluate.{k}" for k in ("nats", "frechet", "kid", "auc", "n")}
+    assert shown(found["evaluate.nats"]) == "-3.0 [-4.0, -2.0]" and shown(None) == ""
+
+
+def test_rows_that_differ_in_the_seed_alone_become_their_mean():
+    found = [Row({"sde": "vp", "seed": str(i)}, {"a.b": Figure(v)}) for i, v in enumerate((1.0, 2.0, 3.0))]
+    (merged,) = average(found, "seed", 0.95)
+    # Student's t with 2 degrees of freedom is 4.3027 at 97.5 %; s = 1.
+    assert merged.keys == {"sde": "vp", "n of seed": "3"}
+    assert merged.figures["a.b"] == Figure(2.0, pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-4), pytest.approx(4.4841, abs=1e-4))
+    with pytest.raises(scoresde.InputError, match="they have sde, seed"):
+        average(found, "sede", 0.95)
+
+
+def test_compare_reads_models_and_globs_without_one(cli, tmp_path):
+    for name, nats in (("vp-a", -1.0), ("ve-b", -2.0)):
+        for task, figure in (("train", {"validation": 0.5}), ("likelihood", {"nats": nats, "nats_stderr": 0.1})):
+            path = tmp_path / "old" / name / ("" if task == "train" else "likelihood-test-1")
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "summary.json").write_text(json.dumps({"task": task, **figure}))
+    assert len(rows(tmp_path / "old" / "vp-a")) == 2
+    code, out, err = cli("task=compare", "runs=old/*", "task.to=here")
+    assert code == 0 and "-1.00 [-1.20, -0.80]" in out, err
+    table = (tmp_path / "here" / "compare.csv").read_text().splitlines()
+    assert len(table) == 5 and table[0] == "model,result,train.validation,likelihood.nats,likelihood.nats_low,likelihood.nats_high"
+    assert (tmp_path / "here" / "compare.png").stat().st_size > 5000 and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "runs is not set"),
+        (["runs=nowhere"], "there is no such folder"),
+        (["runs=[.]"], "no summary.json"),
+    ],
+)
+def test_compare_says_what_is_wrong(cli, words, said):
+    code, _, err = cli("task=compare", *words)
+    assert code == 1 and said in err and err.count("\n") == 1
+
+
+def test_search_goes_on_where_it_was_cut_off(cli, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    words = ["task=search", "task.objective=sample.evaluations", "task.startup=1", "wandb=disabled", "sampler=ddim", *SMALL]
+    words += ["task.space=['sampler.steps=int(interval(2,6))','sampler.eta=0.0,1.0']"]
+    whole = tasks.score
+
+    def stop(run):
+        whole(run)
+        if run.job.number == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "score", stop)
+    code, out, err = cli(*words, "task.trials=3")
+    assert code == 130, err
+    monkeypatch.setattr(tasks, "score", whole)
+    code, out, err = cli(*words, "task.trials=4")
+    (home,) = (tmp_path / "runs" / "search").iterdir()
+    states = [s["state"] for s in statuses(home)]
+    assert code == 0 and states.count("done") == 4 and "failed" in states, (out, err)
+    best = json.loads((home / "best.json").read_text())
+    done = {s["job"]: json.loads((home / str(s["job"]) / "summary.json").read_text()) for s in statuses(home) if s["state"] == "done"}
+    assert best["value"] == min(s["sample"]["evaluations"] for s in done.values())
+    cut, again = (s["overrides"] for s in statuses(home)[1:3])
+    assert cut == again  # what was cut off is tried first
+    for space, said in (("[]", "is empty"), ("['n=3']", "is one value"), ("['n=interval(']", "cannot be read")):
+        code, _, err = cli("task=search", f'task.space={space}')
+        assert code == 1 and said in err, err
+
+
+def test_search_without_optuna_is_one_line(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, _, err = cli("task=search")
+    assert code == 1 and "pip install optuna" in err and err.count("\n") == 1
+
+
+def test_an_unknown_launcher_is_one_line(cli, monkeypatch):
+    code, _, err = cli("--multirun", "hydra/launcher=joblb", "n=1,2")
+    assert code == 1 and "hydra/launcher=joblb is unknown" in err and err.count("\n") == 1
+
+
+# A cluster of one machine: sbatch runs the array's tasks one after another, srun its command, sacct knows nothing.
+CLUSTER = {
+    "sbatch": """#!/bin/bash
+script="${@: -1}"
+cp "$script" "$KEEP/batch.sh"
+last=$(sed -n 's/^#SBATCH --array=0-\([0-9]*\).*/\1/p' "$script")
+echo "Submitted batch job 12"
+(for i in $(seq 0 $last); do
+    SLURM_JOB_ID=$((13 + i)) SLURM_ARRAY_JOB_ID=12 SLURM_ARRAY_TASK_ID=$i SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 \
+        SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_JOB_NODELIST=here bash "$script"
+done) > "$KEEP/log" 2>&1 < /dev/null &
+""",
+    "srun": """#!/bin/bash
+while [[ "$1" != *python* ]]; do shift; done
+exec "$@"
+""",
+    "sacct": "#!/bin/bash
+echo 'JobID|State|NodeList'
+",
+    "scontrol": "#!/bin/bash
+echo here
+",
+    "scancel": "#!/bin/bash
+",
+}
+
+
+@pytest.mark.slow
+def test_a_sweep_on_slurm(tmp_path, monkeypatch):
+    """hydra/launcher=slurm as it is on a cluster, but for SLURM: its batch script is read, and run."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, text in CLUSTER.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("KEEP", str(tmp_path))
+    words = ["--multirun", "hydra/launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.setup=['export A=b c']"]
+    words += ["sampler=ddim,euler", "sampler.steps=3", "wandb=disabled", *SMALL]
+    done = start(tmp_path, *(w.replace("b c", "b") for w in words))
+    out, err = done.communicate(timeout=300)
+    text = (tmp_path / "batch.sh").read_text()
+    for line in ("partition=gpu", "time=240", "gpus-per-node=1", "cpus-per-task=4", "mem=16GB", "array=0-1%16"):
+        assert f"#SBATCH --{line}" in text, text
+    assert re.search(r"#SBATCH --signal=\S*USR2@120", text) and text.index("export A=b") < text.index("
+srun")
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+    assert done.returncode == 0 and "2 of 2 jobs done" in out, (out, err, (tmp_path / "log").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("launcher", "module"), [("joblib", "joblib"), ("submitit_local", "submitit")])
+def test_jobs_at_once_share_a_model_and_train_it_once(tmp_path, launcher, module):
+    pytest.importorskip(f"hydra_plugins.hydra_{module}_launcher")
+    words = ["--multirun", "sampler=ddim,euler,pc", "sampler.steps=3", f"hydra/launcher={launcher}", *SMALL, "wandb=disabled"]
+    words += ["hydra.launcher.n_jobs=2"] if module == "joblib" else []
+    done = start(tmp_path, *words, "train.steps=200", fail="vp pc 0")
+    out, err = done.communicate()
+    (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
+    assert done.returncode == 1 and "2 of 3 jobs done, 1 failed" in out, (out, err)
+    trained = [[r["train/step"] for r in lines(sweep / str(n) / "metrics.jsonl") if "train/step" in r] for n in range(3)]
+    assert sorted(map(len, trained)) == [0, 0, 200]
+    # Alone, without the launcher, the same sweep goes on.
+    again = start(tmp_path, *(w for w in words if "launcher" not in w), "train.steps=200")
+    out, err = again.communicate()
+    assert again.returncode == 0 and out.count("is done already") == 2, (out, err)

@@ -1,6 +1,7 @@
 """Figures of a run: always in metrics.jsonl, and by trackers (wandb, TensorBoard) where they are there."""
 
 import abc
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,6 +81,9 @@ class Trackers:
             except Exception as error:  # whatever it is, the work goes on
                 self.trackers.remove(tracker)
                 self.warn(_words(tracker.name, action, error))
+                if action not in ("start", "finish"):
+                    with contextlib.suppress(Exception):
+                        tracker.finish(True)
 
 
 def _words(name: str, action: str, error: Exception) -> str:

@@ -55,15 +55,16 @@ class Wandb(Tracker):
         name, _, sent = self.note.read_text().partition("\n")
         self.step, options = len(sent), {**self.options, "dir": str(self.folder)}
         options["id"] = os.environ.get("WANDB_RUN_ID", name)  # an agent of a wandb sweep has named its run
-        settings = wandb.Settings(silent=True, console="off", init_timeout=30, finish_timeout=60)
+        settings = wandb.Settings(silent=True, console="off", reinit="finish_previous", init_timeout=30, finish_timeout=60)
         if self.mode == "online":
             try:
-                if not wandb.api.api_key:
+                if not _has_key(wandb):
                     raise RuntimeError("no key is stored: run `wandb login` first")
                 self.run = wandb.init(**options, mode="online", resume="allow", settings=settings)
             except Exception as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
                 self.warn(f"wandb is not online ({reason}): the run is kept offline, for `wandb sync`")
+                wandb.teardown()  # it holds on to the id
         if self.run is None:
             self.run = wandb.init(**options, mode="offline", settings=settings)
         self.step = max(self.step, self.run.step)
@@ -118,3 +119,10 @@ class Wandb(Tracker):
         free = shutil.disk_usage(self.note.parent).free
         if free < SPARE:
             raise OSError(f"{free / 2**20:.1f} MiB are free in {self.folder}")
+
+
+def _has_key(wandb) -> bool:
+    try:
+        return bool(wandb.login(prompt=False))
+    except TypeError:  # wandb before 0.24 has no `prompt`
+        return bool(wandb.api.api_key)
