@@ -76,7 +76,14 @@ def test_a_tracker_that_fails_costs_one_line(tmp_path, at):
 
 def test_wandb_offline_holds_what_was_logged_and_goes_on_as_the_same_run(tmp_path):
     def tracker():
-        options = {"project": "p", "name": "n", "group": "g", "job_type": "full", "tags": ["sde=vp"], "config": {"a": 1}}
+        options = {
+            "project": "p",
+            "name": "n",
+            "group": "g",
+            "job_type": "full",
+            "tags": ["sde=vp"],
+            "config": {"a": 1},
+        }
         return Wandb("offline", tmp_path, "key", **options)
 
     with pytest.raises(RuntimeError):
@@ -158,11 +165,16 @@ def test_a_folder_that_wandb_cannot_write_costs_one_line(cli, tmp_path):
 def test_a_disk_that_fills_up_under_wandb(tmp_path):
     """A real file system of 3 MiB that is full after some rows, under wandb's folder alone."""
     (tmp_path / "wandb").mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", tmp_path / "wandb"]).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", tmp_path / "wandb"]).returncode
+    ):
         pytest.skip("mounting needs root")
     try:
         said = []
-        trackers = Trackers([Wandb("offline", tmp_path, "key", project="p"), Rows(tmp_path / "rows.jsonl")], said.append)
+        trackers = Trackers(
+            [Wandb("offline", tmp_path, "key", project="p"), Rows(tmp_path / "rows.jsonl")], said.append
+        )
         with trackers:
             for step in range(20):
                 trackers.log("train/", step, {"loss": 0.1})

@@ -22,7 +22,6 @@ from ..errors import InputError
 from ..sampling.hardware import OutOfMemory
 from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
 
-
 MISTAKES = (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError)  # a line is enough
 
 
@@ -31,6 +30,7 @@ def main(conf: Path) -> None:
     # Hydra would print its own report and exit; with this it raises, and `explain` can say it better.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ[SWEEP] = sweep_name(sys.argv[1:])
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda w: w not in ("--multirun", "-m"))  # argparse wants it first
     try:
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
         end_sweep()

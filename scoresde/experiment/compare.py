@@ -61,7 +61,9 @@ def compare(config: DictConfig) -> None:
     names = _chosen(found, task.figures)
     text = _csv(found)
     checkpoint.write(to / "compare.csv", lambda file: file.write(text.encode()))
-    pictures.intervals(to / "compare.png", [_label(r) for r in found], {n: [r.figures.get(n) for r in found] for n in names})
+    pictures.intervals(
+        to / "compare.png", [_label(r) for r in found], {n: [r.figures.get(n) for r in found] for n in names}
+    )
     _print(found, names, task.level)
     print(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
 
@@ -146,7 +148,9 @@ def average(found: list[Row], over: str, level: float) -> list[Row]:
         for name in dict.fromkeys(n for m in members for n in m.figures):
             values = [m.figures[name].value for m in members if name in m.figures]
             mean, n = sum(values) / len(values), len(values)
-            merged.figures[name] = Figure(mean) if n > 1 else next(m.figures[name] for m in members if name in m.figures)
+            merged.figures[name] = (
+                Figure(mean) if n > 1 else next(m.figures[name] for m in members if name in m.figures)
+            )
             if n > 1:
                 spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
                 wide = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread

@@ -142,7 +142,9 @@ def _try(trial, places: list[Space], words: list[str], config: DictConfig, home:
         job.end(work.made)
         found = figures(read(job.folder / "summary.json"))
         if task.objective not in found:
-            raise InputError(f"task.objective={task.objective} is not in its summary{build.nearest(task.objective, found)}")
+            raise InputError(
+                f"task.objective={task.objective} is not in its summary{build.nearest(task.objective, found)}"
+            )
     value = found[task.objective].value
     if not math.isfinite(value):
         raise FloatingPointError(f"{task.objective} is {value}")
@@ -160,10 +162,13 @@ def _report(study, home: Path, words: list[str], task: DictConfig) -> None:
     done = sorted((t for t in study.trials if t.value is not None), key=lambda t: t.value)
     done = done if task.direction == "minimize" else done[::-1]
     best = done[0]
-    chosen = [f"{k}={_word(v)}" for k, v in best.params.items()]
+    said = {t.number: [f"{k}={_word(v)}" for k, v in t.params.items()] for t in done}
+    chosen = said[best.number]
     print(f"\n{task.objective}, {task.direction}, of {len(done)} trials:")
     for trial in done[:5]:
-        print(f"  {trial.value:.5g}  trial {trial.number}: {' '.join(f'{k}={_word(v)}' for k, v in trial.params.items())}")
+        print(
+            f"  {trial.value:.5g}  trial {trial.number}: {' '.join(f'{k}={_word(v)}' for k, v in trial.params.items())}"
+        )
     print(f"the best again: python run.py {' '.join([*words, *chosen])}\nthe study: {home}/search.db")
     found = {"objective": task.objective, "value": best.value, "trial": best.number, "overrides": [*words, *chosen]}
     checkpoint.write_json(home / "best.json", found)

@@ -55,7 +55,9 @@ class Wandb(Tracker):
         name, _, sent = self.note.read_text().partition("\n")
         self.step, options = len(sent), {**self.options, "dir": str(self.folder)}
         options["id"] = os.environ.get("WANDB_RUN_ID", name)  # an agent of a wandb sweep has named its run
-        settings = wandb.Settings(silent=True, console="off", reinit="finish_previous", init_timeout=30, finish_timeout=60)
+        settings = wandb.Settings(
+            silent=True, console="off", reinit="finish_previous", init_timeout=30, finish_timeout=60
+        )
         if self.mode == "online":
             try:
                 if not _has_key(wandb):
