@@ -92,7 +92,7 @@ def test_one_job_fails_and_the_others_end_and_only_it_is_run_again(cli, tmp_path
     assert code == 1 and "1 of 2 jobs done, 1 failed" in out and f"{sweep.relative_to(tmp_path)}/0/traceback.txt" in err
     bad, good = statuses(sweep)
     assert (bad["state"], bad["error"], good["state"]) == ("failed", "division by zero", "done")
-    assert "ZeroDivisionError" in (sweep / "0" / "traceback.txt").read_text() and bad["overrides"][0] == "sampler=ddim"
+    assert "ZeroDivisionError" in (sweep / "0" / "traceback.txt").read_text() and "sampler=ddim" in bad["overrides"]
     assert all(bad[k] for k in ("started", "ended", "folder", "config")) and bad["seconds"] >= 0
     assert set(good["results"]) == {"train", "sample", "likelihood"}
     # The job's own rows are those of its results; the model was trained by the job before.

@@ -22,6 +22,7 @@ from ..errors import InputError
 from ..sampling.hardware import OutOfMemory
 from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
 
+LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit": "hydra-submitit-launcher"}
 MISTAKES = (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError)  # a line is enough
 
 
@@ -122,6 +123,9 @@ def explain(error: Exception, conf: Path) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         options = sorted(error.options or [])
+        for known, package in LAUNCHERS.items():
+            if group == "hydra/launcher" and name.startswith(known):
+                return f"hydra/launcher={name} needs a package: pip install {package}"
         return f"{group or 'config'}={name} is unknown{_nearest(name, options)}"
     text = str(error)
     cause = str(error.__cause__ or "")
