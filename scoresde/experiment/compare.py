@@ -154,7 +154,8 @@ def average(found: list[Row], over: str, level: float) -> list[Row]:
             if n > 1:
                 spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
                 wide = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread
-                merged.figures[name] = Figure(mean, mean - wide, mean + wide)
+                # Values that are all the same, as of a model that the rows share, say nothing of a spread.
+                merged.figures[name] = Figure(mean, mean - wide, mean + wide) if spread else Figure(mean)
         result.append(merged)
     return result
 

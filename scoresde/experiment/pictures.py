@@ -252,6 +252,7 @@ def intervals(path: Path, labels: list[str], figures: dict[str, list]) -> None:
                         axis.plot([figure.low, figure.high], [y, y], color="C0")
             axis.set(title=name, ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)))
             axis.set_yticklabels(labels if axis is axes[0][0] else [])
+            axis.locator_params(axis="x", nbins=4)
             axis.grid(alpha=0.3)
 
     _figure(path, max(1, len(figures)), draw, size=max(3.2, 0.22 * len(labels)))
