@@ -92,10 +92,17 @@ def search(config: DictConfig) -> None:
     # The sampler's own state is not stored: seeded by the number of trials, it is a function of what came before.
     while (left := task.trials - _count(study)) > 0:
         study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials), n_startup_trials=task.startup)
-        study.optimize(lambda trial: _try(trial, places, words, config, home), n_trials=1, catch=(Exception,))
-        if _failures(study) > task.failures:
-            raise InputError(f"{_failures(study)} trials failed, more than task.failures={task.failures}: see {home}")
-        print(f"{left - 1} trials left")
+        trial = study.ask()
+        try:
+            study.tell(trial, _try(trial, places, words, config, home))
+            print(f"{left - 1} trials left")
+        except Exception as error:  # an interruption leaves the trial as it is, to be tried again
+            trial.set_user_attr("error", str(error)[:500])
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            print(f"trial {trial.number} failed: {error}; see {home}/{trial.number}/traceback.txt")
+        failed = sum("error" in t.user_attrs for t in study.trials)
+        if failed > task.failures:
+            raise InputError(f"{failed} trials failed, more than task.failures={task.failures}: see {home}")
     _report(study, home, words, task)
 
 
@@ -109,16 +116,11 @@ def _count(study) -> int:
     return sum(t.state.name in ("COMPLETE", "PRUNED") for t in study.trials)
 
 
-def _failures(study) -> int:
-    return sum(t.state.name == "FAIL" and not t.system_attrs.get("cut_off") for t in study.trials)
-
-
 def _drop_unfinished(study) -> None:
     """Trials that a killed search left running are closed, and their overrides are tried first."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study._storage.set_trial_system_attr(trial._trial_id, "cut_off", True)
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
 
