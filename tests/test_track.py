@@ -186,6 +186,15 @@ def test_a_disk_that_fills_up_under_wandb(tmp_path):
         subprocess.run(["umount", "-l", tmp_path / "wandb"], check=True)
 
 
+def test_online_without_a_login_is_kept_offline(cli, tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, out, err = cli("task=train", wandb="online")
+    assert code == 0 and out.count("wandb login") == 1 and "kept offline" in out, err
+    assert len(list(tmp_path.glob("runs/*/wandb/offline-run-*/*.wandb"))) == 1
+
+
 @pytest.mark.slow
 def test_online_without_a_network_is_kept_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)

@@ -1,8 +1,11 @@
 """A run in Weights & Biases: offline by default, never asking for a login."""
 
+import contextlib
+import netrc
 import os
 import secrets
 import shutil
+import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -60,7 +63,7 @@ class Wandb(Tracker):
         )
         if self.mode == "online":
             try:
-                if not _has_key(wandb):
+                if not _has_key():
                     raise RuntimeError("no key is stored: run `wandb login` first")
                 self.run = wandb.init(**options, mode="online", resume="allow", settings=settings)
             except Exception as error:
@@ -123,8 +126,13 @@ class Wandb(Tracker):
             raise OSError(f"{free / 2**20:.1f} MiB are free in {self.folder}")
 
 
-def _has_key(wandb) -> bool:
-    try:
-        return bool(wandb.login(prompt=False))
-    except TypeError:  # wandb before 0.24 has no `prompt`
-        return bool(wandb.api.api_key)
+def _has_key() -> bool:
+    """Whether a login is stored, in the environment or in .netrc: wandb itself would ask the network, or the user."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = urllib.parse.urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    for path in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            if path and netrc.netrc(os.path.expanduser(path)).authenticators(host):
+                return True
+    return False
