@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hydra
@@ -11,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -18,6 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import InputError
 from ..sampling.hardware import OutOfMemory
+from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
+
+LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit": "hydra-submitit-launcher"}
+MISTAKES = (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError)  # a line is enough
 
 
 def cli() -> None:
@@ -39,14 +45,43 @@ def main(conf: Path) -> None:
     OmegaConf.register_new_resolver("called", called, replace=True)
     # Hydra would print its own report and exit; with this it raises, and `explain` can say it better.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ[SWEEP] = sweep_name(sys.argv[1:])
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda w: w not in ("--multirun", "-m"))  # argparse wants it first
     try:
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
-    except (HydraException, OmegaConfBaseException) as error:
-        fail(explain(error, conf))
-    except (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError) as error:
-        fail(str(error))
+        end_sweep()
     except KeyboardInterrupt:
         fail("stopped; the same command goes on from the last checkpoint", 130)
+    except Exception as error:
+        end_sweep()  # the jobs' own tracebacks are in their folders
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            fail(explain(error, conf))
+        if isinstance(error, MISTAKES):
+            fail(str(error))
+        raise
+
+
+class Sweep(Callback):
+    """Hydra's callback that tells `main` where the sweep's folder is, whichever launcher runs its jobs."""
+
+    folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **given) -> None:
+        """Keeps the folder."""
+        Sweep.folder = Path(config.hydra.sweep.dir)
+
+
+def end_sweep() -> None:
+    """Says how a sweep ended, if there was one; exits with 1 if a job failed."""
+    if Sweep.folder is None:
+        return
+    words, bad = closing(Sweep.folder)
+    print(f"\n{words}")
+    Sweep.folder = None
+    if bad:
+        for line in bad:
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(1)
 
 
 def fail(message: str, code: int = 1) -> None:
@@ -67,13 +102,33 @@ def run(config: DictConfig) -> None:
         task = get_method(config.task["_target_"])
     except Exception as error:
         raise InputError(f"task={config.task!r}: choose one of the files in conf/task, such as task=full") from error
+    alone = config.task.get("alone", False)  # such a task takes the config, and needs no model
+    if not alone and HydraConfig.get().mode == RunMode.MULTIRUN:
+        run_job(config, choices, task)
+        return
     try:
-        execute(Run(config, choices), task)
-    except (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError) as error:
-        # Raised, Hydra would add words of its own; in a sweep they say which job it was.
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise
-        fail(str(error))
+        task(config) if alone else execute(Run(config, choices), task)
+    except MISTAKES as error:
+        fail(str(error))  # raised, Hydra would add words of its own
+
+
+def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None:
+    """Runs one job of a sweep, unless it is done already; its folder tells how it went."""
+    from .run import Run, execute
+
+    here = HydraConfig.get()
+    folder, overrides = Path(here.runtime.output_dir), tuple(here.overrides.task)
+    lead = int(os.environ.get("RANK", "0")) == 0
+    job = Job(folder, here.job.num, folder.parent.name, overrides, fingerprint(config), lead)
+    words = f"job {job.number}: {' '.join(w for w in overrides)}"
+    if not config.fresh and job.done():
+        print(f"{words} is done already")
+        return
+    print(f"\n{words}", flush=True)
+    with job:
+        made = Run(config, choices, job=job)
+        execute(made, task)
+        job.end(made.made)
 
 
 def explain(error: Exception, conf: Path) -> str:
@@ -83,6 +138,9 @@ def explain(error: Exception, conf: Path) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         options = sorted(error.options or [])
+        for known, package in LAUNCHERS.items():
+            if group == "hydra/launcher" and name.startswith(known):
+                return f"hydra/launcher={name} needs a package: pip install {package}"
         return f"{group or 'config'}={name} is unknown{_nearest(name, options)}"
     text = str(error)
     cause = str(error.__cause__ or "")

@@ -58,8 +58,8 @@ def interpolate(run: Run) -> None:
     figures["seconds"] = time.perf_counter() - began
     checkpoint.write(folder / "interpolation.npy", lambda file: np.save(file, walks.numpy()))
     pictures.walks(folder / "interpolation.png", raw[:, 0], walks, raw[:, 1], model.levels, _scattered(run.data))
-    run.wandb.image("interpolate/walks", folder / "interpolation.png")
-    Metrics(folder / "metrics.jsonl", run.wandb, "interpolate/").log(0, **figures)
+    run.tracker.image("interpolate/walks", folder / "interpolation.png")
+    Metrics(folder / "metrics.jsonl", run.tracker, "interpolate/").log(0, **figures)
     how = {"split": settings.split, "rtol": settings.rtol, "atol": settings.atol}
     summary = dict(task="interpolate", **how, seed=seed, ema=True, step=model.step, **figures)
     run.finish(folder, summary, [*_rows(figures), ("", str(folder / "interpolation.png"))])

@@ -238,3 +238,21 @@ def extremes(path: Path, most: Tensor, least: Tensor, levels: int | None) -> Non
             axis.set_title(title, fontsize=8)
 
     _figure(path, 2, draw)
+
+
+def intervals(path: Path, labels: list[str], figures: dict[str, list]) -> None:
+    """A panel for each figure: a row for each label, its value with its confidence interval where there is one."""
+
+    def draw(axes) -> None:
+        for axis, (name, values) in zip(axes[0], figures.items(), strict=False):
+            for y, figure in enumerate(values):
+                if figure is not None:
+                    axis.plot(figure.value, y, "o", color="C0", markersize=4)
+                    if figure.low is not None:
+                        axis.plot([figure.low, figure.high], [y, y], color="C0")
+            axis.set(title=name, ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)))
+            axis.set_yticklabels(labels if axis is axes[0][0] else [])
+            axis.locator_params(axis="x", nbins=4)
+            axis.grid(alpha=0.3)
+
+    _figure(path, max(1, len(figures)), draw, size=max(3.2, 0.22 * len(labels)))

@@ -16,8 +16,11 @@ from ..data import Data
 from ..errors import InputError
 from ..sampling import Sampler, hardware
 from . import build, checkpoint, processes
+from .jobs import Job, fingerprint
 from .report import table
-from .track import MODES, Wandb
+from .track import TRACKERS, Rows, Tracker, Trackers
+from .with_tensorboard import TensorBoard
+from .with_wandb import ARTIFACTS, MODES, Wandb
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -25,14 +28,17 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 class Run:
     """One command: its config, checked as a whole before any work, its model folder, and where figures and words go."""
 
-    def __init__(self, config: DictConfig, choices: dict[str, str], console: Console | None = None):
-        self.config, self.choices = config, choices
+    def __init__(
+        self, config: DictConfig, choices: dict[str, str], console: Console | None = None, job: Job | None = None
+    ):
+        self.config, self.choices, self.job = config, choices, job
         self.lead = int(os.environ.get("RANK", "0")) == 0  # of several processes the first one writes and speaks
         self.console = console or Console(highlight=False, quiet=not self.lead)
         for name in ("n", "batch_size"):
             if not isinstance(config[name], int) or config[name] < 1:
                 raise InputError(f"{name}={config[name]!r}: give a positive whole number")
-        for name, known in (("wandb", MODES), ("device", DEVICES)):
+        known_words = {"wandb": MODES, "tracker": TRACKERS, "artifacts": ARTIFACTS, "device": DEVICES}
+        for name, known in known_words.items():
             if config[name] not in known:
                 raise InputError(f"{name}={config[name]!r} is unknown: choose one of {', '.join(known)}")
         if config.device == "cuda" and not torch.cuda.is_available():
@@ -50,12 +56,38 @@ class Run:
         self.training, self.loss = build.make(config.train, "train"), build.make(config.loss, "loss")
         self.scoring = build.make(config.likelihood, "likelihood")
         self.results: list[tuple[str, str]] = []
+        self.made: dict[str, Path] = {}  # the folder of each result, by its task
         if processes.missed():
             self.say(
                 "accelerate launch starts one process on CPUs: for several, torchrun --nproc_per_node N run.py ..."
             )
-        mode = config.wandb if self.lead else "disabled"
-        self.wandb = Wandb(mode, config.project, self.folder.name, self.plain, self.folder, self.say)
+        self.tracker = Trackers(self._trackers(), self.say)
+
+    @property
+    def wandb(self) -> Trackers:
+        """The trackers."""
+        return self.tracker
+
+    def _trackers(self) -> list[Tracker]:
+        """A job's own rows, and what `tracker` and `wandb` ask for; none on any but the first process."""
+        config, job, found = self.config, self.job, []
+        if not self.lead:
+            return []
+        home = job.folder if job else self.folder
+        if job:
+            found.append(Rows(home / "metrics.jsonl"))
+        if config.tracker in ("wandb", "both") and config.wandb != "disabled":
+            task, sampler = self.choices.get("task", "task"), self.choices.get("sampler", "sampler")
+            options = {"project": config.project, "config": self.plain, "job_type": task}
+            options |= {"name": f"{self.folder.name} {sampler}", "group": job.sweep if job else self.folder.name}
+            groups = ("sde", "data", "net", "loss", "sampler", "task", "experiment")
+            tags = [f"{g}={self.choices[g]}" for g in groups if self.choices.get(g) not in (None, "default")]
+            options["tags"] = list(dict.fromkeys(t[:64] for t in [*tags, *(job.overrides if job else [])]))
+            key = fingerprint(config)
+            found.append(Wandb(config.wandb, home, key, config.artifacts, self.say, **options))
+        if config.tracker in ("tensorboard", "both"):
+            found.append(TensorBoard(home, OmegaConf.to_yaml(config, resolve=True)))
+        return found
 
     @property
     def plain(self) -> dict:
@@ -99,16 +131,25 @@ class Run:
         checkpoint.write(folder / "config.yaml", lambda file: file.write(config.encode()))
         checkpoint.write_json(folder / "summary.json", summary)
         self.results += rows
+        self.made[summary["task"]] = folder
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the folder's lock.  Raises `InputError` if another command is at work in it."""
+        """Holds the folder's lock; jobs of a sweep wait for it.
+
+        Raises `InputError` if another command is at work in it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / ".lock", "w") as lock:
             try:
                 if self.lead:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if self.job:
+                    self.say(f"waiting for the command that is at work in {self.folder}")
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    yield
+                    return
                 raise InputError(
                     f"another command is at work in {self.folder}: wait, or give another folder="
                 ) from None
@@ -119,7 +160,7 @@ def execute(run: Run, task: Callable[[Run], None]) -> None:
     """Runs a task within its tracker and the folder's lock, and prints the table of results."""
     existed = run.folder.exists()
     try:
-        with run.alone(), run.wandb:
+        with run.alone(), run.tracker:
             task(run)
     except InputError:
         # A mistake found before the first step leaves no empty folder behind.

@@ -54,9 +54,11 @@ def draw(run: Run) -> None:
     _save_array(folder / "samples.npy", raw)
     pictures.samples(folder / "samples.png", raw, model.levels, None if model.levels else _some_real(run))
     _trajectory(run, folder / "trajectory.png")
-    run.wandb.image("sample/samples", folder / "samples.png")
+    for name in ("samples.png", "trajectory.png", *(["trajectory.gif"] if config.gif else [])):
+        run.tracker.image(f"sample/{name.replace('.png', '').replace('.', '_')}", folder / name)
+    run.tracker.artifact(f"{run.folder.name}-{folder.name}", "samples", [folder / "samples.npy"])
     figures = {"n": config.n, "evaluations": evaluations, "seconds": seconds, "seconds_per_sample": seconds / config.n}
-    Metrics(folder / "metrics.jsonl", run.wandb, "sample/").log(0, **figures)
+    Metrics(folder / "metrics.jsonl", run.tracker, "sample/").log(0, **figures)
     summary = dict(task="sample", sampler=repr(sampler), seed=config.seed, ema=True, step=model.step, **figures)
     words = f"{config.n} by {choice}: {evaluations:.0f} evaluations and {1e3 * seconds / config.n:.1f} ms a sample"
     run.finish(folder, summary, [("samples", words), ("", str(folder / "samples.png"))])

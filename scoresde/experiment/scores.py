@@ -99,4 +99,6 @@ def draw(run: Run, folder: Path, sets: dict[str, Dataset], columns: dict[str, di
     most, least = (stack(sets[split], i) for i in (order[:few], order.flip(0)[:few]))
     pictures.extremes(folder / "extremes.png", most, least, data.levels)
     for name in ("histogram", "extremes"):
-        run.wandb.image(f"likelihood/{name}", folder / f"{name}.png")
+        run.tracker.image(f"likelihood/{name}", folder / f"{name}.png")
+    for name, found in values.items():
+        run.tracker.histogram(f"likelihood/{units.replace('/', '_per_')}_{name}", found)

@@ -19,6 +19,7 @@ from .other import other
 from .report import bar
 from .run import Run
 from .track import Metrics
+from .track import rows as rows_of
 
 DIVERGENCES = (None, *NAMES)
 CONTROLS = (None, "gaussian", "average")
@@ -84,6 +85,8 @@ def score(run: Run) -> None:
     second = other(run.config, data)
     parts = (run.plain["likelihood"], seed, model.step, *([str(run.config.data.other)] if second else []))
     folder = run.place("likelihood", settings.split, *parts)
+    if _known(run, folder):
+        return
     processes.join(run.config.device)
     began = time.perf_counter()
     sets = {settings.split: getattr(data, settings.split)} | ({second[0]: second[1]} if second else {})
@@ -105,13 +108,25 @@ def score(run: Run) -> None:
         figures |= more
         rows.append(line)
     scores.draw(run, folder, sets, columns)
-    Metrics(folder / "metrics.jsonl", run.wandb, "likelihood/").log(0, **figures)
+    Metrics(folder / "metrics.jsonl", run.tracker, "likelihood/").log(0, **figures)
     how = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("n", "t_min")}
     summary = dict(task="likelihood", **how, seed=seed, ema=True, step=model.step, **figures)
     words = f"{figures['evaluations']:.0f} evaluations an example, {_how(settings)}, t_min {t_min:g}"
     run.finish(folder, summary, [*rows, ("", words), ("", str(folder / "summary.json"))])
     for name in sets:
         Examples(folder / f"parts-{name}", 0).remove()
+
+
+def _known(run: Run, folder: Path) -> bool:
+    """Whether an earlier job of the sweep has scored the same model alike: its figures are shown as this job's."""
+    if run.job is None or run.config.fresh or not (folder / "summary.json").exists():
+        return False
+    for row in rows_of(folder / "metrics.jsonl"):
+        run.tracker.log("likelihood/", row.pop("step"), row)
+    run.say(f"{folder} is scored already")
+    run.results.append(("likelihood", f"scored before: {folder / 'summary.json'}"))
+    run.made["likelihood"] = folder
+    return True
 
 
 def _columns(run: Run, folder: Path, name: str, items: Dataset) -> dict[str, Tensor]:

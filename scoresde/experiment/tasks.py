@@ -37,6 +37,7 @@ def train(run: Run) -> None:
     if done >= steps and (run.folder / "loss.png").exists():
         run.say(f"{run.folder} is trained already ({done} steps)")
         run.results.append(("model", f"trained before, {done} steps"))
+        run.made["train"] = run.folder
         return
     data = run.data
     denoiser = build.build_denoiser(run.config, data.shape)
@@ -48,7 +49,7 @@ def train(run: Run) -> None:
     if run.lead:
         run.finish(run.folder, {"task": "train", "finished": False}, [])
         checkpoint.write_json(run.folder / "model.json", build.model_config(run.config))
-        metrics = Metrics(run.folder / "metrics.jsonl", run.wandb, "train/", keep=done)
+        metrics = Metrics(run.folder / "metrics.jsonl", run.tracker, "train/", keep=done)
         last = metrics.last()
     with bar(run.console, "training", steps, done) as advance:
 
@@ -60,7 +61,8 @@ def train(run: Run) -> None:
         fit(denoiser, data, run.loss, run.training, run.folder, report, run.config.device, build.facts(data))
     if run.lead:
         pictures.losses(run.folder / "loss.png", metrics.path)
-        run.wandb.image("train/loss", run.folder / "loss.png")
+        run.tracker.image("train/loss", run.folder / "loss.png")
+        run.tracker.artifact(run.folder.name, "model", [run.folder / "checkpoint.pt"])
         summary = dict(task="train", finished=True, parameters=size, examples=len(data.train), **last)
         words = f"trained {steps} steps in {last['seconds']:.0f} s, validation loss {last['validation']:.4f}"
         run.finish(run.folder, summary, [("model", words)])

@@ -1,106 +1,166 @@
-"""Figures of a run: always in metrics.jsonl, and in wandb where it is there."""
+"""Figures of a run: always in metrics.jsonl, and by trackers (wandb, TensorBoard) where they are there."""
 
+import abc
+import contextlib
 import json
-import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+import torch
 
-MODES = ("offline", "online", "disabled")
+TRACKERS = ("wandb", "tensorboard", "both", "none")
+
+
+class Tracker(abc.ABC):
+    """Where a run's figures, pictures and files are shown; it may raise, as `Trackers` holds it."""
+
+    name: str
+
+    @abc.abstractmethod
+    def start(self) -> None:
+        """Opens it.  Raises `ImportError` if its package is missing."""
+
+    @abc.abstractmethod
+    def log(self, prefix: str, step: int, figures: dict) -> None:
+        """Adds a row of numbers, named `prefix` + name, at the step of that prefix."""
+
+    @abc.abstractmethod
+    def image(self, name: str, path: Path) -> None:
+        """Shows a picture or an animation."""
+
+    @abc.abstractmethod
+    def histogram(self, name: str, values: torch.Tensor) -> None:
+        """Shows the distribution of the values."""
+
+    @abc.abstractmethod
+    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+        """Notes the files of a result, of the kind "model" or "samples"."""
+
+    @abc.abstractmethod
+    def finish(self, failed: bool) -> None:
+        """Closes it, and says whether the run failed."""
+
+
+class Trackers:
+    """Several trackers as one context that never stops the work it watches: one that fails is dropped after a line."""
+
+    def __init__(self, trackers: Sequence[Tracker], warn: Callable[[str], None] = print):
+        self.trackers, self.warn = list(trackers), warn
+
+    def __enter__(self) -> "Trackers":
+        self._each("start")
+        return self
+
+    def __exit__(self, kind, value, trace) -> None:
+        self._each("finish", kind is not None)
+
+    def log(self, prefix: str, step: int, figures: dict) -> None:
+        """Adds a row; lists become one figure an entry."""
+        flat = {}
+        for name, value in figures.items():
+            flat |= {f"{name}/{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
+        self._each("log", prefix, step, flat)
+
+    def image(self, name: str, path: Path) -> None:
+        """Shows a picture."""
+        self._each("image", name, path)
+
+    def histogram(self, name: str, values: torch.Tensor) -> None:
+        """Shows the distribution of the finite values."""
+        self._each("histogram", name, values[torch.isfinite(values)].double().cpu())
+
+    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+        """Notes the files of a result."""
+        self._each("artifact", name, kind, files)
+
+    def _each(self, action: str, *given: Any) -> None:
+        for tracker in list(self.trackers):
+            try:
+                getattr(tracker, action)(*given)
+            except Exception as error:  # whatever it is, the work goes on
+                self.trackers.remove(tracker)
+                self.warn(_words(tracker.name, action, error))
+                if action not in ("start", "finish"):
+                    with contextlib.suppress(Exception):
+                        tracker.finish(True)
+
+
+def _words(name: str, action: str, error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"{name} is not installed: figures are in metrics.jsonl only (pip install {name}, or {name_off(name)})"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    if action == "start":
+        return f"{name} did not start ({reason}): figures are in metrics.jsonl only"
+    return f"{name} stopped ({reason}): figures go on in metrics.jsonl"
+
+
+def name_off(name: str) -> str:
+    """The setting that does without a tracker."""
+    return "wandb=disabled" if name == "wandb" else "tracker=none"
+
+
+class Rows(Tracker):
+    """A job's own file of JSON lines: every row that the job logs, in order, as it was sent to the other trackers."""
+
+    name = "metrics.jsonl"
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def start(self) -> None:
+        """Makes the file; the rows of an earlier try stay."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch()
+
+    def log(self, prefix: str, step: int, figures: dict) -> None:
+        """Appends a row."""
+        row = {f"{prefix}step": step, **{prefix + k: v for k, v in figures.items()}}
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def image(self, name: str, path: Path) -> None:
+        """Nothing: the picture is a file already."""
+
+    def histogram(self, name: str, values: torch.Tensor) -> None:
+        """Nothing: the values are in a file already."""
+
+    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+        """Nothing: the files are there."""
+
+    def finish(self, failed: bool) -> None:
+        """Nothing is open."""
 
 
 class Metrics:
     """Rows of figures, appended to a file of JSON lines; rows after the step `keep` of an earlier try are dropped."""
 
-    def __init__(self, path: Path, wandb: "Wandb | None" = None, prefix: str = "", keep: int = 0):
+    def __init__(self, path: Path, trackers: Trackers | None = None, prefix: str = "", keep: int = 0):
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _lines(path) if line["step"] <= keep] if keep else []
+        kept = [line for line in rows(path) if line["step"] <= keep] if keep else []
         with open(path, "w") as file:
             file.writelines(json.dumps(row) + "\n" for row in kept)
-        self.path, self.wandb, self.prefix = path, wandb, prefix
+        self.path, self.trackers, self.prefix = path, trackers, prefix
 
     def last(self) -> dict:
         """The latest value of every figure."""
-        return {name: value for row in _lines(self.path) for name, value in row.items()}
+        return {name: value for row in rows(self.path) for name, value in row.items()}
 
     def log(self, step: int, **figures: Any) -> None:
         """Adds a row; figures are numbers, strings or lists of them."""
         with open(self.path, "a") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
-        if self.wandb is not None:
-            self.wandb.log({f"{self.prefix}step": step, **{self.prefix + k: v for k, v in figures.items()}})
+        if self.trackers is not None:
+            self.trackers.log(self.prefix, step, figures)
 
 
-def _lines(path: Path) -> list[dict]:
-    rows = []
+def rows(path: Path) -> list[dict]:
+    """The rows of a file of JSON lines that can be read."""
+    found = []
     if path.exists():
         for line in path.read_text().splitlines():
             try:
-                rows.append(json.loads(line))
+                found.append(json.loads(line))
             except ValueError:  # a kill in the middle of a line
                 continue
-    return rows
-
-
-class Wandb:
-    """A wandb run as a context: offline by default, never asks for a login, and never stops the work it watches.
-
-    `mode` is "offline", "online" or "disabled".  The run is marked failed when the block ends by an exception.
-    Raises `InputError` for an unknown mode.
-    """
-
-    def __init__(self, mode: str, project: str, name: str, config: dict, folder: Path, warn=print):
-        if mode not in MODES:
-            raise InputError(f"wandb={mode!r} is unknown: choose one of {', '.join(MODES)}")
-        self.mode, self.warn, self.run = mode, warn, None
-        self.options = {"project": project, "name": name, "config": config, "dir": str(folder), "mode": mode}
-
-    def __enter__(self) -> "Wandb":
-        if self.mode == "disabled":
-            return self
-        os.environ.setdefault("WANDB_SILENT", "true")
-        try:
-            import wandb
-
-            if self.mode == "online" and not wandb.api.api_key:
-                raise RuntimeError("no key is stored: run `wandb login` first")
-            Path(self.options["dir"]).mkdir(parents=True, exist_ok=True)
-            settings = wandb.Settings(silent=True, console="off", x_disable_stats=False)
-            self.run = wandb.init(**self.options, settings=settings)
-        except ImportError:
-            self.warn(
-                "wandb is not installed: figures are in metrics.jsonl only (pip install wandb, or wandb=disabled)"
-            )
-        except Exception as error:
-            self.warn(f"wandb did not start ({str(error).splitlines()[0][:120]}): figures are in metrics.jsonl only")
-        return self
-
-    def __exit__(self, kind, value, trace) -> None:
-        self._try(lambda: self.run.finish(exit_code=0 if kind is None else 1))
-
-    def log(self, figures: dict) -> None:
-        """Sends one row; lists become one figure an entry."""
-        flat = {}
-        for name, value in figures.items():
-            flat |= {f"{name}/{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
-        self._try(lambda: self.run.log(flat))
-
-    def image(self, name: str, path: Path) -> None:
-        """Sends a picture."""
-
-        def send() -> None:
-            import wandb
-
-            self.run.log({name: wandb.Image(str(path))})
-
-        self._try(send)
-
-    def _try(self, action) -> None:
-        if self.run is None:
-            return
-        try:
-            action()
-        except Exception as error:
-            self.run = None
-            self.warn(f"wandb stopped ({str(error).splitlines()[0][:120]}): figures go on in metrics.jsonl")
+    return found

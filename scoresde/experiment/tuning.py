@@ -59,10 +59,10 @@ def search(run: Run) -> None:
     rows = {b: [_figures(t) for t in trials] for b, trials in found.items()}
     checkpoint.write_json(folder / "trials.json", rows)
     pictures.front(folder / "front.png", rows)
-    run.wandb.image("tune/front", folder / "front.png")
+    run.tracker.image("tune/front", folder / "front.png")
     figures = {f"error_{b}": trials[0].error for b, trials in found.items()}
     figures |= {"n": settings.n, "seconds": time.perf_counter() - began}
-    Metrics(folder / "metrics.jsonl", run.wandb, "tune/").log(0, **figures)
+    Metrics(folder / "metrics.jsonl", run.tracker, "tune/").log(0, **figures)
     best = {b: _figures(trials[0]) for b, trials in found.items()}
     run.finish(folder, dict(task="tune", seed=seed, step=model.step, best=best, **figures), _table(found, folder))
 

@@ -1,0 +1,137 @@
+"""The jobs of a sweep: a folder each, with what it was asked for, how it stands, and why it failed."""
+
+import datetime
+import json
+import os
+import socket
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from . import build, checkpoint
+
+SWEEP = "SCORESDE_SWEEP"  # the environment variable with the sweep's name, which parallel jobs inherit
+WHERE = ("wandb", "tracker", "project", "artifacts", "fresh", "gif", "batch_size", "device", "out", "folder", "paths")
+
+
+def fingerprint(config: DictConfig) -> str:
+    """A hash of the whole config but for where it runs and who watches: the same result has the same one."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    parts = {k: v for k, v in plain.items() if k not in WHERE}
+    return build.short_hash([parts, build.model_config(config), str(build.model_folder(config))])
+
+
+def sweep_name(words: Sequence[str]) -> str:
+    """The swept keys and a hash of the command's words, but for those that say how and not what: the same sweep has
+    the same name whenever it is started, alone or in parallel."""
+    how = ("hydra/", "hydra.", "wandb=", "tracker=", "--multirun", "-m")
+    said = [w for w in words if not w.startswith(how)]
+    keys = []
+    for word in said:
+        try:
+            override = OverridesParser.create().parse_override(word)
+            keys += [override.key_or_group.rpartition(".")[2]] if override.is_sweep_override() else []
+        except HydraException:
+            continue  # a flag, or a mistake that Hydra will tell
+    return "-".join([*keys[:4], build.short_hash(said)])
+
+
+def now() -> str:
+    """This moment, to the second, with its zone."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep, as a context: status.json says running, then done, or failed with traceback.txt beside it.
+
+    `number` in the `sweep`, by `overrides`, in `folder`; `config` is the fingerprint of its config.  Of several
+    processes the first one writes (`lead`).
+    """
+
+    folder: Path
+    number: int
+    sweep: str
+    overrides: tuple[str, ...]
+    config: str
+    lead: bool = True
+
+    @property
+    def status(self) -> dict:
+        """What status.json says; nothing if there is none that can be read."""
+        return read(self.folder / "status.json")
+
+    def done(self) -> bool:
+        """Whether an earlier job of the same config ended here and its results are still there."""
+        status = self.status
+        results = [Path(p) / "summary.json" for p in status.get("results", {}).values()]
+        same = status.get("state") == "done" and status.get("config") == self.config
+        return same and all(p.exists() for p in results)
+
+    def __enter__(self) -> "Job":
+        if self.lead:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "traceback.txt").unlink(missing_ok=True)
+        self._write(state="running", started=now(), process=os.getpid(), host=socket.gethostname())
+        return self
+
+    def __exit__(self, kind, value, trace) -> None:
+        if kind is None:
+            return
+        words = " ".join(str(value).split()) or ("stopped" if kind is KeyboardInterrupt else kind.__name__)
+        if self.lead:
+            text = "".join(traceback.format_exception(kind, value, trace))
+            checkpoint.write(self.folder / "traceback.txt", lambda file: file.write(text.encode()))
+        self._write(**(self.status | {"state": "failed", "error": words[:500]}))
+
+    def end(self, results: dict[str, Path]) -> None:
+        """Marks it done, with the folder of the result of each task, and gathers their summaries in summary.json."""
+        summaries = {task: read(folder / "summary.json") for task, folder in results.items()}
+        if self.lead:
+            checkpoint.write_json(self.folder / "summary.json", summaries)
+        places = {task: str(folder.absolute()) for task, folder in results.items()}
+        self._write(**(self.status | {"state": "done", "results": places}))
+
+    def _write(self, **facts: Any) -> None:
+        if not self.lead:
+            return
+        known = {"state": None, "job": self.number, "sweep": self.sweep, "overrides": list(self.overrides)}
+        known |= {"config": self.config, "folder": str(self.folder.absolute())} | facts
+        if known["state"] != "running":
+            began = datetime.datetime.fromisoformat(known["started"])
+            known |= {"ended": now()}
+            known["seconds"] = (datetime.datetime.fromisoformat(known["ended"]) - began).total_seconds()
+        checkpoint.write_json(self.folder / "status.json", known)
+
+
+def read(path: Path) -> dict:
+    """A JSON object from a file; an empty one if there is none, or it cannot be read."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def statuses(sweep: Path) -> list[dict]:
+    """The status of every job in a sweep's folder, by number."""
+    found = [read(p) for p in Path(sweep).glob("*/status.json")]
+    return sorted((s for s in found if "job" in s), key=lambda s: s["job"])
+
+
+def closing(sweep: Path) -> tuple[str, list[str]]:
+    """What to say when a sweep has ended: how many jobs are done, and a line for each that is not."""
+    found = statuses(sweep)
+    bad = [s for s in found if s["state"] != "done"]
+    lines = [
+        f"job {s['job']} ({' '.join(s['overrides'])}) {s['state']}: {s.get('error', 'it did not end')}; "
+        f"see {sweep}/{s['job']}/traceback.txt"
+        for s in bad
+    ]
+    return f"sweep {sweep}: {len(found) - len(bad)} of {len(found)} jobs done, {len(bad)} failed", lines
