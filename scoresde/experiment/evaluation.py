@@ -19,6 +19,7 @@ from .measures import Evaluation, Sampled, measured
 from .reference import Reference, reference
 from .report import bar
 from .run import Run
+from .scoring import score
 from .track import Metrics
 from .tuning import model_grid
 
@@ -155,3 +156,10 @@ def _head(facts: dict, known: Reference) -> list[tuple[str, str]]:
         ("sampler", f"{facts['sampler']}: {cost} evaluations a sample"),
         ("extractor", f"{facts['extractor']}, {facts['features']} features{right}"),
     ]
+
+
+def benchmark(run: Run) -> None:
+    """Trains the model if it is not trained yet, measures n samples and scores the data: every figure of a table."""
+    evaluate(run)
+    processes.wait(run.config.device)
+    score(run)
