@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,16 +16,30 @@ from ..errors import InputError
 def write(path: Path, save: Callable[[BinaryIO], None]) -> None:
     """Writes a file under a passing name, flushes it to the disk and renames it: `path` is never half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    passing = path.with_name(f".{path.name}.{os.getpid()}")
+    passing = _passing(path)
     try:
         with open(passing, "wb") as file:
             save(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(passing, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # a full disk says only that it is full
+            error.filename = str(path)
+        raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             passing.unlink()
+
+
+def _passing(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.passing")
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes were writing; only for whoever holds the folder's lock."""
+    for path in folder.rglob(".*.passing"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -32,15 +47,54 @@ def write_json(path: Path, value: Any) -> None:
     write(path, lambda file: file.write((json.dumps(value, indent=2) + "\n").encode()))
 
 
-def save(path: Path, state: dict) -> None:
-    """Writes a dictionary of tensors and plain types."""
+def save(path: Path, state: dict, last: bool = True) -> None:
+    """Writes a dictionary of tensors and plain types; unless it is the `last`, the one before is kept beside it."""
+    if path.exists() and not last:
+        _keep(path)
     write(path, lambda file: torch.save(state, file))
+    if last:
+        before(path).unlink(missing_ok=True)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict:
-    """Reads what `save` wrote, by torch's restricted unpickler.  Raises `InputError` if the file is damaged."""
+def before(path: Path) -> Path:
+    """Where the checkpoint before this one is kept while a training goes on."""
+    return path.with_name(f"{path.stem}.before{path.suffix}")
+
+
+def _keep(path: Path) -> None:
+    passing = _passing(before(path))
+    with contextlib.suppress(OSError):  # a file system without hard links keeps none
+        os.link(path, passing)
+        os.replace(passing, before(path))
+    passing.unlink(missing_ok=True)  # it stays where both names were the same file already
+
+
+def mend(path: Path) -> str:
+    """Puts the checkpoint before in the place of a damaged one; says so in words, "" if there was no need or no way."""
+    if not path.exists() or not before(path).exists():
+        return ""
+    try:
+        load(path)
+    except InputError:
+        step = load(before(path))["step"]  # damaged as well, this raises
+        os.replace(before(path), path)
+        return f"{path} was damaged: the checkpoint before it, of step {step}, takes its place"
+    return ""
+
+
+def load(path: Path, device: torch.device | str = "cpu", needs: tuple[str, ...] = ("step",)) -> dict:
+    """Reads what `save` wrote, by torch's restricted unpickler: a dictionary with at least the keys `needs`.
+
+    Raises `InputError` if the file is damaged; every byte of it is checked against the CRC-32 that torch wrote.
+    """
     try:
         state = torch.load(path, map_location=device, weights_only=True)
+        with zipfile.ZipFile(path) as file:  # torch reads past a wrong checksum
+            damaged = file.testzip()
+        if damaged:
+            raise ValueError(f"{damaged.rpartition('/')[2]} has a wrong checksum")
+    except PermissionError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: there is no trained model here") from None
     except Exception as error:  # torch raises what its zip reader or unpickler happens to raise
@@ -49,6 +103,6 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
             f"{path} cannot be read ({reason[:100]}): it was cut short or damaged; "
             "put back a copy, or train again with fresh=true"
         ) from error
-    if not isinstance(state, dict) or "step" not in state:
+    if not isinstance(state, dict) or any(key not in state for key in needs):
         raise InputError(f"{path} is not a checkpoint of scoresde; put back a copy, or train again with fresh=true")
     return state

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -17,21 +18,45 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import InputError
-from ..sampling.hardware import OutOfMemory
+from ..sampling.hardware import OutOfMemory, out_of_memory
+from .signals import Terminated, terminate
+
+MISTAKES = (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError)
+AGAIN = "the same command goes on from the last checkpoint"
 
 
 def main(conf: Path) -> None:
-    """Runs the command line with the configs in the folder `conf`; exits with 1 after one line on standard error."""
+    """Runs the command line with the configs in the folder `conf`.
+
+    What goes wrong is one line on standard error and the exit code 1; SIGINT is 130, SIGTERM 143.
+    """
     # Hydra would print its own report and exit; with this it raises, and `explain` can say it better.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    signal.signal(signal.SIGTERM, terminate)
     try:
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error, conf))
-    except (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError) as error:
-        fail(str(error))
+    except (*MISTAKES, RuntimeError, ModuleNotFoundError) as error:
+        fail(told(error))
     except KeyboardInterrupt:
-        fail("stopped; the same command goes on from the last checkpoint", 130)
+        fail(f"stopped; {AGAIN}", 130)
+    except Terminated:
+        fail(f"stopped by SIGTERM; {AGAIN}", 143)
+
+
+def told(error: Exception) -> str:
+    """One line for what a person can do something about; anything else is raised as it is."""
+    if isinstance(error, ModuleNotFoundError):
+        if error.name is None or error.name.startswith("scoresde"):
+            raise error
+        return f"the Python package {error.name} is not installed: pip install {error.name.partition('.')[0]}"
+    if out_of_memory(error):
+        words = (str(error).strip().splitlines() or ["no more was given"])[0][:200]
+        return f"memory ran out ({words}): try a smaller train.batch_size, batch_size or network; {AGAIN}"
+    if not isinstance(error, MISTAKES):
+        raise error
+    return str(error)
 
 
 def fail(message: str, code: int = 1) -> None:
@@ -54,11 +79,11 @@ def run(config: DictConfig) -> None:
         raise InputError(f"task={config.task!r}: choose one of the files in conf/task, such as task=full") from error
     try:
         execute(Run(config, choices), task)
-    except (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError) as error:
+    except (*MISTAKES, RuntimeError, ModuleNotFoundError) as error:
         # Raised, Hydra would add words of its own; in a sweep they say which job it was.
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
-        fail(str(error))
+        fail(told(error))
 
 
 def explain(error: Exception, conf: Path) -> str:

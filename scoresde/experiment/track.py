@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from . import checkpoint
 
 MODES = ("offline", "online", "disabled")
 
@@ -15,14 +16,13 @@ class Metrics:
 
     def __init__(self, path: Path, wandb: "Wandb | None" = None, prefix: str = "", keep: int = 0):
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _lines(path) if line["step"] <= keep] if keep else []
-        with open(path, "w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in kept)
+        kept = [line for line in read_rows(path) if line["step"] <= keep] if keep else []
+        checkpoint.write(path, lambda file: file.write("".join(json.dumps(row) + "\n" for row in kept).encode()))
         self.path, self.wandb, self.prefix = path, wandb, prefix
 
     def last(self) -> dict:
         """The latest value of every figure."""
-        return {name: value for row in _lines(self.path) for name, value in row.items()}
+        return {name: value for row in read_rows(self.path) for name, value in row.items()}
 
     def log(self, step: int, **figures: Any) -> None:
         """Adds a row; figures are numbers, strings or lists of them."""
@@ -32,7 +32,8 @@ class Metrics:
             self.wandb.log({f"{self.prefix}step": step, **{self.prefix + k: v for k, v in figures.items()}})
 
 
-def _lines(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a file of JSON lines, less any that a kill or a full disk cut short."""
     rows = []
     if path.exists():
         for line in path.read_text().splitlines():
@@ -87,7 +88,9 @@ class Wandb:
         self._try(lambda: self.run.log(flat))
 
     def image(self, name: str, path: Path) -> None:
-        """Sends a picture."""
+        """Sends a picture, if it was drawn."""
+        if not path.exists():
+            return
 
         def send() -> None:
             import wandb

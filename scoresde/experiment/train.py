@@ -15,9 +15,10 @@ from ..data import Data, from_tensor, stack
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
-from . import checkpoint, processes
+from . import checkpoint, processes, signals
 from .ema import EMA
-from .order import batches, seed_of
+from .order import batches, seed_of, told
+from .single import Single
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,13 @@ def train(
 
     `data` is a `Data` or a tensor (N, *shape) in the model's own units (about unit variance).  `options` are fields of
     `Training`.  With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one
-    continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.
+    continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.  SIGTERM and
+    SIGINT wait for the end of the step (of several processes, of the next logged one) and one more checkpoint.
     `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `loss` is not changed:
     times that learn do so in a copy.  `facts` are plain values kept in the checkpoint.
 
     Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
     training = training or Training(**options)
@@ -138,8 +137,7 @@ def train(
     report = report or (lambda step, **figures: None)
     path = None if folder is None else Path(folder) / "checkpoint.pt"
     processes.join(device)
-    AcceleratorState._reset_state()  # one process may train twice, with another precision
-    accelerator = Accelerator(mixed_precision=training.precision, cpu=processes.on_cpu(device))
+    accelerator = _accelerator(training.precision, processes.on_cpu(device))
     device, lead = accelerator.device, accelerator.is_main_process
     denoiser.to(device).train()
     ema = EMA(denoiser, training.ema)
@@ -148,14 +146,17 @@ def train(
     )
     validation = Validation(data, loss, denoiser, device, dequantise=training.dequantise)
     step, seconds = 0, 0.0
+    if path is not None and lead:
+        checkpoint.mend(path)
+    accelerator.wait_for_everyone()
     if path is not None and path.exists():
-        state = checkpoint.load(path, device)
+        state = checkpoint.load(path, device, ("step", "seconds", "model", "ema", "optimizer"))
         try:
             denoiser.load_state_dict(state["model"])
-        except RuntimeError as error:
+            ema.model.load_state_dict(state["ema"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
             raise InputError(f"{path} holds another network: give another folder, or remove it") from error
-        ema.model.load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
         loss.load_state(state.get("loss", {}))
         step, seconds = state["step"], state["seconds"]
     model, optimizer = accelerator.prepare(_Objective(denoiser, loss), optimizer)
@@ -170,11 +171,12 @@ def train(
         if path is not None and lead:
             state = {"step": step, "seconds": seconds, "model": denoiser.state_dict(), "ema": ema.model.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "loss": loss.state(), "facts": facts or {}}
-            checkpoint.save(path, state)
+            checkpoint.save(path, state, last=step == training.steps)
 
     began = time.perf_counter() - seconds
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for raw in loader:
+    generators = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with generators, signals.held() as signal:
+        for raw in told(loader):
             torch.manual_seed(seed_of(training.seed, step, rank, 1))
             for group in optimizer.param_groups:
                 group["lr"] = training.rate(step)
@@ -204,7 +206,28 @@ def train(
                 report(step, **figures)
             if saves:
                 save()
+            # Several processes end at the same step, which they agree on where they wait for each other anyway.
+            asked = signal.number if ranks == 1 else 0
+            if ranks > 1 and step % training.log_every == 0:
+                asked = processes.most(signal.number, device)
+            if asked:
+                if not saves:
+                    _check(value, denoiser, step - 1)
+                    save()
+                signal.deliver(asked)
     return ema.model
+
+
+def _accelerator(precision: str, cpu: bool):
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+    except ModuleNotFoundError:
+        if processes.started() > 1:
+            raise
+        return Single(precision, cpu)
+    AcceleratorState._reset_state()  # one process may train twice, with another precision
+    return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
 def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:
