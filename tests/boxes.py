@@ -22,9 +22,10 @@ from scoresde.experiment import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 # Trains in half a second once Python is warm.
-TINY = """data=toy data.n=400 data.test=50 net.width=16 net.blocks=1 train.steps=60 train.batch_size=32 train.warmup=5
- train.validate_every=20 train.checkpoint_every=5 train.log_every=5 wandb=disabled gif=false n=40 likelihood.n=40
- sampler=ddim sampler.steps=10 device=cpu""".split()
+_DATA = ["data=toy", "data.n=400", "data.test=50", "net.width=16", "net.blocks=1"]
+_STEPS = {"steps": 60, "batch_size": 32, "warmup": 5, "validate_every": 20, "checkpoint_every": 5, "log_every": 5}
+_DRAWS = ["n=40", "likelihood.n=40", "sampler=ddim", "sampler.steps=10"]
+TINY = [*_DATA, *(f"train.{k}={v}" for k, v in _STEPS.items()), *_DRAWS, "gif=false", "wandb=disabled", "device=cpu"]
 TRAIN, SAMPLE, SCORE = ([*TINY, f"task={name}"] for name in ("train", "sample", "likelihood"))
 WARM = ["command", "run", "tasks"]
 LATE = ["torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp", "torch.onnx", "accelerate.utils"]
@@ -50,6 +51,7 @@ def _main(overrides: list[str], folder: Path, log: Path, before, args: tuple) ->
     os.chdir(folder)
     sys.argv, code = ["run.py", *overrides], 1
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         before(*args)
         main(ROOT / "conf")
@@ -204,6 +206,6 @@ def differences(whole: Path, other: Path) -> list[str]:
     for path in (*whole.glob("sample-*/samples.npy"), *whole.glob("likelihood-*/likelihood.npz")):
         mine, theirs = (_read(folder / path.relative_to(whole)) for folder in (whole, other))
         pairs = [(mine[k], theirs[k]) for k in mine] if isinstance(mine, dict) else [(mine, theirs)]
-        wrong += [str(path.relative_to(whole))] * (not all(np.array_equal(x, y) for x, y in pairs))
+        wrong += [str(path.relative_to(whole))] * (not all(np.array_equal(x, y, equal_nan=True) for x, y in pairs))
     names = [{p.relative_to(f) for p in f.rglob("*") if p.is_file()} for f in (whole, other)]
     return wrong + [f"only in one: {p}" for p in names[0] ^ names[1] if not p.name.startswith(".")]

@@ -225,7 +225,8 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
         config = OmegaConf.load(folder / "config.yaml")
         config.sde, config.net, config.rule, config.train.seed  # noqa: B018
     except Exception as error:  # of yaml and OmegaConf
-        raise InputError(f"{folder}/config.yaml is damaged ({_line(error)}): put back a copy") from error
+        words = str(error).splitlines()[0]
+        raise InputError(f"{folder}/config.yaml is damaged ({words}): put back a copy") from error
     import_paths(config)
     state = checkpoint.load(folder / "checkpoint.pt", device, ("step", "ema", "facts"))
     denoiser = build_denoiser(config, tuple(state["facts"]["shape"]))

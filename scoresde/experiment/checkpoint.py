@@ -13,8 +13,11 @@ import torch
 from ..errors import InputError
 
 
-def write(path: Path, save: Callable[[BinaryIO], None]) -> None:
-    """Writes a file under a passing name, flushes it to the disk and renames it: `path` is never half-written."""
+def write(path: Path, save: Callable[[BinaryIO], None], ready: Callable[[], None] = lambda: None) -> None:
+    """Writes a file under a passing name, flushes it to the disk and renames it: `path` is never half-written.
+
+    `ready` is called when all is on the disk, before the renaming.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     passing = _passing(path)
     try:
@@ -22,6 +25,7 @@ def write(path: Path, save: Callable[[BinaryIO], None]) -> None:
             save(file)
             file.flush()
             os.fsync(file.fileno())
+        ready()
         os.replace(passing, path)
     except OSError as error:
         if error.errno is not None and error.filename is None:  # a full disk says only that it is full
@@ -49,9 +53,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def save(path: Path, state: dict, last: bool = True) -> None:
     """Writes a dictionary of tensors and plain types; unless it is the `last`, the one before is kept beside it."""
-    if path.exists() and not last:
-        _keep(path)
-    write(path, lambda file: torch.save(state, file))
+    write(path, lambda file: torch.save(state, file), lambda: None if last else _keep(path))
     if last:
         before(path).unlink(missing_ok=True)
 
