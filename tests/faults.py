@@ -349,10 +349,10 @@ def _spoil(what: str, step: int) -> None:
         ema.EMA.update = spoilt
 
 
-def _nan(box, what, *words):
-    box.fails(box.start(TRAIN, _spoil, (what, 23)).wait(), 1, "not finite at step", *words)
+def _nan(box, what, *words, step=23, kept=20):
+    box.fails(box.start(TRAIN, _spoil, (what, step)).wait(), 1, "not finite at step", *words)
     state = checkpoint.load(box.model / "checkpoint.pt")
-    assert state["step"] == 20 and all(v.isfinite().all() for v in state["model"].values())
+    assert state["step"] == kept and all(v.isfinite().all() for v in state["model"].values())
     box.same(TRAIN)
 
 
@@ -368,7 +368,10 @@ def nan_in_gradients(box):
 
 @fault
 def nan_in_weights(box):
-    _nan(box, "weights", "step 25", "the weights net.enter.weight are not finite")
+    words = ("the weights net.", "are not finite")
+    _nan(box, "weights", "step 25", *words)
+    shutil.rmtree(box.model)
+    _nan(box, "weights", "step 20", *words, step=19, kept=15)  # just before they would be saved
 
 
 @fault

@@ -52,7 +52,7 @@ def told(error: Exception) -> str:
             raise error
         return f"the Python package {error.name} is not installed: pip install {error.name.partition('.')[0]}"
     if out_of_memory(error):
-        words = (str(error).strip().splitlines() or ["no more was given"])[0][:200]
+        words = (str(error).strip().splitlines() or ["no more was given"])[0].rpartition("Allocator: ")[2][:200]
         return f"memory ran out ({words}): try a smaller train.batch_size, batch_size or network; {AGAIN}"
     if not isinstance(error, MISTAKES):
         raise error

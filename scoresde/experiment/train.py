@@ -169,6 +169,8 @@ def train(
 
     def save() -> None:
         if path is not None and lead:
+            if not all(bool(p.isfinite().all()) for p in denoiser.parameters()):
+                _check(torch.tensor(math.nan), denoiser, step - 1)
             state = {"step": step, "seconds": seconds, "model": denoiser.state_dict(), "ema": ema.model.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "loss": loss.state(), "facts": facts or {}}
             checkpoint.save(path, state, last=step == training.steps)
@@ -212,7 +214,6 @@ def train(
                 asked = processes.most(signal.number, device)
             if asked:
                 if not saves:
-                    _check(value, denoiser, step - 1)
                     save()
                 signal.deliver(asked)
     return ema.model
