@@ -95,6 +95,10 @@ class Job:
             assert self.process.is_alive() and time.monotonic() < end, f"it ended too early: {self.wait()}"
             time.sleep(0.002)
 
+    def under_way(self) -> bool:
+        """Whether it has got to the command itself."""
+        return Path(f"{self.log}.err").exists()
+
     def said(self) -> str:
         """What it has printed so far."""
         out = Path(f"{self.log}.out")

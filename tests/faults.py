@@ -514,7 +514,7 @@ def kills(box: Box, n: int, sampling: bool, seed: int = 0) -> dict:
     """
     rng, began = random.Random(seed), time.monotonic()
     commands = [TRAIN, [*SAMPLE, "n=400", "sampler.steps=40"]] if sampling else [[*TRAIN, "train.steps=200"]]
-    counts = {"kills": 0, "runs": 0, "corrupt": 0, "lost": 0, "left behind": 0}
+    counts = {"kills": 0, "kills in the middle of a write": 0, "runs": 0, "corrupt": 0, "lost": 0, "left behind": 0}
     box.reference(*commands)
     start = time.monotonic()
     box.run(commands[0], folder="timed")
@@ -529,10 +529,11 @@ def kills(box: Box, n: int, sampling: bool, seed: int = 0) -> dict:
         reached = 0
         while True:
             job = box.start(commands[-1])
+            job.until(job.under_way)
             time.sleep(rng.uniform(0, 1.1 * length))
             ended = job.send().wait()
             assert ended.code in (0, -9), ended
-            counts["left behind"] += len(list(box.model.rglob(".*.passing")))
+            counts["kills in the middle of a write"] += any(box.model.rglob(".*.passing"))
             counts["corrupt"] += len(unreadable(box.model))
             path = box.model / "checkpoint.pt"
             step = checkpoint.load(path)["step"] if path.exists() else 0
@@ -543,7 +544,7 @@ def kills(box: Box, n: int, sampling: bool, seed: int = 0) -> dict:
             counts["kills"] += 1
         counts["runs"] += 1
         counts["lost"] += bool(differences(box.reference(*commands), box.model))
-        counts["left behind"] = len(list(box.model.rglob(".*.passing")))
+        counts["left behind"] += len(list(box.model.rglob(".*.passing")))
     return counts | {"seconds": round(time.monotonic() - began)}
 
 
