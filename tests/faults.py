@@ -1,6 +1,6 @@
 """Faults, one function a kind: what a command does when the machine fails it, and that nothing is lost.
 
-python tests/faults.py [NAME ...]        runs them and prints a table; FOLDER=path tries another disk than /tmp
+python tests/faults.py [NAME ...]        runs them and prints a table; folder=PATH tries another disk than /tmp
 python tests/faults.py kills=100         that many kill -9 at random moments, in training and in sampling
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from boxes import SAMPLE, SCORE, TINY, TRAIN, Box, differences, unreadable
+from boxes import ROOT, SAMPLE, SCORE, TINY, TRAIN, Box, differences, unreadable
 from PIL import Image
 
 from scoresde.experiment import checkpoint
@@ -46,6 +46,7 @@ def rows(box: Box) -> int:
 
 
 SLOW = "train.steps=200"
+ONE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 
 # Killed
@@ -110,6 +111,23 @@ def sigterm_in_sampling(box):
     job.until(lambda: "sampling" in job.said())
     box.fails(job.send(signal.SIGTERM).wait(), 143, "stopped by SIGTERM")
     box.same(TRAIN, command)
+
+
+@fault
+def sigterm_to_two_processes(box):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(ROOT / "run.py"), *TRAIN, "train.steps=120", "train.checkpoint_every=1000"]
+    options = {"cwd": box.folder, "stdout": subprocess.DEVNULL, "text": True, "env": {**os.environ, **ONE}}
+    job = subprocess.Popen([*command, "folder=m"], stderr=subprocess.PIPE, **options)
+    while rows(box) < 3 and job.poll() is None:
+        time.sleep(0.01)
+    job.send_signal(signal.SIGTERM)
+    err = job.communicate()[1]
+    assert job.returncode == 1 and err.count("error: stopped by SIGTERM") == 1, err  # torchrun's own code and words
+    assert 15 <= checkpoint.load(box.model / "checkpoint.pt")["step"] < 120
+    for folder in ("m", "whole"):
+        subprocess.run([*command, f"folder={folder}"], check=True, stderr=subprocess.DEVNULL, **options)
+    assert not (differ := differences(box.folder / "whole", box.model)), differ
 
 
 # The disk
@@ -563,7 +581,7 @@ def try_one(name: str, place: str | None = None) -> tuple[bool, str, str, float]
 def main(words: list[str]) -> int:
     """The table; the number of failures."""
     options = dict(word.split("=", 1) for word in words if "=" in word)
-    place, wrong = options.get("FOLDER"), 0
+    place, wrong = options.get("folder"), 0
     for kind in ("training", "sampling") if "kills" in options else ():
         folder = Path(tempfile.mkdtemp(prefix="kills-", dir=place))
         counts = kills(Box(folder), int(options["kills"]), kind == "sampling", int(options.get("seed", 0)))

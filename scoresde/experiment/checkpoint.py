@@ -89,6 +89,8 @@ def load(path: Path, device: torch.device | str = "cpu", needs: tuple[str, ...] 
 
     Raises `InputError` if the file is damaged; every byte of it is checked against the CRC-32 that torch wrote.
     """
+    if torch.device(device).type == "cpu":
+        device = "cpu"  # among processes accelerate names it cpu:0, which torch cannot load to
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         with zipfile.ZipFile(path) as file:  # torch reads past a wrong checksum

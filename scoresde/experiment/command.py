@@ -40,9 +40,16 @@ def main(conf: Path) -> None:
     except (*MISTAKES, RuntimeError, ModuleNotFoundError) as error:
         fail(told(error))
     except KeyboardInterrupt:
-        fail(f"stopped; {AGAIN}", 130)
+        stopped("stopped", 130)
     except Terminated:
-        fail(f"stopped by SIGTERM; {AGAIN}", 143)
+        stopped("stopped by SIGTERM", 143)
+
+
+def stopped(words: str, code: int) -> None:
+    """Says so once, though a launcher tells all its processes, and exits."""
+    if os.environ.get("RANK", "0") != "0":
+        sys.exit(code)
+    fail(f"{words}; {AGAIN}", code)
 
 
 def told(error: Exception) -> str:
