@@ -63,3 +63,19 @@ def test_without_accelerate_the_weights_are_the_same(monkeypatch):
             assert all(torch.equal(a, b) for a, b in zip(whole, fit(precision=precision), strict=True))
     with pytest.raises(scoresde.InputError, match="fp16 needs accelerate"):
         Single("fp16", True)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError(), RuntimeError("CUDA out of memory")])
+def test_a_checkpoint_that_could_not_be_read_just_now_is_not_called_damaged(tmp_path, monkeypatch, error):
+    path = tmp_path / "checkpoint.pt"
+    for step in (1, 2):
+        checkpoint.save(path, {"step": step}, last=False)
+
+    def fail(*args, **options):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", fail)
+        with pytest.raises(type(error)) as caught:
+            checkpoint.mend(path)
+    assert not isinstance(caught.value, scoresde.InputError) and checkpoint.load(path)["step"] == 2

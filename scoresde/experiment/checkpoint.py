@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import torch
 
 from ..errors import InputError
+from ..sampling.hardware import out_of_memory
 
 
 def write(path: Path, save: Callable[[BinaryIO], None], ready: Callable[[], None] = lambda: None) -> None:
@@ -96,13 +97,15 @@ def load(path: Path, device: torch.device | str = "cpu", needs: tuple[str, ...] 
         with zipfile.ZipFile(path) as file:  # torch reads past a wrong checksum
             damaged = file.testzip()
         if damaged:
-            raise ValueError(f"{damaged.rpartition('/')[2]} has a wrong checksum")
-    except PermissionError:
-        raise
+            raise ValueError(f"its part {damaged.partition('/')[2]} has a wrong checksum")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: there is no trained model here") from None
+    except OSError:
+        raise  # a disk or a network that fails says nothing of the file
     except Exception as error:  # torch raises what its zip reader or unpickler happens to raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise InputError(
             f"{path} cannot be read ({reason[:100]}): it was cut short or damaged; "
             "put back a copy, or train again with fresh=true"
