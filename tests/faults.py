@@ -531,24 +531,20 @@ def kills(box: Box, n: int, sampling: bool, seed: int = 0) -> dict:
     Every file is read after every kill, and what the command leaves in the end is compared with an undisturbed run.
     """
     rng, began = random.Random(seed), time.monotonic()
-    commands = [TRAIN, [*SAMPLE, "n=400", "sampler.steps=40"]] if sampling else [[*TRAIN, "train.steps=200"]]
+    commands = [TRAIN, [*SAMPLE, "n=400", "sampler.steps=40"]] if sampling else [TRAIN]
     counts = {"kills": 0, "kills in the middle of a write": 0, "runs": 0, "corrupt": 0, "lost": 0, "left behind": 0}
-    box.reference(*commands)
-    start = time.monotonic()
-    box.run(commands[0], folder="timed")
-    if sampling:
-        start = time.monotonic()
-        box.run(commands[1], folder="timed")
-    length, reached = time.monotonic() - start, 0
+    length = _undisturbed(box, commands)
     while counts["kills"] < n:
-        shutil.rmtree(box.model, ignore_errors=True)
-        if sampling:
-            box.run(commands[0])
+        if not sampling:
+            shutil.rmtree(box.model, ignore_errors=True)
+        for folder in box.model.glob("sample-*"):
+            shutil.rmtree(folder)
         reached = 0
         while True:
             job = box.start(commands[-1])
             job.until(job.under_way)
-            time.sleep(rng.uniform(0, 1.1 * length))
+            # Training goes on from its checkpoints; sampling starts anew, so that some of it must be left alone.
+            time.sleep(rng.uniform(0, (1.1 if sampling else 0.8) * length))
             ended = job.send().wait()
             assert ended.code in (0, -9), ended
             counts["kills in the middle of a write"] += any(box.model.rglob(".*.passing"))
@@ -564,6 +560,15 @@ def kills(box: Box, n: int, sampling: bool, seed: int = 0) -> dict:
         counts["lost"] += bool(differences(box.reference(*commands), box.model))
         counts["left behind"] += len(list(box.model.rglob(".*.passing")))
     return counts | {"seconds": round(time.monotonic() - began)}
+
+
+def _undisturbed(box: Box, commands) -> float:
+    """The seconds that the last of the commands takes in the model folder, after a reference was made elsewhere."""
+    box.reference(*commands)
+    for command in commands:
+        start = time.monotonic()
+        box.run(command)
+    return time.monotonic() - start
 
 
 def try_one(name: str, place: str | None = None) -> tuple[bool, str, str, float]:
@@ -582,7 +587,7 @@ def main(words: list[str]) -> int:
     """The table; the number of failures."""
     options = dict(word.split("=", 1) for word in words if "=" in word)
     place, wrong = options.get("folder"), 0
-    for kind in ("training", "sampling") if "kills" in options else ():
+    for kind in options.get("in", "training,sampling").split(",") if "kills" in options else ():
         folder = Path(tempfile.mkdtemp(prefix="kills-", dir=place))
         counts = kills(Box(folder), int(options["kills"]), kind == "sampling", int(options.get("seed", 0)))
         wrong += counts["lost"] + counts["corrupt"] + counts["left behind"]
