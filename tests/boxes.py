@@ -27,6 +27,8 @@ _STEPS = {"steps": 60, "batch_size": 32, "warmup": 5, "validate_every": 20, "che
 _DRAWS = ["n=40", "likelihood.n=40", "sampler=ddim", "sampler.steps=10"]
 TINY = [*_DATA, *(f"train.{k}={v}" for k, v in _STEPS.items()), *_DRAWS, "gif=false", "wandb=disabled", "device=cpu"]
 TRAIN, SAMPLE, SCORE = ([*TINY, f"task={name}"] for name in ("train", "sample", "likelihood"))
+SLOW = "train.steps=200"
+FAULTS = {}  # every kind by its name: a function of a Box
 WARM = ["command", "run", "tasks"]
 LATE = ["torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp", "torch.onnx", "accelerate.utils"]
 LATE += ["matplotlib.backends.backend_agg", "matplotlib.axes", "PIL.PngImagePlugin", "hydra._internal.core_plugins"]
@@ -213,3 +215,21 @@ def differences(whole: Path, other: Path) -> list[str]:
         wrong += [str(path.relative_to(whole))] * (not all(np.array_equal(x, y, equal_nan=True) for x, y in pairs))
     names = [{p.relative_to(f) for p in f.rglob("*") if p.is_file()} for f in (whole, other)]
     return wrong + [f"only in one: {p}" for p in names[0] ^ names[1] if not p.name.startswith(".")]
+
+
+def fault(function):
+    """Adds a kind of fault to the table."""
+    FAULTS[function.__name__] = function
+    return function
+
+
+def begun(box: Box, job: Job) -> Job:
+    """Waits for the first checkpoint."""
+    job.until(lambda: (box.model / "checkpoint.pt").exists())
+    return job
+
+
+def rows(box: Box) -> int:
+    """How many rows of figures there are."""
+    path = box.model / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
