@@ -6,7 +6,8 @@ import torch
 import scoresde
 from scoresde.data import Affine, Data, Tensors
 from scoresde.experiment import checkpoint
-from scoresde.experiment.train import Training, Validation
+from scoresde.experiment.objective import Validation
+from scoresde.experiment.train import Training
 from scoresde.loss import Adaptive, DenoisingLoss
 
 SETTINGS = {"batch_size": 32, "lr": 1e-3, "warmup": 2, "validate_every": 2, "checkpoint_every": 2, "log_every": 1}

@@ -23,7 +23,10 @@ def animation(path: Path, times: list[float], states: Tensor, estimates: Tensor,
     else:
         k = 1 + len(times) // 26  # a plot takes a twentieth of a second
         first = (len(times) - 1) % k
-        frames = list(_plots(times[first::k], states[first::k], estimates[first::k]))
+        try:
+            frames = list(_plots(times[first::k], states[first::k], estimates[first::k]))
+        except ModuleNotFoundError:  # matplotlib; the command has said so
+            return
     data = _gif(frames)
     while len(data) > GIF_BYTES and len(frames) > 8:
         frames = frames[::-2][::-1]

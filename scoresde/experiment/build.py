@@ -121,7 +121,12 @@ def check_folder(folder: Path, config: DictConfig) -> None:
     """Raises `InputError` if `folder` holds a model made by another config."""
     path = folder / "model.json"
     if path.exists():
-        there, here = flatten(json.loads(path.read_text())), flatten(model_config(config))
+        try:
+            there, here = flatten(json.loads(path.read_text())), flatten(model_config(config))
+        except ValueError:
+            raise InputError(
+                f"{path} is damaged: put back a copy, or remove it if the model is the one you ask for"
+            ) from None
         differ = [k for k in sorted({*there, *here}) if there.get(k) != here.get(k)]
         if differ:
             k = differ[0]
@@ -216,9 +221,14 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
     folder = Path(folder).expanduser()
     if not (folder / "config.yaml").exists():
         raise InputError(f"{folder} is not a model folder: it has no config.yaml (train one: python run.py task=train)")
-    config = OmegaConf.load(folder / "config.yaml")
+    try:
+        config = OmegaConf.load(folder / "config.yaml")
+        config.sde, config.net, config.rule, config.train.seed  # noqa: B018
+    except Exception as error:  # of yaml and OmegaConf
+        words = str(error).splitlines()[0]
+        raise InputError(f"{folder}/config.yaml is damaged ({words}): put back a copy") from error
     import_paths(config)
-    state = checkpoint.load(folder / "checkpoint.pt", device)
+    state = checkpoint.load(folder / "checkpoint.pt", device, ("step", "ema", "facts"))
     denoiser = build_denoiser(config, tuple(state["facts"]["shape"]))
     try:
         denoiser.load_state_dict(state["ema"])

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +20,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import InputError
-from ..sampling.hardware import OutOfMemory
+from ..sampling.hardware import OutOfMemory, out_of_memory
 from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
+from .signals import Terminated, terminate
 
 LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit": "hydra-submitit-launcher"}
 MISTAKES = (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError)  # a line is enough
+TOLD = (*MISTAKES, RuntimeError, ModuleNotFoundError)  # `told` looks closer
+AGAIN = "the same command goes on from the last checkpoint"
 
 
 def cli() -> None:
@@ -41,24 +45,51 @@ def called() -> str:
 
 
 def main(conf: Path) -> None:
-    """Runs the command line with the configs in the folder `conf`; exits with 1 after one line on standard error."""
+    """Runs the command line with the configs in the folder `conf`.
+
+    What goes wrong is one line on standard error and the exit code 1; SIGINT is 130, SIGTERM 143.
+    """
     OmegaConf.register_new_resolver("called", called, replace=True)
     # Hydra would print its own report and exit; with this it raises, and `explain` can say it better.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ[SWEEP] = sweep_name(sys.argv[1:])
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda w: w not in ("--multirun", "-m"))  # argparse wants it first
+    signal.signal(signal.SIGTERM, terminate)
     try:
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
         end_sweep()
     except KeyboardInterrupt:
-        fail("stopped; the same command goes on from the last checkpoint", 130)
+        stopped("stopped", 130)
+    except Terminated:
+        stopped("stopped by SIGTERM", 143)
     except Exception as error:
         end_sweep()  # the jobs' own tracebacks are in their folders
         if isinstance(error, HydraException | OmegaConfBaseException):
             fail(explain(error, conf))
-        if isinstance(error, MISTAKES):
-            fail(str(error))
+        if isinstance(error, TOLD):
+            fail(told(error))
         raise
+
+
+def stopped(words: str, code: int) -> None:
+    """Says so once, though a launcher tells all its processes, and exits."""
+    if os.environ.get("RANK", "0") != "0":
+        sys.exit(code)
+    fail(f"{words}; {AGAIN}", code)
+
+
+def told(error: Exception) -> str:
+    """One line for what a person can do something about; anything else is raised as it is."""
+    if isinstance(error, ModuleNotFoundError):
+        if error.name is None or error.name.startswith("scoresde"):
+            raise error
+        return f"the Python package {error.name} is not installed: pip install {error.name.partition('.')[0]}"
+    if out_of_memory(error):
+        words = (str(error).strip().splitlines() or ["no more was given"])[0].rpartition("Allocator: ")[2][:200]
+        return f"memory ran out ({words}): try a smaller train.batch_size, batch_size or network; {AGAIN}"
+    if not isinstance(error, MISTAKES):
+        raise error
+    return str(error)
 
 
 class Sweep(Callback):
@@ -108,8 +139,8 @@ def run(config: DictConfig) -> None:
         return
     try:
         task(config) if alone else execute(Run(config, choices), task)
-    except MISTAKES as error:
-        fail(str(error))  # raised, Hydra would add words of its own
+    except TOLD as error:
+        fail(told(error))  # raised, Hydra would add words of its own
 
 
 def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None:

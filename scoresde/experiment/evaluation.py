@@ -59,7 +59,7 @@ def evaluate(run: Run) -> None:
     facts["measuring_seconds"] = time.perf_counter() - began - facts.get("seconds", 0)
     numeric = lambda k, v: isinstance(v, int | float) and not isinstance(v, bool) and k != "step"
     numbers = {k: v for k, v in (facts | figures).items() if numeric(k, v)}
-    Metrics(folder / "metrics.jsonl", run.wandb, "evaluate/").log(0, **numbers)
+    Metrics(folder / "metrics.jsonl", run.tracker, "evaluate/").log(0, **numbers)
     run.finish(folder, {"task": "evaluate", **facts, **figures}, [*_head(facts, known), *table, ("", str(folder))])
 
 

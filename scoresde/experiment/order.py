@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import stack
+from ..errors import InputError
 
 
 def seed_of(*numbers: int) -> int:
@@ -57,3 +58,23 @@ def batches(dataset: Dataset, size: int, seed: int, start: int, stop: int, rank=
     """A loader of the batches of `Order`, each one tensor (size / ranks, *shape)."""
     order = Order(len(dataset), size, seed, start, stop, rank, ranks)
     return DataLoader(_Items(dataset), batch_sampler=order, num_workers=workers, collate_fn=_same)
+
+
+def told(loader: DataLoader) -> Iterator[Tensor]:
+    """The batches of a loader; what went wrong in one of its processes is told in one line.
+
+    Raises `InputError` for a file that has gone bad, `ChildProcessError` for a process that died.
+    """
+    try:
+        yield from loader
+    except InputError as error:
+        raise InputError(
+            str(error).strip().splitlines()[-1].removeprefix(f"{InputError.__module__}.InputError: ")
+        ) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ChildProcessError(
+            f"a process that reads data died ({str(error).splitlines()[0]}): the same command goes on from the last "
+            "checkpoint; where memory or /dev/shm is short, say fewer train.workers"
+        ) from error

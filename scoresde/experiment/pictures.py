@@ -1,7 +1,6 @@
 """Pictures of data of any shape: grids of images, scatters of points, lines of series."""
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import checkpoint
+from .track import read_rows
 
 TILE = 64  # pixels that a small image is enlarged to, by whole numbers
 
@@ -53,8 +53,11 @@ def save_png(path: Path, picture: np.ndarray) -> None:
 
 
 def _figure(path: Path, columns: int, draw, size: float = 3.2, rows: int = 1) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:  # the command has said so
+        return
 
     figure = Figure((size * columns, size * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -168,7 +171,7 @@ def _point_walks(axis, first: Tensor, ways: Tensor, last: Tensor, real: Tensor |
 
 def losses(path: Path, metrics: Path) -> None:
     """The loss in training and on fixed test data, and the latter's last values by noise level, from metrics.jsonl."""
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    rows = read_rows(metrics)
 
     def draw(axes) -> None:
         for name, style in (

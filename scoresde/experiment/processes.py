@@ -58,3 +58,10 @@ def total(number: int, device: str) -> int:
     numbers = [0] * dist.get_world_size()
     dist.all_gather_object(numbers, number)
     return sum(numbers)
+
+
+def most(number: int, device: torch.device) -> int:
+    """The largest of a number over the processes that have joined, on each of them."""
+    value = torch.tensor(number, device="cpu" if dist.get_backend() == "gloo" else device)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return int(value)

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -62,11 +63,6 @@ class Run:
                 "accelerate launch starts one process on CPUs: for several, torchrun --nproc_per_node N run.py ..."
             )
         self.tracker = Trackers(self._trackers(), self.say)
-
-    @property
-    def wandb(self) -> Trackers:
-        """The trackers."""
-        return self.tracker
 
     def _trackers(self) -> list[Tracker]:
         """A job's own rows, and what `tracker` and `wandb` ask for; none on any but the first process."""
@@ -153,12 +149,30 @@ class Run:
                 raise InputError(
                     f"another command is at work in {self.folder}: wait, or give another folder="
                 ) from None
+            if self.lead:
+                checkpoint.sweep(self.folder)
             yield
+
+
+def missing() -> list[str]:
+    """One line for each package that is not there and that a run ends without; wandb has its own."""
+    losses = {"matplotlib": "no plots are drawn", "accelerate": "one process trains, without train.precision=fp16"}
+    gone = {name: loss for name, loss in losses.items() if not _installed(name)}
+    return [f"{name} is not installed: {loss} (pip install {name})" for name, loss in gone.items()]
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # a module that was put in its place
+        return False
 
 
 def execute(run: Run, task: Callable[[Run], None]) -> None:
     """Runs a task within its tracker and the folder's lock, and prints the table of results."""
     existed = run.folder.exists()
+    for words in missing():
+        run.say(words)
     try:
         with run.alone(), run.tracker:
             task(run)

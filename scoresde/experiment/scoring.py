@@ -18,8 +18,7 @@ from .examples import Examples, batches, write_columns
 from .other import other
 from .report import bar
 from .run import Run
-from .track import Metrics
-from .track import rows as rows_of
+from .track import Metrics, read_rows
 
 DIVERGENCES = (None, *NAMES)
 CONTROLS = (None, "gaussian", "average")
@@ -121,7 +120,7 @@ def _known(run: Run, folder: Path) -> bool:
     """Whether an earlier job of the sweep has scored the same model alike: its figures are shown as this job's."""
     if run.job is None or run.config.fresh or not (folder / "summary.json").exists():
         return False
-    for row in rows_of(folder / "metrics.jsonl"):
+    for row in read_rows(folder / "metrics.jsonl"):
         run.tracker.log("likelihood/", row.pop("step"), row)
     run.say(f"{folder} is scored already")
     run.results.append(("likelihood", f"scored before: {folder / 'summary.json'}"))

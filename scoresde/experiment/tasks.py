@@ -1,5 +1,6 @@
 """The tasks that a command can run: functions of a `Run`."""
 
+import json
 import math
 
 import torch
@@ -28,13 +29,24 @@ def train(run: Run) -> None:
     """Trains the model, or goes on from its last checkpoint; a trained one is left as it is."""
     if run.config.fresh and run.lead:
         build.build_denoiser(run.config, run.data.shape)  # a mistake shows before the old model goes
-        for name in ("checkpoint.pt", "model.json", "metrics.jsonl", "summary.json", "loss.png"):
+        for name in (
+            "checkpoint.pt",
+            "checkpoint.before.pt",
+            "model.json",
+            "metrics.jsonl",
+            "summary.json",
+            "loss.png",
+        ):
             (run.folder / name).unlink(missing_ok=True)
+    if run.lead:
+        mended = checkpoint.mend(run.folder / "checkpoint.pt")
+        if mended:
+            run.say(f"warning: {mended}")
     processes.wait(run.config.device)  # all see the same files
     build.check_folder(run.folder, run.config)
     path, steps = run.folder / "checkpoint.pt", run.training.steps
     done = checkpoint.load(path)["step"] if path.exists() else 0
-    if done >= steps and (run.folder / "loss.png").exists():
+    if done >= steps and _finished(run):
         run.say(f"{run.folder} is trained already ({done} steps)")
         run.results.append(("model", f"trained before, {done} steps"))
         run.made["train"] = run.folder
@@ -64,8 +76,17 @@ def train(run: Run) -> None:
         run.tracker.image("train/loss", run.folder / "loss.png")
         run.tracker.artifact(run.folder.name, "model", [run.folder / "checkpoint.pt"])
         summary = dict(task="train", finished=True, parameters=size, examples=len(data.train), **last)
-        words = f"trained {steps} steps in {last['seconds']:.0f} s, validation loss {last['validation']:.4f}"
+        seconds, validation = (last.get(k, math.nan) for k in ("seconds", "validation"))  # somebody may remove the rows
+        words = f"trained {steps} steps in {seconds:.0f} s, validation loss {validation:.4f}"
         run.finish(run.folder, summary, [("model", words)])
+
+
+def _finished(run: Run) -> bool:
+    """Whether the summary, which is written last, is there."""
+    try:
+        return json.loads((run.folder / "summary.json").read_text())["finished"] is True
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _warn_noise(run: Run, sde, data: Data) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from . import checkpoint
+
 TRACKERS = ("wandb", "tensorboard", "both", "none")
 
 
@@ -137,14 +139,13 @@ class Metrics:
 
     def __init__(self, path: Path, trackers: Trackers | None = None, prefix: str = "", keep: int = 0):
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in rows(path) if line["step"] <= keep] if keep else []
-        with open(path, "w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in kept)
+        kept = [line for line in read_rows(path) if line["step"] <= keep] if keep else []
+        checkpoint.write(path, lambda file: file.write("".join(json.dumps(row) + "\n" for row in kept).encode()))
         self.path, self.trackers, self.prefix = path, trackers, prefix
 
     def last(self) -> dict:
         """The latest value of every figure."""
-        return {name: value for row in rows(self.path) for name, value in row.items()}
+        return {name: value for row in read_rows(self.path) for name, value in row.items()}
 
     def log(self, step: int, **figures: Any) -> None:
         """Adds a row; figures are numbers, strings or lists of them."""
@@ -154,8 +155,8 @@ class Metrics:
             self.trackers.log(self.prefix, step, figures)
 
 
-def rows(path: Path) -> list[dict]:
-    """The rows of a file of JSON lines that can be read."""
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a file of JSON lines, less any that a kill or a full disk cut short."""
     found = []
     if path.exists():
         for line in path.read_text().splitlines():

@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .. import noise
-from ..data import Data, from_tensor, stack
+from ..data import Data, from_tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
-from . import checkpoint, processes
+from . import checkpoint, processes, signals
 from .ema import EMA
-from .order import batches, seed_of
+from .objective import Objective, Validation
+from .order import batches, seed_of, told
+from .single import Single
 
 
 @dataclass(frozen=True)
@@ -61,50 +62,6 @@ class Training:
         return self.lr * min(1, (step + 1) / (self.warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
 
-class _Objective(nn.Module):
-    """The loss as a module's forward, so that accelerate's wrappers (precision, processes) see all of it."""
-
-    def __init__(self, denoiser: Denoiser, loss: DenoisingLoss):
-        super().__init__()
-        self.denoiser, self.loss = denoiser, loss
-        self.times = loss.times if isinstance(loss.times, nn.Module) else None  # so that they go to the device
-
-    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        return self.loss(self.denoiser, x0, t, eps).sum()
-
-
-class Validation:
-    """The loss on fixed test data, times and noise, the times stratified; also its means in 8 bins of the times.
-
-    It keeps a copy of the loss as it is given: times that learn would not be fixed.
-    """
-
-    def __init__(
-        self,
-        data: Data,
-        loss: DenoisingLoss,
-        denoiser: Denoiser,
-        device: torch.device,
-        n: int = 512,
-        dequantise: str = "uniform",
-    ):
-        n, loss = min(n, len(data.test)), copy.deepcopy(loss)
-        raw, index = stack(data.test, range(n)), torch.arange(n)
-        u = noise.uniform(raw.float(), index, 0, 0) if dequantise == "uniform" else None
-        self.x0 = data.encode(raw, u).to(device)
-        self.eps = noise.normal(self.x0, index.to(device), 0, 1, 0)
-        # Strata are dealt out in a fixed order that does not follow the data's.
-        strata = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-        self.t = loss.place((strata + 0.5) / n, denoiser.sde).to(device)
-        self.bins, self.loss = strata * 8 // n, loss
-
-    @torch.no_grad()
-    def __call__(self, denoiser: Denoiser) -> tuple[float, list[float]]:
-        parts = zip(self.x0.split(256), self.t.split(256), self.eps.split(256), strict=True)
-        losses = torch.cat([self.loss.at(denoiser, *part) for part in parts]).cpu()
-        return float(losses.mean()), [float(losses[self.bins == b].mean()) for b in range(8) if (self.bins == b).any()]
-
-
 def train(
     denoiser: Denoiser,
     data: Data | Tensor,
@@ -120,102 +77,163 @@ def train(
 
     `data` is a `Data` or a tensor (N, *shape) in the model's own units (about unit variance).  `options` are fields of
     `Training`.  With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one
-    continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.
+    continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.  SIGTERM and
+    SIGINT wait for the end of the step (of several processes, of the next logged one) and one more checkpoint.
     `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `loss` is not changed:
     times that learn do so in a copy.  `facts` are plain values kept in the checkpoint.
 
     Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
-    training = training or Training(**options)
-    loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     data = from_tensor(data, standardize=None) if torch.is_tensor(data) else data
-    report = report or (lambda step, **figures: None)
+    loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     path = None if folder is None else Path(folder) / "checkpoint.pt"
-    processes.join(device)
-    AcceleratorState._reset_state()  # one process may train twice, with another precision
-    accelerator = Accelerator(mixed_precision=training.precision, cpu=processes.on_cpu(device))
-    device, lead = accelerator.device, accelerator.is_main_process
-    denoiser.to(device).train()
-    ema = EMA(denoiser, training.ema)
-    optimizer = torch.optim.AdamW(
-        denoiser.parameters(), training.lr, training.betas, weight_decay=training.weight_decay
-    )
-    validation = Validation(data, loss, denoiser, device, dequantise=training.dequantise)
-    step, seconds = 0, 0.0
-    if path is not None and path.exists():
-        state = checkpoint.load(path, device)
+    trainer = _Trainer(denoiser, data, loss, training or Training(**options), path, device, facts or {})
+    return trainer.run(report or (lambda step, **figures: None))
+
+
+class _Trainer:
+    """A training under way: what a step changes, and how it is kept."""
+
+    def __init__(self, denoiser, data: Data, loss: DenoisingLoss, training: Training, path, device: str, facts: dict):
+        processes.join(device)
+        self.accelerator = _accelerator(training.precision, processes.on_cpu(device))
+        self.device, self.lead = self.accelerator.device, self.accelerator.is_main_process
+        self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
+        self.denoiser, self.data, self.loss, self.training = denoiser.to(self.device).train(), data, loss, training
+        self.path, self.facts, self.step, self.seconds = path, facts, 0, 0.0
+        self.ema = EMA(denoiser, training.ema)
+        optimizer = torch.optim.AdamW(
+            denoiser.parameters(), training.lr, training.betas, weight_decay=training.weight_decay
+        )
+        self.validation = Validation(data, loss, denoiser, self.device, dequantise=training.dequantise)
+        self._go_on(optimizer)
+        if self.ranks > 1 and isinstance(loss.times, nn.Module):
+            loss.times.add_up = torch.distributed.all_reduce
+        self.model, self.optimizer = self.accelerator.prepare(Objective(denoiser, loss), optimizer)
+
+    def _go_on(self, optimizer: torch.optim.Optimizer) -> None:
+        """Takes up the last checkpoint, if there is one."""
+        if self.path is not None and self.lead:
+            checkpoint.mend(self.path)
+        self.accelerator.wait_for_everyone()
+        if self.path is None or not self.path.exists():
+            return
+        state = checkpoint.load(self.path, self.device, ("step", "seconds", "model", "ema", "optimizer"))
         try:
-            denoiser.load_state_dict(state["model"])
-        except RuntimeError as error:
-            raise InputError(f"{path} holds another network: give another folder, or remove it") from error
-        ema.model.load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
-        loss.load_state(state.get("loss", {}))
-        step, seconds = state["step"], state["seconds"]
-    model, optimizer = accelerator.prepare(_Objective(denoiser, loss), optimizer)
-    rank, ranks = accelerator.process_index, accelerator.num_processes
-    if ranks > 1 and isinstance(loss.times, nn.Module):
-        loss.times.add_up = torch.distributed.all_reduce
+            self.denoiser.load_state_dict(state["model"])
+            self.ema.model.load_state_dict(state["ema"])
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"{self.path} holds another network: give another folder, or remove it") from error
+        self.loss.load_state(state.get("loss", {}))
+        self.step, self.seconds = state["step"], state["seconds"]
 
-    def drawn(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def run(self, report: Callable[..., None]) -> Denoiser:
+        """Trains to the last step; returns the averaged denoiser."""
+        training, began = self.training, time.perf_counter() - self.seconds
+        loader = batches(
+            self.data.train,
+            training.batch_size,
+            training.seed,
+            self.step,
+            training.steps,
+            self.rank,
+            self.ranks,
+            training.workers,
+        )
+        generators = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
+        with generators, signals.held() as signal:
+            for raw in told(loader):
+                value, norm = self._update(raw)
+                self.seconds = time.perf_counter() - began
+                figures = self._figures(value, norm)
+                if figures and self.lead:
+                    report(self.step, **figures)
+                saves = self._every(training.checkpoint_every)
+                if saves:
+                    self._save()
+                asked = self._asked(signal)
+                if asked:
+                    if not saves:
+                        self._save()
+                    signal.deliver(asked)
+        return self.ema.model
+
+    def _every(self, steps: int) -> bool:
+        """Whether this step is one of every so many, or the last."""
+        return self.step % steps == 0 or self.step == self.training.steps
+
+    def _drawn(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x0, t and eps: drawn for the whole batch on each process, which keeps its share."""
-        whole, dequantised = (training.batch_size, *data.shape), training.dequantise == "uniform" and data.levels
-        u = torch.rand(whole, device=device)[rank::ranks] if dequantised else None
-        x0, t = data.encode(raw.to(device, non_blocking=True), u), loss.sample_times(denoiser.sde, training.batch_size)
-        return x0, t[rank::ranks], torch.randn(whole, dtype=x0.dtype, device=device)[rank::ranks]
+        data, size, part = self.data, self.training.batch_size, slice(self.rank, None, self.ranks)
+        whole, dequantised = (size, *data.shape), self.training.dequantise == "uniform" and data.levels
+        torch.manual_seed(seed_of(self.training.seed, self.step, 0, 1))
+        u = torch.rand(whole, device=self.device)[part] if dequantised else None
+        x0, t = data.encode(raw.to(self.device, non_blocking=True), u), self.loss.sample_times(self.denoiser.sde, size)
+        eps = torch.randn(whole, dtype=x0.dtype, device=self.device)[part]
+        if self.rank:  # what the network draws for itself, dropout, is apart
+            torch.manual_seed(seed_of(self.training.seed, self.step, self.rank, 1))
+        return x0, t[part], eps
 
-    loader = batches(
-        data.train, training.batch_size, training.seed, step, training.steps, rank, ranks, training.workers
-    )
-    check_every = 1 if device.type == "cpu" else training.log_every  # reading a loss from a GPU waits for it
+    def _update(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the optimizer: this process's share of the loss, times the processes, and the gradient's norm."""
+        training, step = self.training, self.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = training.rate(step)
+        value = self.model(*self._drawn(raw)) * (self.ranks / training.batch_size)
+        self.accelerator.backward(value)
+        norm = self.accelerator.clip_grad_norm_(self.denoiser.parameters(), training.clip)
+        check_every = 1 if self.device.type == "cpu" else training.log_every  # reading a loss from a GPU waits for it
+        if step % check_every == 0 or (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
+            # Under fp16 accelerate scales the loss, and skips the steps whose gradients overflow.
+            _check(value if training.precision == "fp16" else value + 0 * norm, self.denoiser, step)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.ema.update(self.denoiser, self.step)
+        return value.detach(), norm
 
-    def save() -> None:
-        if path is not None and lead:
-            state = {"step": step, "seconds": seconds, "model": denoiser.state_dict(), "ema": ema.model.state_dict()}
-            state |= {"optimizer": optimizer.state_dict(), "loss": loss.state(), "facts": facts or {}}
-            checkpoint.save(path, state)
+    def _figures(self, value: Tensor, norm: Tensor) -> dict:
+        """What there is to report after this step."""
+        figures = {}
+        if self._every(self.training.log_every):
+            mean = float(self.accelerator.reduce(value, "mean"))
+            rate = self.training.rate(self.step - 1)
+            figures = {"loss": mean, "gradient": float(norm), "lr": rate, "seconds": self.seconds}
+        if self._every(self.training.validate_every):
+            figures["validation"], figures["validation_by_level"] = self.validation(self.ema.model)
+        return figures
 
-    began = time.perf_counter() - seconds
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for raw in loader:
-            torch.manual_seed(seed_of(training.seed, step, 0, 1))
-            x0, t, eps = drawn(raw)
-            if rank:  # what the network draws for itself, dropout, is apart
-                torch.manual_seed(seed_of(training.seed, step, rank, 1))
-            for group in optimizer.param_groups:
-                group["lr"] = training.rate(step)
-            value = model(x0, t, eps) * (ranks / training.batch_size)  # the mean over processes is that of the batch
-            accelerator.backward(value)
-            norm = accelerator.clip_grad_norm_(denoiser.parameters(), training.clip)
-            saves = (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps
-            if saves or step % check_every == 0:
-                # Under fp16 accelerate scales the loss, and skips the steps whose gradients overflow.
-                _check(value if training.precision == "fp16" else value + 0 * norm, denoiser, step)
-            optimizer.step()
-            optimizer.zero_grad()
-            step += 1
-            ema.update(denoiser, step)
-            seconds = time.perf_counter() - began
-            figures = {}
-            if step % training.log_every == 0 or step == training.steps:
-                figures = {
-                    "loss": float(accelerator.reduce(value.detach(), "mean")),
-                    "gradient": float(norm),
-                    "lr": training.rate(step - 1),
-                    "seconds": seconds,
-                }
-            if step % training.validate_every == 0 or step == training.steps:
-                figures["validation"], figures["validation_by_level"] = validation(ema.model)
-            if figures and lead:
-                report(step, **figures)
-            if saves:
-                save()
-    return ema.model
+    def _asked(self, signal: signals.Held) -> int:
+        """The signal that asks to end: several processes agree on it where they wait for each other anyway."""
+        if self.ranks == 1:
+            return signal.number
+        return processes.most(signal.number, self.device) if self.step % self.training.log_every == 0 else 0
+
+    def _save(self) -> None:
+        """Writes the checkpoint, of finite weights only."""
+        if self.path is None or not self.lead:
+            return
+        if not all(bool(p.isfinite().all()) for p in self.denoiser.parameters()):
+            _check(torch.tensor(math.nan), self.denoiser, self.step - 1)
+        state = {"step": self.step, "seconds": self.seconds, "model": self.denoiser.state_dict()}
+        state |= {"ema": self.ema.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state |= {"loss": self.loss.state(), "facts": self.facts}
+        checkpoint.save(self.path, state, last=self.step == self.training.steps)
+
+
+def _accelerator(precision: str, cpu: bool):
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+    except ModuleNotFoundError:
+        if processes.started() > 1:
+            raise
+        return Single(precision, cpu)
+    AcceleratorState._reset_state()  # one process may train twice, with another precision
+    return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
 def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:

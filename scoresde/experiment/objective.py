@@ -1,0 +1,55 @@
+"""What training minimises, and what it is watched by."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from .. import noise
+from ..data import Data, stack
+from ..denoiser import Denoiser
+from ..loss import DenoisingLoss
+
+
+class Objective(nn.Module):
+    """The loss as a module's forward, so that accelerate's wrappers (precision, processes) see all of it."""
+
+    def __init__(self, denoiser: Denoiser, loss: DenoisingLoss):
+        super().__init__()
+        self.denoiser, self.loss = denoiser, loss
+        self.times = loss.times if isinstance(loss.times, nn.Module) else None  # so that they go to the device
+
+    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        return self.loss(self.denoiser, x0, t, eps).sum()
+
+
+class Validation:
+    """The loss on fixed test data, times and noise, the times stratified; also its means in 8 bins of the times.
+
+    It keeps a copy of the loss as it is given: times that learn would not be fixed.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        loss: DenoisingLoss,
+        denoiser: Denoiser,
+        device: torch.device,
+        n: int = 512,
+        dequantise: str = "uniform",
+    ):
+        n, loss = min(n, len(data.test)), copy.deepcopy(loss)
+        raw, index = stack(data.test, range(n)), torch.arange(n)
+        u = noise.uniform(raw.float(), index, 0, 0) if dequantise == "uniform" else None
+        self.x0 = data.encode(raw, u).to(device)
+        self.eps = noise.normal(self.x0, index.to(device), 0, 1, 0)
+        # Strata are dealt out in a fixed order that does not follow the data's.
+        strata = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+        self.t = loss.place((strata + 0.5) / n, denoiser.sde).to(device)
+        self.bins, self.loss = strata * 8 // n, loss
+
+    @torch.no_grad()
+    def __call__(self, denoiser: Denoiser) -> tuple[float, list[float]]:
+        parts = zip(self.x0.split(256), self.t.split(256), self.eps.split(256), strict=True)
+        losses = torch.cat([self.loss.at(denoiser, *part) for part in parts]).cpu()
+        return float(losses.mean()), [float(losses[self.bins == b].mean()) for b in range(8) if (self.bins == b).any()]

@@ -1,0 +1,235 @@
+"""Commands in processes that can be killed, starved or lied to, and what they leave behind."""
+
+import contextlib
+import functools
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from scoresde.experiment import checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+# Trains in half a second once Python is warm.
+_DATA = ["data=toy", "data.n=400", "data.test=50", "net.width=16", "net.blocks=1"]
+_STEPS = {"steps": 60, "batch_size": 32, "warmup": 5, "validate_every": 20, "checkpoint_every": 5, "log_every": 5}
+_DRAWS = ["n=40", "likelihood.n=40", "sampler=ddim", "sampler.steps=10"]
+TINY = [*_DATA, *(f"train.{k}={v}" for k, v in _STEPS.items()), *_DRAWS, "gif=false", "wandb=disabled", "device=cpu"]
+TRAIN, SAMPLE, SCORE = ([*TINY, f"task={name}"] for name in ("train", "sample", "likelihood"))
+SLOW = "train.steps=200"
+FAULTS = {}  # every kind by its name: a function of a Box
+WARM = ["command", "run", "tasks"]
+LATE = ["torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp", "torch.onnx", "accelerate.utils"]
+LATE += ["matplotlib.backends.backend_agg", "matplotlib.axes", "PIL.PngImagePlugin", "hydra._internal.core_plugins"]
+
+
+@functools.cache
+def _warm():
+    """Every process is forked from one that has imported everything and computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    rooms = [f"scoresde.experiment.{name}" for name in WARM]
+    context.set_forkserver_preload([*rooms, *LATE])
+    return context
+
+
+def _main(overrides: list[str], folder: Path, log: Path, before, args: tuple) -> None:
+    """`python run.py OVERRIDES` in this process, after `before(*args)`."""
+    from scoresde.experiment.command import main
+
+    for name, descriptor in (("out", 1), ("err", 2)):
+        file = os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, descriptor)
+    os.chdir(folder)
+    sys.argv, code = ["run.py", *overrides], 1
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        before(*args)
+        main(ROOT / "conf")
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    except BaseException:
+        traceback.print_exc()
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def nothing() -> None:
+    """No fault."""
+
+
+@dataclass
+class Ended:
+    """A process that ended: its exit code (-9 for kill -9), and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Job:
+    """A command at work."""
+
+    def __init__(self, folder: Path, log: Path, overrides, before=nothing, args: tuple = ()):
+        self.log = log
+        self.process = _warm().Process(target=_main, args=([*overrides], folder, log, before, args))
+        self.process.start()
+        self.pid = self.process.pid
+
+    def until(self, there, seconds: float = 120) -> None:
+        """Waits until `there()`; fails if the process ends before."""
+        end = time.monotonic() + seconds
+        while not there():
+            assert self.process.is_alive() and time.monotonic() < end, f"it ended too early: {self.wait()}"
+            time.sleep(0.002)
+
+    def under_way(self) -> bool:
+        """Whether it has got to the command itself."""
+        return Path(f"{self.log}.err").exists()
+
+    def said(self) -> str:
+        """What it has printed so far."""
+        out = Path(f"{self.log}.out")
+        return out.read_text() if out.exists() else ""
+
+    def send(self, number: int = signal.SIGKILL) -> "Job":
+        """Sends a signal."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+        return self
+
+    def wait(self, seconds: float = 240) -> Ended:
+        """Its end."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f"it hangs: {self.log}")
+        texts = (Path(f"{self.log}.{name}").read_text(errors="replace") for name in ("out", "err"))
+        return Ended(self.process.exitcode, *texts)
+
+
+class Box:
+    """A folder to run commands in, and references: the same commands, left alone."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.jobs, self.known = folder, 0, {}
+        self.model = folder / "m"
+        self.last: Ended | None = None
+
+    def start(self, overrides, before=nothing, args: tuple = (), folder: str = "m") -> Job:
+        """Starts a command on the model folder `folder`."""
+        self.jobs += 1
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        return Job(self.folder, self.folder / "logs" / str(self.jobs), [*overrides, f"folder={folder}"], before, args)
+
+    def run(self, overrides, **options) -> Ended:
+        """Runs a command that must end well."""
+        ended = self.start(overrides, **options).wait()
+        assert ended.code == 0 and "error" not in ended.err, ended
+        return ended
+
+    def fails(self, ended: Ended, code: int, *words: str) -> Ended:
+        """The exit code, one line on standard error with these words, and no file that is only half there."""
+        assert ended.code == code, ended
+        if code > 0:
+            assert ended.err.startswith("error: ") and ended.err.count("\n") == 1, ended
+        assert all(word in ended.err for word in words), ended
+        assert not (broken := unreadable(self.model)), broken
+        self.last = ended
+        return ended
+
+    def reference(self, *commands) -> Path:
+        """The model folder after these commands, undisturbed."""
+        key = repr(commands)
+        if key not in self.known:
+            self.known[key] = f"whole{len(self.known)}"
+            for overrides in commands:
+                self.run(overrides, folder=self.known[key])
+        return self.folder / self.known[key]
+
+    def same(self, *commands) -> None:
+        """The last of the commands, now undisturbed, ends with what they give when nothing happens."""
+        self.run(commands[-1])
+        whole = self.reference(*commands)
+        assert not (differ := differences(whole, self.model)), differ
+        assert not list(self.model.rglob(".*.passing"))
+        assert not (broken := unreadable(self.model)), broken
+
+
+def unreadable(folder: Path) -> list[str]:
+    """The files under their final names that cannot be read as what they are; half a last line of rows may be."""
+    wrong = []
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.name.startswith(".") and "wandb" not in path.parts:
+            try:
+                _read(path)
+            except Exception as error:
+                wrong.append(f"{path}: {type(error).__name__} {error}")
+    return wrong
+
+
+def _read(path: Path):
+    if path.suffix == ".pt":
+        return checkpoint.load(path)
+    if path.suffix == ".json":
+        return json.loads(path.read_text())
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    if path.suffix == ".yaml":
+        assert len(OmegaConf.load(path))
+        return None
+    if path.suffix == ".npy":
+        return np.load(path)
+    if path.suffix == ".npz":
+        with np.load(io.BytesIO(path.read_bytes())) as file:
+            return {name: file[name] for name in file.files}
+    assert path.suffix in (".png", ".gif"), "an unknown kind of file"
+    return Image.open(path).load()
+
+
+def differences(whole: Path, other: Path) -> list[str]:
+    """Where the weights, rows, samples and likelihoods of two model folders differ, to the bit."""
+    wrong, a, b = [], *(checkpoint.load(folder / "checkpoint.pt") for folder in (whole, other))
+    wrong += [f"step {b['step']}"] * (a["step"] != b["step"])
+    for part in ("model", "ema"):
+        wrong += [f"{part}.{name}" for name in a[part] if not torch.equal(a[part][name], b[part][name])]
+    losses = [[(r["step"], r["loss"]) for r in _read(f / "metrics.jsonl") if "loss" in r] for f in (whole, other)]
+    wrong += ["metrics.jsonl"] * (losses[0] != losses[1])
+    for path in (*whole.glob("sample-*/samples.npy"), *whole.glob("likelihood-*/likelihood.npz")):
+        mine, theirs = (_read(folder / path.relative_to(whole)) for folder in (whole, other))
+        pairs = [(mine[k], theirs[k]) for k in mine] if isinstance(mine, dict) else [(mine, theirs)]
+        wrong += [str(path.relative_to(whole))] * (not all(np.array_equal(x, y, equal_nan=True) for x, y in pairs))
+    names = [{p.relative_to(f) for p in f.rglob("*") if p.is_file()} for f in (whole, other)]
+    return wrong + [f"only in one: {p}" for p in names[0] ^ names[1] if not p.name.startswith(".")]
+
+
+def fault(function):
+    """Adds a kind of fault to the table."""
+    FAULTS[function.__name__] = function
+    return function
+
+
+def begun(box: Box, job: Job) -> Job:
+    """Waits for the first checkpoint."""
+    job.until(lambda: (box.model / "checkpoint.pt").exists())
+    return job
+
+
+def rows(box: Box) -> int:
+    """How many rows of figures there are."""
+    path = box.model / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0

@@ -1,0 +1,293 @@
+"""Faults of the machine and of the numbers: killed, asked to stop, starved, in the way, NaN, packages missing."""
+
+import ctypes
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from boxes import ROOT, SAMPLE, SCORE, SLOW, TINY, TRAIN, begun, differences, fault, rows
+from fault_files import quiet
+
+from scoresde.experiment import checkpoint
+
+ONE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+
+# Killed
+
+
+@fault
+def kill_in_training(box):
+    job = begun(box, box.start([*TRAIN, SLOW]))
+    box.fails(job.send().wait(), -9)
+    box.same([*TRAIN, SLOW])
+
+
+@fault
+def kill_in_sampling(box):
+    command = [*SAMPLE, "n=2000", "sampler.steps=100"]
+    box.run(TRAIN)
+    job = box.start(command)
+    job.until(lambda: "sampling" in job.said())
+    box.fails(job.send().wait(), -9)
+    assert not list(box.model.glob("sample-*/summary.json"))
+    box.same(TRAIN, command)
+
+
+@fault
+def kill_in_scoring(box):
+    command = [*SCORE, "likelihood.n=50", "batch_size=2"]
+    box.run(TRAIN)
+    job = box.start(command)
+    job.until(lambda: len(list(box.model.glob("likelihood-*/parts-*/[0-9]*.npz"))) > 2)
+    box.fails(job.send().wait(), -9)
+    assert "scored before" in box.start(command).wait().out
+    box.same(TRAIN, command)
+
+
+# Asked to stop
+
+
+def _asked(box, number, code, words):
+    job = box.start([*TRAIN, SLOW, "train.checkpoint_every=1000"])
+    job.until(lambda: rows(box) > 2)
+    box.fails(job.send(number).wait(), code, words)
+    step = checkpoint.load(box.model / "checkpoint.pt")["step"]
+    assert 15 <= step < 200  # where it was, though no checkpoint was due
+    box.same([*TRAIN, SLOW, "train.checkpoint_every=1000"])
+
+
+@fault
+def sigterm_in_training(box):
+    _asked(box, signal.SIGTERM, 143, "stopped by SIGTERM")
+
+
+@fault
+def sigint_in_training(box):
+    _asked(box, signal.SIGINT, 130, "stopped")
+
+
+@fault
+def sigterm_in_sampling(box):
+    command = [*SAMPLE, "n=2000", "sampler.steps=100"]
+    box.run(TRAIN)
+    job = box.start(command)
+    job.until(lambda: "sampling" in job.said())
+    box.fails(job.send(signal.SIGTERM).wait(), 143, "stopped by SIGTERM")
+    box.same(TRAIN, command)
+
+
+@fault
+def sigterm_to_two_processes(box):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(ROOT / "run.py"), *TRAIN, "train.steps=120", "train.checkpoint_every=1000"]
+    options = {"cwd": box.folder, "stdout": subprocess.DEVNULL, "text": True, "env": {**os.environ, **ONE}}
+    job = subprocess.Popen([*command, "folder=m"], stderr=subprocess.PIPE, **options)
+    while rows(box) < 3 and job.poll() is None:
+        time.sleep(0.01)
+    job.send_signal(signal.SIGTERM)
+    err = job.communicate()[1]
+    assert job.returncode == 1 and err.count("error: stopped by SIGTERM") == 1, err  # torchrun's own code and words
+    assert 15 <= checkpoint.load(box.model / "checkpoint.pt")["step"] < 120
+    for folder in ("m", "whole"):
+        subprocess.run([*command, f"folder={folder}"], check=True, stderr=subprocess.DEVNULL, **options)
+    assert not (differ := differences(box.folder / "whole", box.model)), differ
+
+
+# Numbers that are none
+
+
+def _spoil(what: str, step: int) -> None:
+    """In the process: NaN in the data, the loss's gradient or the weights, from a step on."""
+    from scoresde.experiment import ema, order
+    from scoresde.experiment import train as room
+
+    calls = [0]
+
+    def late() -> bool:
+        calls[0] += 1
+        return calls[0] > step
+
+    if what == "data":
+        get = order._Items.__getitems__
+        order._Items.__getitems__ = lambda self, i: get(self, i) * (float("nan") if late() else 1)
+    elif what == "gradients":
+        forward = room.Objective.forward
+
+        def spoilt(self, *drawn):
+            value = forward(self, *drawn)
+            if late():
+                value.register_hook(lambda g: g * float("nan"))
+            return value
+
+        room.Objective.forward = spoilt
+    else:
+        update = ema.EMA.update
+
+        def spoilt(self, model, step):
+            update(self, model, step)
+            if late():
+                next(model.parameters()).data.fill_(float("nan"))
+
+        ema.EMA.update = spoilt
+
+
+def _nan(box, what, *words, step=23, kept=20):
+    box.fails(box.start(TRAIN, _spoil, (what, step)).wait(), 1, "not finite at step", *words)
+    state = checkpoint.load(box.model / "checkpoint.pt")
+    assert state["step"] == kept and all(v.isfinite().all() for v in state["model"].values())
+    box.same(TRAIN)
+
+
+@fault
+def nan_in_data(box):
+    _nan(box, "data", "step 24", "look at the data")
+
+
+@fault
+def nan_in_gradients(box):
+    _nan(box, "gradients", "step 24")
+
+
+@fault
+def nan_in_weights(box):
+    words = ("the weights net.", "are not finite")
+    _nan(box, "weights", "step 25", *words)
+    shutil.rmtree(box.model)
+    _nan(box, "weights", "step 20", *words, step=19, kept=15)  # just before they would be saved
+
+
+@fault
+def nan_in_a_model(box):
+    box.run(TRAIN)
+    path = box.model / "checkpoint.pt"
+    whole, state = path.read_bytes(), checkpoint.load(path)
+    next(iter(state["ema"].values())).fill_(float("nan"))
+    checkpoint.save(path, state)
+    box.fails(box.start(SAMPLE).wait(), 1, "not finite")
+    assert not list(box.model.glob("sample-*/samples.npy"))
+    box.fails(box.start(SCORE).wait(), 1, "not finite")
+    path.write_bytes(whole)
+    box.same(TRAIN, SAMPLE)
+
+
+# Too little, or in the way
+
+
+def _starve(step: int) -> None:
+    from scoresde.experiment import ema
+
+    update = ema.EMA.update
+
+    def last(self, model, now):
+        update(self, model, now)
+        if now == step:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 2**19,) * 2)
+
+    ema.EMA.update = last
+
+
+@fault
+def out_of_memory(box):
+    command = [*TRAIN, "train.steps=12", "train.batch_size=4096", "net.width=128", "train.log_every=4"]
+    box.fails(box.start(command, _starve, (7,)).wait(), 1, "memory ran out", "train.batch_size")
+    assert checkpoint.load(box.model / "checkpoint.pt")["step"] == 5
+    box.same(command)
+
+
+@fault
+def two_in_one_folder(box):
+    job = begun(box, box.start([*TRAIN, SLOW]))
+    box.fails(box.start([*TRAIN, SLOW]).wait(), 1, "another command is at work in m")
+    assert job.wait().code == 0
+    box.same([*TRAIN, SLOW])
+
+
+@fault
+def stale_files(box):
+    box.model.mkdir()
+    (box.model / ".lock").write_text("4711")
+    (box.model / ".checkpoint.pt.4711.passing").write_bytes(b"half")
+    box.same(TRAIN)
+
+
+def _clock_back() -> None:
+    """In the process: every look at the clock is an hour before the last, as is what the files say."""
+    now = [time.time()]
+
+    def back() -> float:
+        now[0] -= 3600
+        return now[0]
+
+    time.time = back
+
+
+@fault
+def clock_goes_back(box):
+    job = begun(box, box.start([*TRAIN, SLOW], _clock_back))
+    job.send().wait()
+    for path in box.model.iterdir():
+        os.utime(path, (time.time() + 1e6,) * 2)
+    box.run([*TRAIN, SLOW], before=_clock_back)
+    box.same([*TRAIN, SLOW])
+    seconds = json.loads((box.model / "summary.json").read_text())["seconds"]
+    assert 0 < seconds < 600
+
+
+@fault
+def data_reader_dies(box):
+    command = [*TRAIN, SLOW, "train.workers=1"]
+    job = begun(box, box.start(command))
+    reader = int(Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()[0])
+    os.kill(reader, signal.SIGKILL)
+    box.fails(job.wait(), 1, "a process that reads data died")
+    box.same(command)
+
+
+# What is not there
+
+
+def _hide(*names: str) -> None:
+    """In the process: these packages are not installed."""
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in names:
+            del sys.modules[name]
+    for name in names:
+        sys.modules[name] = None
+
+
+@fault
+def packages_missing(box):
+    names = ("wandb", "matplotlib", "accelerate")
+    command = [o for o in TINY if not o.startswith("wandb")] + ["task=full"]
+    ended = box.run(command, before=_hide, args=names)
+    words = " ".join(ended.out.split())
+    assert all(words.count(f"{name} is not installed") == 1 for name in names) and not ended.err, ended
+    assert not list(box.model.rglob("*.png"))
+    whole = box.reference([*TINY, "task=full"])
+    wrong = [d for d in differences(whole, box.model) if not d.endswith((".png", ".gif"))]
+    assert not wrong, wrong  # the same weights, samples and likelihoods without them
+    box.last = ended
+
+
+def _cut_off() -> None:
+    """In the process: a network of its own, without a way out; not even of its own machine, where that is refused."""
+    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) == 0:  # CLONE_NEWNET
+        quiet("ip", "link", "set", "lo", "up")
+    for name in ("http_proxy", "https_proxy"):
+        os.environ[name] = os.environ[name.upper()] = "http://127.0.0.1:9"
+
+
+@fault
+def no_network(box):
+    command = [o for o in TINY if not o.startswith("wandb")] + ["task=full", "wandb=offline"]
+    box.last = box.run(command, before=_cut_off)
+    wrong = [d for d in differences(box.reference([*TINY, "task=full"]), box.model) if "wandb" not in d]
+    assert not wrong, wrong
