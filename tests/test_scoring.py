@@ -122,7 +122,7 @@ def test_two_processes_score_as_one(trained):
     _, told_again, columns = newest(trained)
     assert told_again["other"] == "shuffled" and told_again["auroc"] == told["auroc"]
     for name, values in whole.items():
-        assert np.allclose(columns[name], values, atol=1e-3), name
+        assert np.allclose(columns[name], values, rtol=0, atol=1e-6), name
     assert done.stdout.count("bits/dim") == 2  # one process speaks: of the test data and of the other
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from ..data import stack
 from ..errors import InputError
 from ..likelihood.divergence import NAMES
-from ..sampling import joined, share
+from ..sampling import joined
 from . import processes, scores
 from .densities import scorer, time_of
 from .examples import Examples, batches, write_columns
@@ -135,12 +135,13 @@ def _columns(run: Run, folder: Path, name: str, items: Dataset) -> dict[str, Ten
     processes.wait(device)
     todo = store.missing()
     processes.wait(device)  # until all have seen what is there, before anyone adds to it
-    own = [todo[i] for i in share(len(todo), *joined())]
+    rank, ranks = joined()
+    own = batches(todo, run.config.batch_size)[rank::ranks]  # the batches of one process: rounding depends on the batch
     if len(todo) < n:
         run.say(f"{n - len(todo)} of {n} {name} examples were scored before")
     score_some, done = scorer(run), 0
-    with bar(run.console, f"likelihood ({name})", len(own)) as advance:
-        for index in batches(own, run.config.batch_size):
+    with bar(run.console, f"likelihood ({name})", sum(map(len, own))) as advance:
+        for index in own:
             found = score_some(stack(items, index), index)
             store.put(index.start, found)
             done += len(index)
