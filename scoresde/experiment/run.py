@@ -141,14 +141,11 @@ class Run:
                 if self.lead:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if self.job:
-                    self.say(f"waiting for the command that is at work in {self.folder}")
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                    yield
-                    return
-                raise InputError(
-                    f"another command is at work in {self.folder}: wait, or give another folder="
-                ) from None
+                words = f"another command is at work in {self.folder}: wait, or give another folder="
+                if not self.job:
+                    raise InputError(words) from None
+                self.say(f"waiting for the command that is at work in {self.folder}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
             if self.lead:
                 checkpoint.sweep(self.folder)
             yield

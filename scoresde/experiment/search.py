@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import InputError
 from . import build
+from .command import called
 from .compare import figures
 from .jobs import SWEEP, Job, fingerprint, read
 
@@ -171,6 +172,6 @@ def _report(study, home: Path, words: list[str], task: DictConfig) -> None:
         print(
             f"  {trial.value:.5g}  trial {trial.number}: {' '.join(f'{k}={_word(v)}' for k, v in trial.params.items())}"
         )
-    print(f"the best again: python run.py {' '.join([*words, *chosen])}\nthe study: {home}/search.db")
+    print(f"the best again: {called()} {' '.join([*words, *chosen])}\nthe study: {home}/search.db")
     found = {"objective": task.objective, "value": best.value, "trial": best.number, "overrides": [*words, *chosen]}
     checkpoint.write_json(home / "best.json", found)
