@@ -18,8 +18,10 @@ from . import build, checkpoint, pictures
 from .jobs import read, statuses
 
 USUAL = (
-    *("likelihood.bits_per_dim", "likelihood.nats", "likelihood.bound_bits_per_dim", "sample.evaluations"),
-    *("sample.seconds_per_sample", "likelihood.evaluations", "train.validation", "train.seconds"),
+    *("likelihood.bits_per_dim", "likelihood.nats", "likelihood.bound_bits_per_dim", "evaluate.frechet"),
+    *("evaluate.kid", "evaluate.precision", "evaluate.recall", "evaluate.c2st", "evaluate.evaluations"),
+    *("evaluate.seconds", "sample.evaluations", "sample.seconds_per_sample", "likelihood.evaluations"),
+    *("train.validation", "train.seconds"),
 )
 ASIDE = ("step", "seed", "n", "parameters", "examples", "lr")  # told by the other columns, or no figure of merit
 
@@ -61,9 +63,8 @@ def compare(config: DictConfig) -> None:
     names = _chosen(found, task.figures)
     text = _csv(found)
     checkpoint.write(to / "compare.csv", lambda file: file.write(text.encode()))
-    pictures.intervals(
-        to / "compare.png", [_label(r) for r in found], {n: [r.figures.get(n) for r in found] for n in names}
-    )
+    columns = {n: [r.figures.get(n) for r in found] for n in names}
+    pictures.intervals(to / "compare.png", [_label(r) for r in found], columns, _floor(found, names))
     _print(found, names, task.level)
     print(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
 
@@ -175,11 +176,13 @@ def _chosen(found: list[Row], wanted) -> list[str]:
             if name not in known:
                 raise InputError(f"task.figures: {name} is no figure of these runs{build.nearest(name, known)}")
         return list(wanted)
-    with_ends = [n for n in known if any(r.figures[n].low is not None for r in found if n in r.figures)]
-    usual = [n for n in USUAL if n in known]
-    evaluated = [n for n in with_ends if n.split(".")[0] not in ("likelihood", "sample", "train")]
-    chosen = [*[n for n in usual if n in with_ends], *evaluated, *[n for n in usual if n not in with_ends]]
-    return chosen or [n for n in known if n.rpartition(".")[2] not in ASIDE][:6]
+    return [n for n in USUAL if n in known] or [n for n in known if n.rpartition(".")[2] not in ASIDE][:6]
+
+
+def _floor(found: list[Row], names: list[str]) -> dict[str, Figure]:
+    """What real data has in place of the samples, where it is the same for all rows."""
+    floors = {n: [r.figures.get(f"{n}_floor") for r in found if n in r.figures] for n in names}
+    return {n: same[0] for n, same in floors.items() if same and same[0] is not None and len(set(same)) == 1}
 
 
 def _label(row: Row) -> str:
@@ -223,5 +226,7 @@ def _print(found: list[Row], names: list[str], level: float) -> None:
         table.add_column(name.replace(".", "\n", 1), justify="right", no_wrap=True)
     for row in found:
         table.add_row(*(row.keys.get(k, "") for k in keys), *(shown(row.figures.get(n)) for n in names))
+    if (floor := _floor(found, names)) and keys:
+        table.add_row("real data", *[""] * (len(keys) - 1), *(shown(floor.get(n)) for n in names))
     width = None if Console().is_terminal else 400  # in a file or a pipe no column is cut
     Console(highlight=False, width=width, markup=False).print(table)

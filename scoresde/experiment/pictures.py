@@ -243,19 +243,28 @@ def extremes(path: Path, most: Tensor, least: Tensor, levels: int | None) -> Non
     _figure(path, 2, draw)
 
 
-def intervals(path: Path, labels: list[str], figures: dict[str, list]) -> None:
-    """A panel for each figure: a row for each label, its value with its confidence interval where there is one."""
+def intervals(path: Path, labels: list[str], figures: dict[str, list], floor: dict) -> None:
+    """A panel for each figure, four in a line: a row for each label, its value with its confidence interval where there
+    is one, over a grey band with that of real data."""
+    columns = min(4, max(1, len(figures)))
 
     def draw(axes) -> None:
-        for axis, (name, values) in zip(axes[0], figures.items(), strict=False):
+        for axis in axes.flat[len(figures) :]:
+            axis.set_visible(False)
+        for i, (axis, (name, values)) in enumerate(zip(axes.flat, figures.items(), strict=False)):
+            if name in floor:
+                axis.axvline(floor[name].value, color="0.6", linewidth=1)
+                if floor[name].low is not None:
+                    axis.axvspan(floor[name].low, floor[name].high, color="0.92")
             for y, figure in enumerate(values):
                 if figure is not None:
                     axis.plot(figure.value, y, "o", color="C0", markersize=4)
                     if figure.low is not None:
                         axis.plot([figure.low, figure.high], [y, y], color="C0")
-            axis.set(title=name, ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)))
-            axis.set_yticklabels(labels if axis is axes[0][0] else [])
+            axis.set(ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)))
+            axis.set_title(name, fontsize=10)
+            axis.set_yticklabels([] if i % columns else labels)
             axis.locator_params(axis="x", nbins=4)
             axis.grid(alpha=0.3)
 
-    _figure(path, max(1, len(figures)), draw, size=max(3.2, 0.22 * len(labels)))
+    _figure(path, columns, draw, size=max(3.2, 0.22 * len(labels)), rows=-(-len(figures) // columns) or 1)
