@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,13 @@ def test_resume_is_exact(tmp_path, stop):
     states = [checkpoint.load(tmp_path / k / "checkpoint.pt") for k in ("whole", "parts")]
     for name in states[0]["model"]:
         assert torch.equal(states[0]["model"][name], states[1]["model"][name])
+
+
+def test_a_training_killed_in_its_very_last_moment_leaves_nothing(tmp_path):
+    for _ in range(2):
+        scoresde.train(denoiser(), points(), steps=6, folder=tmp_path, **SETTINGS)
+        assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+        shutil.copy(tmp_path / "checkpoint.pt", tmp_path / "checkpoint.before.pt")
 
 
 def test_training_leaves_the_global_generator_alone():

@@ -159,6 +159,8 @@ class _Trainer:
                     if not saves:
                         self._save()
                     signal.deliver(asked)
+        if self.path is not None and self.lead:  # a kill between the last checkpoint and the end of its writing left it
+            checkpoint.before(self.path).unlink(missing_ok=True)
         return self.ema.model
 
     def _every(self, steps: int) -> bool:
