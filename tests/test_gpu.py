@@ -118,3 +118,10 @@ def test_flow_and_likelihood_agree():
 def test_training_runs():
     trained = scoresde.train(model(), torch.randn(64, 1, 8, 8), steps=3, batch_size=16, precision="bf16")
     assert next(trained.parameters()).is_cuda
+
+
+def test_the_self_test_passes():
+    from scoresde.experiment.selftest import selftest
+
+    checks = selftest("cuda")
+    assert checks and all(check.passed for check in checks), [c for c in checks if not c.passed]
