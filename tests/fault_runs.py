@@ -22,6 +22,17 @@ ONE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.envi
 # Killed
 
 
+LONG = [*SAMPLE, "n=2000", "sampler.steps=100"]
+
+
+def _sampling(box):
+    """A command that samples a trained model, under way."""
+    box.run(TRAIN)
+    job = box.start(LONG)
+    job.until(lambda: "sampling" in job.said())
+    return job
+
+
 @fault
 def kill_in_training(box):
     job = begun(box, box.start([*TRAIN, SLOW]))
@@ -31,13 +42,10 @@ def kill_in_training(box):
 
 @fault
 def kill_in_sampling(box):
-    command = [*SAMPLE, "n=2000", "sampler.steps=100"]
-    box.run(TRAIN)
-    job = box.start(command)
-    job.until(lambda: "sampling" in job.said())
+    job = _sampling(box)
     box.fails(job.send().wait(), -9)
     assert not list(box.model.glob("sample-*/summary.json"))
-    box.same(TRAIN, command)
+    box.same(TRAIN, LONG)
 
 
 @fault
@@ -48,7 +56,7 @@ def kill_in_scoring(box):
     job.until(lambda: len(list(box.model.glob("likelihood-*/parts-*/[0-9]*.npz"))) > 2)
     box.fails(job.send().wait(), -9)
     assert "scored before" in box.start(command).wait().out
-    box.same(TRAIN, command)
+    box.same(TRAIN, LONG)
 
 
 # Asked to stop
@@ -75,12 +83,9 @@ def sigint_in_training(box):
 
 @fault
 def sigterm_in_sampling(box):
-    command = [*SAMPLE, "n=2000", "sampler.steps=100"]
-    box.run(TRAIN)
-    job = box.start(command)
-    job.until(lambda: "sampling" in job.said())
+    job = _sampling(box)
     box.fails(job.send(signal.SIGTERM).wait(), 143, "stopped by SIGTERM")
-    box.same(TRAIN, command)
+    box.same(TRAIN, LONG)
 
 
 @fault

@@ -223,7 +223,9 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
         raise InputError(f"{folder} is not a model folder: it has no config.yaml (train one: python run.py task=train)")
     try:
         config = OmegaConf.load(folder / "config.yaml")
-        config.sde, config.net, config.rule, config.train.seed  # noqa: B018
+        lost = [key for key in ("sde", "net", "rule", "train.seed") if OmegaConf.select(config, key) is None]
+        if lost:
+            raise ValueError(f"it has no {lost[0]}")
     except Exception as error:  # of yaml and OmegaConf
         words = str(error).splitlines()[0]
         raise InputError(f"{folder}/config.yaml is damaged ({words}): put back a copy") from error
