@@ -14,6 +14,7 @@ from rich.table import Table
 from scipy import stats
 
 from ..errors import InputError
+from ..making import nearest
 from . import build, checkpoint, pictures
 from .jobs import read, statuses
 
@@ -174,7 +175,7 @@ def _chosen(found: list[Row], wanted) -> list[str]:
     if wanted is not None:
         for name in wanted:
             if name not in known:
-                raise InputError(f"task.figures: {name} is no figure of these runs{build.nearest(name, known)}")
+                raise InputError(f"task.figures: {name} is no figure of these runs{nearest(name, known)}")
         return list(wanted)
     return [n for n in USUAL if n in known] or [n for n in known if n.rpartition(".")[2] not in ASIDE][:6]
 

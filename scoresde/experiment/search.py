@@ -16,6 +16,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import InputError
+from ..making import nearest
 from . import build
 from .command import called
 from .compare import figures
@@ -145,9 +146,7 @@ def _try(trial, places: list[Space], words: list[str], config: DictConfig, home:
         job.end(work.made)
         found = figures(read(job.folder / "summary.json"))
         if task.objective not in found:
-            raise InputError(
-                f"task.objective={task.objective} is not in its summary{build.nearest(task.objective, found)}"
-            )
+            raise InputError(f"task.objective={task.objective} is not in its summary{nearest(task.objective, found)}")
     value = found[task.objective].value
     if not math.isfinite(value):
         raise FloatingPointError(f"{task.objective} is {value}")
