@@ -47,8 +47,8 @@ class Lock:
         there = _same(self.path, self.file)
         if there is False or (self.here is not None and not _same(self.folder, self.here)):
             raise InputError(
-                f"{self.folder} was removed, moved or replaced while this command was at work in it: it writes nothing "
-                "more there; say the same command again, or give another folder="
+                f"{self.folder} was removed, moved or replaced while this command was at work in it: nothing more is "
+                "written there; start again, there or in another folder"
             )
 
     def release(self) -> None:
@@ -127,7 +127,7 @@ def _taken(folder: Path, wait: bool, say: Callable[[str], None]) -> Lock:
             raise
         os.close(file)
         if free is False and not wait:
-            raise InputError(f"another command is at work in {folder}: wait, or give another folder=")
+            raise InputError(f"another command is at work in {folder}: wait for its end, or use another folder")
         if free is False and not told:
             say(f"waiting for the command that is at work in {folder}")
             told = True
