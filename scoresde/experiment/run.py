@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -21,6 +22,7 @@ from .report import plain, table
 from .track import TRACKERS, Rows, Tracker, Trackers
 from .with_tensorboard import TensorBoard
 from .with_wandb import ARTIFACTS, MODES, Wandb
+from .with_wandb import mode as asked
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -71,7 +73,8 @@ class Run:
         home = job.folder if job else self.folder
         if job:
             found.append(Rows(home / "metrics.jsonl"))
-        if config.tracker in ("wandb", "both") and config.wandb != "disabled":
+        mode = self._wandb() if config.tracker in ("wandb", "both") else "disabled"
+        if mode != "disabled":
             task, sampler = self.choices.get("task", "task"), self.choices.get("sampler", "sampler")
             options = {"project": config.project, "config": self.plain, "job_type": task}
             options |= {"name": f"{self.folder.name} {sampler}", "group": job.sweep if job else self.folder.name}
@@ -79,10 +82,19 @@ class Run:
             tags = [f"{g}={self.choices[g]}" for g in groups if self.choices.get(g) not in (None, "default")]
             options["tags"] = list(dict.fromkeys(t[:64] for t in [*tags, *(job.overrides if job else [])]))
             key = fingerprint(config)
-            found.append(Wandb(config.wandb, home, key, config.artifacts, self.say, **options))
+            found.append(Wandb(mode, home, key, config.artifacts, self.say, **options))
         if config.tracker in ("tensorboard", "both"):
             found.append(TensorBoard(home, OmegaConf.to_yaml(config, resolve=True)))
         return found
+
+    def _wandb(self) -> str:
+        """What is left of `wandb` where the environment was heard, which a line says."""
+        here = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+        said = self.job.overrides if self.job else here
+        mode, words = asked(self.config.wandb, any(word.lstrip("+").startswith("wandb=") for word in said))
+        if words:
+            self.say(words)
+        return mode
 
     @property
     def plain(self) -> dict:

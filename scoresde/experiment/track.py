@@ -36,7 +36,7 @@ class Tracker(abc.ABC):
         """Shows the distribution of the values."""
 
     @abc.abstractmethod
-    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+    def artifact(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Notes the files of a result, of the kind "model" or "samples"."""
 
     @abc.abstractmethod
@@ -72,9 +72,9 @@ class Trackers:
         """Shows the distribution of the finite values."""
         self._each("histogram", name, values[torch.isfinite(values)].double().cpu())
 
-    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+    def artifact(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Notes the files of a result."""
-        self._each("artifact", name, kind, files)
+        self._each("artifact", name, kind, paths)
 
     def _each(self, action: str, *given: Any) -> None:
         for tracker in list(self.trackers):
@@ -126,7 +126,7 @@ class Rows(Tracker):
     def histogram(self, name: str, values: torch.Tensor) -> None:
         """Nothing: the values are in a file already."""
 
-    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+    def artifact(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Nothing: the files are there."""
 
     def finish(self, failed: bool) -> None:
