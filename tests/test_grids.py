@@ -67,4 +67,4 @@ def test_wrong_grids_are_refused():
     refuses("[0, 1.0]", call=lambda: times([2.0, 0.5], VP(), 1, 1.0, 0.0))
     refuses("[0, 1.0]", call=lambda: times([0.5, -0.1], VP(), 1, 1.0, 0.0))
     for sde in SDES.values():
-        refuses("decrease", call=lambda sde=sde: DDIM(t_min=sde.t_max).times(sde))
+        refuses("t_min=", "before t_max", call=lambda sde=sde: DDIM(t_min=sde.t_max).times(sde))
