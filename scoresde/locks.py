@@ -37,7 +37,8 @@ class Lock:
     """
 
     def __init__(self, folder: Path, file: int, sure: bool):
-        self.folder, self.path = Path(os.path.abspath(folder)), Path(os.path.abspath(folder)) / NAME
+        self.given, self.folder = folder, Path(os.path.abspath(folder))
+        self.path = self.folder / NAME
         # Open, so that no later folder can get its number.
         here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY) if hasattr(os, "O_DIRECTORY") else None
         self.file, self.here, self.sure = file, here, sure
@@ -47,7 +48,7 @@ class Lock:
         there = _same(self.path, self.file)
         if there is False or (self.here is not None and not _same(self.folder, self.here)):
             raise InputError(
-                f"{self.folder} was removed, moved or replaced while this command was at work in it: nothing more is "
+                f"{self.given} was removed, moved or replaced while this command was at work in it: nothing more is "
                 "written there; start again, there or in another folder"
             )
 

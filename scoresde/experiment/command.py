@@ -1,5 +1,6 @@
 """The command line: composes a config with Hydra and runs its task; a user's mistake is one line, not a traceback."""
 
+import contextlib
 import difflib
 import os
 import re
@@ -18,7 +19,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from .. import launcher
+from .. import launcher, locks
 from ..errors import InputError
 from ..sampling.hardware import OutOfMemory, out_of_memory
 from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
@@ -163,14 +164,16 @@ def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None
     folder, overrides = Path(here.runtime.output_dir), tuple(here.overrides.task)
     job = Job(folder, here.job.num, folder.parent.name, overrides, fingerprint(config), launcher.rank() == 0)
     words = f"job {job.number}: {' '.join(w for w in overrides)}"
-    if not config.fresh and job.done():
-        say(f"{words} is done already")
-        return
-    say(f"\n{words}")
-    with job:
-        made = Run(config, choices, job=job)
-        execute(made, task)
-        job.end(made.made)
+    # The same sweep may be at work in another terminal.
+    with locks.alone(folder, wait=True, say=say) if job.lead else contextlib.nullcontext():
+        if not config.fresh and job.done():
+            say(f"{words} is done already")
+            return
+        say(f"\n{words}")
+        with job:
+            made = Run(config, choices, job=job)
+            execute(made, task)
+            job.end(made.made)
 
 
 def explain(error: Exception, conf: Path) -> str:
