@@ -70,7 +70,10 @@ def load(path: Path, device: torch.device | str = "cpu", needs: tuple[str, ...] 
         raise
     except Exception as error:  # torch raises what its zip reader or unpickler happens to raise
         _raise_if_of_the_machine(error)
-        raise InputError(f"{path} is whole, but not a checkpoint of scoresde ({_line(error)}); {AGAIN}") from error
+        raise InputError(
+            f"{path} is whole, but holds what is not read here ({_line(error)}): it is another program's or another "
+            "version's; read it there, or give another folder"
+        ) from error
     if not isinstance(state, dict):
         raise InputError(f"{path} is not a checkpoint of scoresde; {AGAIN}")
     for part in needs:
