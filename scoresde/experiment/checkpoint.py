@@ -23,7 +23,13 @@ def save(path: Path, state: dict, last: bool = True) -> None:
     """Writes a dictionary of tensors and plain types; unless it is the `last`, the one before is kept beside it."""
     files.write(path, lambda file: torch.save(state, file), lambda: None if last else _keep(path))
     if last:
-        before(path).unlink(missing_ok=True)
+        drop_before(path)
+
+
+def drop_before(path: Path) -> None:
+    """Removes the checkpoint before this one, which stands alone when a training has ended."""
+    files.check(path)
+    before(path).unlink(missing_ok=True)
 
 
 def before(path: Path) -> Path:

@@ -29,6 +29,7 @@ def train(run: Run) -> None:
     """Trains the model, or goes on from its last checkpoint; a trained one is left as it is."""
     if run.config.fresh and run.lead:
         build.build_denoiser(run.config, run.data.shape)  # a mistake shows before the old model goes
+        files.check(run.folder / "checkpoint.pt")
         for name in (
             "checkpoint.pt",
             "checkpoint.before.pt",

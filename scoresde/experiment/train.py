@@ -161,7 +161,7 @@ class _Trainer:
                         self._save()
                     signal.deliver(asked)
         if self.path is not None and self.lead:  # a kill between the last checkpoint and the end of its writing left it
-            checkpoint.before(self.path).unlink(missing_ok=True)
+            checkpoint.drop_before(self.path)
         return self.ema.model
 
     def _every(self, steps: int) -> bool:
