@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from .embedding import LevelEmbedding, Octaves
+from ..settings import Count, Positive, Range, Whole
+from .base import Network
+from .embedding import LevelEmbedding, Octave, Octaves
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """A residual MLP for data of any shape, flattened: `net(x, c)`, x (B, *shape), c (B,) -> (B, *shape).
 
     The input is joined by `fourier` random waves sin, cos(2 pi w x) with w ~ N(0, fourier_scale^2 / D), which let a
@@ -19,13 +22,13 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        shape: Sequence[int],
-        width: int = 128,
-        blocks: int = 4,
-        fourier: int = 32,
-        fourier_scale: float = 1.0,
-        dropout: float = 0.0,
-        octaves: Sequence[int] = (),
+        shape: Sequence[Count],
+        width: Count = 128,
+        blocks: Whole = 4,
+        fourier: Whole = 32,
+        fourier_scale: Positive = 1.0,
+        dropout: Annotated[float, Range(0, below=1)] = 0.0,
+        octaves: Sequence[Octave] = (),
     ):
         super().__init__()
         self.shape, size = tuple(shape), math.prod(shape)

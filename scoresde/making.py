@@ -1,0 +1,214 @@
+"""Objects from plain nodes, {"_target_": "scoresde.VP", "beta_max": 10}, of a config or a model's folder; and back."""
+
+import dataclasses
+import difflib
+import functools
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from .errors import InputError
+from .settings import brief, check, checked, hints_of
+
+# Where an untrusted target of each part of a config must be defined.
+ROOMS = {
+    "sde": "scoresde.sde",
+    "net": "scoresde.nets",
+    "rule": "scoresde.denoiser",
+    "data": "scoresde.data",
+    "loss": "scoresde.loss",
+    "train": "scoresde.experiment.training",
+    "sampler": "scoresde.sampling",
+}
+
+
+def make(node: Any, place: str, kind: type | None = None, trust: bool = True, **extra: Any) -> Any:
+    """Calls the node's `_target_` with its other keys, nodes among them made first.
+
+    Arguments:
+        node: a mapping with a `_target_`, a dotted name.
+        place: where the node stands, as errors tell it: "sampler", "loss.times".
+        kind: the class of what the target makes; None: any.
+        trust: whether the target may be anything at all; if not, it must be of this package and of the part's own room.
+        extra: more arguments, of which the target gets those that it takes.
+
+    Raises:
+        InputError: no such target, or one that is not trusted; an argument that it does not know, lacks, or refuses.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        said = "null" if node is None else brief(node)
+        raise InputError(f"{place}={said}: a config with a _target_ is needed (see conf/{place.split('.')[0]}/)")
+    target = locate(node["_target_"], place, trust)
+    given = {k: v for k, v in node.items() if not str(k).startswith("_")}
+    parameters = inspect.signature(target).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        extra = {k: v for k, v in extra.items() if k in parameters}
+        for key in given:
+            if key not in parameters:
+                raise InputError(f"{place}.{key} is unknown to {node['_target_']}{nearest(key, parameters)}")
+    for key, p in parameters.items():
+        needed = p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        if needed and key not in extra and given.get(key, "???") == "???":
+            raise InputError(f"{place}.{key} is not set: {node['_target_']} needs it (say {place}.{key}=...)")
+    arguments = {k: _made(v, f"{place}.{k}", trust) for k, v in given.items()} | extra
+    hints = hints_of(target)
+    try:
+        for key in given:
+            check(key, arguments[key], hints.get(key, Any))
+        found = target(**arguments)
+    except InputError as error:
+        raise placed(error, place) from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{place}: {node['_target_']} refused its arguments: {last_line(error)}") from error
+    if kind is not None and not isinstance(found, kind):
+        raise InputError(f"{place}._target_={node['_target_']} makes a {type(found).__name__}: give a {kind.__name__}")
+    return found
+
+
+def _made(value: Any, place: str, trust: bool) -> Any:
+    """A value with the nodes in it made."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return make(value, place, trust=trust)
+        return {k: _made(v, f"{place}.{k}", trust) for k, v in value.items()}
+    return [_made(v, place, trust) for v in value] if isinstance(value, list | tuple) else value
+
+
+def locate(name: str, place: str, trust: bool = True) -> Callable:
+    """The class or the function of a dotted name.
+
+    Raises `InputError` if it cannot be imported or called, or if it is not trusted and not of this package and the room
+    in `ROOMS`; a name that begins otherwise is not even imported.
+    """
+    said, part = f"{place}._target_={brief(name)}", place.split(".")[0]
+    strange = f"{said} is none of scoresde's own for {part}: what others wrote runs only if you trust it (trust=True)"
+    if not trust and not re.fullmatch(r"scoresde(\.[A-Za-z]\w*)+", name):
+        raise InputError(strange)
+    try:
+        found = _found(name)
+    except Exception as error:  # whatever a user's module raises
+        raise InputError(f"{said} cannot be imported: {last_line(error)}" if trust else strange) from error
+    if not callable(found):
+        raise InputError(f"{said} is a {type(found).__name__}: give a class or a function")
+    home = getattr(found, "__module__", None) or ""
+    if not trust and not f"{home}.".startswith(f"{ROOMS.get(part, 'scoresde.?')}."):
+        raise InputError(strange)
+    return found
+
+
+def _found(name: str) -> Any:
+    """What is known by a dotted name: an attribute where there is one, as a package may call a function by the name of
+    the module that defines it."""
+    parts = name.split(".")
+    found = importlib.import_module(parts[0])
+    for i, part in enumerate(parts[1:], 2):
+        if not hasattr(found, part) and inspect.ismodule(found):
+            importlib.import_module(".".join(parts[:i]))
+        found = getattr(found, part)
+    return found
+
+
+def recorded(init: Callable) -> Callable:
+    """An `__init__` whose arguments are checked (`settings.checked`) and kept in `self.arguments`, for `node_of`."""
+    signature, run = inspect.signature(init), checked(init)
+
+    @functools.wraps(init)
+    def made(self, *args, **kwargs):
+        bound = signature.bind(self, *args, **kwargs)
+        run(self, *args, **kwargs)
+        if "arguments" not in self.__dict__:  # else a subclass's own are there, which make the same object
+            bound.apply_defaults()
+            self.arguments = {k: v for k, v in bound.arguments.items() if k != next(iter(signature.parameters))}
+
+    return made
+
+
+def node_of(value: Any) -> Any:
+    """The plain node that `make` makes the value of again, all its settings named: what two equal objects share.
+
+    Numbers, texts and lists are themselves; a dataclass, or an object with `arguments` (see `recorded`), is its public
+    name and its settings; of anything else only the name is known.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [node_of(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): node_of(v) for k, v in value.items()}
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return public_name(value)
+    if dataclasses.is_dataclass(value):
+        settings = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    else:
+        settings = getattr(value, "arguments", {})
+    return {"_target_": public_name(type(value)), **{k: node_of(v) for k, v in settings.items()}}
+
+
+def check_targets(node: Any, place: str) -> None:
+    """Raises `InputError` for a target in a node that is not trusted."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            locate(str(node["_target_"]), place, trust=False)
+        for key, value in node.items():
+            check_targets(value, f"{place}.{key}")
+    for value in node if isinstance(node, list | tuple) else ():
+        check_targets(value, place)
+
+
+def canonical(node: Any, place: str) -> Any:
+    """A node as `node_of` would give it: the public name of its target, and every setting, by its default if not given.
+
+    A target that is not of this package stays as it is, and is not imported.
+    """
+    if isinstance(node, Mapping):
+        given = {str(k): canonical(v, f"{place}.{k}") for k, v in node.items()}
+        try:
+            target = locate(str(node["_target_"]), place, trust=False)
+            parameters = inspect.signature(target).parameters
+        except (KeyError, InputError, ValueError):
+            return given
+        defaults = {k: node_of(p.default) for k, p in parameters.items() if p.default is not p.empty}
+        return defaults | given | {"_target_": public_name(target)}
+    return [canonical(v, place) for v in node] if isinstance(node, list | tuple) else node_of(node)
+
+
+def public_name(thing: Callable) -> str:
+    """The shortest dotted name under which a class or a function of this package is found; of others the full one."""
+    parts = [*thing.__module__.split("."), *thing.__qualname__.split(".")]
+    for n in range(1, len(thing.__module__.split(".")) if parts[0] == "scoresde" else 0):
+        package = importlib.import_module(".".join(parts[:n]))
+        if package.__dict__.get(parts[-1]) is thing:
+            return ".".join([*parts[:n], parts[-1]])
+    return ".".join(parts)
+
+
+def placed(error: InputError, place: str) -> InputError:
+    """The error of a setting with the place where the config has it, and values in the words of YAML."""
+    if error.setting is None:
+        return error
+    return InputError(f"{place}.{in_yaml(str(error))}", f"{place}.{error.setting}")
+
+
+def in_yaml(words: str) -> str:
+    """Words for the command line: null, true and false as YAML has them."""
+    return re.sub(r"\b(None|True|False)\b", lambda m: {"None": "null"}.get(m[0], m[0].lower()), words)
+
+
+def last_line(error: BaseException) -> str:
+    """What an exception says last, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """'; did you mean x?', or the list of what is known."""
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(key), known, 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
