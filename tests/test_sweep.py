@@ -5,11 +5,12 @@ import json
 import math
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from commands import ROOT, command
+from commands import ROOT, command, held
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sweeps import SMALL, lines, start, wandb_run
@@ -210,6 +211,27 @@ def test_compare_reads_models_and_globs_without_one(cli, tmp_path):
 def test_compare_says_what_is_wrong(cli, words, said):
     code, _, err = cli("task=compare", *words)
     assert code == 1 and said in err and err.count("\n") == 1
+
+
+def test_the_same_sweep_in_another_terminal_waits_for_each_job(cli, tmp_path):
+    words = ["--multirun", "seed=0,1", "task=sample", "sampler=ddim", "sampler.steps=2", *SMALL]
+    assert cli("task=train", *SMALL)[0] == 0 and cli(*words)[0] == 0
+    (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
+    (sweep / "1" / "status.json").unlink()
+    whole = (sweep / "0" / "status.json").read_text()
+    (sweep / "0" / "status.json").write_text(whole.replace('"done"', '"running"'))
+
+    def end():
+        time.sleep(1)
+        (sweep / "0" / "status.json").write_text(whole)
+        event.set()
+
+    with held(sweep / "0") as event:
+        threading.Thread(target=end).start()
+        code, out, err = cli(*words)
+    assert code == 0 and out.count(f"waiting for the command that is at work in {sweep}/0") == 1, err
+    assert out.count("is done already") == 1 and (sweep / "0" / "status.json").read_text() == whole
+    assert "job 0" in out.partition("is done already")[0] and read(sweep / "1" / "status.json")["state"] == "done"
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from .. import launcher
+from .. import launcher, locks
 from ..errors import InputError
 from ..sampling.hardware import OutOfMemory, out_of_memory
 from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
@@ -185,14 +185,16 @@ def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None
     folder, overrides = Path(here.runtime.output_dir), tuple(here.overrides.task)
     job = Job(folder, here.job.num, folder.parent.name, overrides, fingerprint(config), launcher.rank() == 0)
     words = f"job {job.number}: {' '.join(w for w in overrides)}"
-    if not config.fresh and job.done():
-        say(f"{words} is done already")
-        return
-    say(f"\n{words}")
-    with job:
-        made = Run(config, choices, job=job, said=overrides)
-        execute(made, task)
-        job.end(made.made)
+    # The same sweep may be at work in another terminal.
+    with locks.alone(folder, wait=True, say=say) if job.lead else contextlib.nullcontext():
+        if not config.fresh and job.done():
+            say(f"{words} is done already")
+            return
+        say(f"\n{words}")
+        with job:
+            made = Run(config, choices, job=job, said=overrides)
+            execute(made, task)
+            job.end(made.made)
 
 
 def explain(error: Exception, conf: Path) -> str:

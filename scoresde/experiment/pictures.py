@@ -1,6 +1,7 @@
 """Pictures of data of any shape: grids of images, scatters of points, lines of series."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +62,10 @@ def _figure(path: Path, columns: int, draw, size: float = 3.2, rows: int = 1) ->
 
     figure = Figure((size * columns, size * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    draw(figure.subplots(rows, columns, squeeze=False))
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # letters that its font lacks, say
+        draw(figure.subplots(rows, columns, squeeze=False))
+        figure.savefig(buffer, format="png", dpi=110)
     files.write(path, lambda file: file.write(buffer.getvalue()))
 
 
