@@ -1,8 +1,11 @@
 """scoresde: score-based generative modeling with stochastic differential equations."""
 
-from . import data, exact, grids, loss, metrics, nets, sampling
+import importlib
+
+from . import data, exact, grids, loss, nets, sampling
 from .denoiser import Counted, Denoiser, FromScore, Preconditioned
 from .errors import InputError
+from .experiment.train import train
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
 from .sampling import decode, encode, sample
@@ -45,13 +48,9 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    # These need accelerate and Hydra, which take seconds to import.
+    # Whoever asks for these waits for them: `load` needs Hydra, `metrics` is seldom of use beside a model.
     if name == "load":
-        from .experiment.build import load
-
-        return load
-    if name == "train":
-        from .experiment.train import train
-
-        return train
+        return importlib.import_module(".experiment.build", __name__).load
+    if name == "metrics":
+        return importlib.import_module(".metrics", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
