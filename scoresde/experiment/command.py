@@ -19,7 +19,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ..errors import InputError
+from ..errors import InputError, package
 from ..sampling.hardware import OutOfMemory, out_of_memory
 from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
 from .signals import Terminated, terminate
@@ -83,7 +83,7 @@ def told(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         if error.name is None or error.name.startswith("scoresde"):
             raise error
-        return f"the Python package {error.name} is not installed: pip install {error.name.partition('.')[0]}"
+        return f"the Python package {error.name} is not installed: pip install {package(error.name.partition('.')[0])}"
     if out_of_memory(error):
         words = (str(error).strip().splitlines() or ["no more was given"])[0].rpartition("Allocator: ")[2][:200]
         return f"memory ran out ({words}): try a smaller train.batch_size, batch_size or network; {AGAIN}"

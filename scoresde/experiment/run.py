@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from ..data import Data
-from ..errors import InputError
+from ..errors import InputError, package
 from ..sampling import Sampler, hardware
 from . import build, checkpoint, processes
 from .jobs import Job, fingerprint
@@ -153,8 +153,12 @@ class Run:
 
 def missing() -> list[str]:
     """One line for each package that is not there and that a run ends without; wandb has its own."""
-    losses = {"matplotlib": "no plots are drawn", "accelerate": "one process trains, without train.precision=fp16"}
-    gone = {name: loss for name, loss in losses.items() if not _installed(name)}
+    losses = {
+        "matplotlib": "no plots are drawn",
+        "PIL": "no pictures are written",
+        "accelerate": "one process trains, without train.precision=fp16",
+    }
+    gone = {package(name): loss for name, loss in losses.items() if not _installed(name)}
     return [f"{name} is not installed: {loss} (pip install {name})" for name, loss in gone.items()]
 
 
