@@ -10,13 +10,14 @@ from commands import TINY, command
 from torch import nn
 
 import scoresde
+from scoresde.data import Data, Tensors
 from scoresde.experiment.train import Training
 
 CENTRE = torch.tensor([0.5, -0.25, 1.0])
 PLAIN = {"weight": lambda sde, t: torch.ones_like(t)}
 
 
-class Affine(scoresde.Denoiser):
+class Line(scoresde.Denoiser):
     """D = W x + b in float64; it keeps what it is shown in training."""
 
     def __init__(self):
@@ -58,7 +59,7 @@ def by_hand(shown, start, steps, lr, betas, weight_decay, warmup, clip, ema):
 @pytest.mark.parametrize("ema", [0.0, 0.25])
 def test_steps_of_the_optimizer(clip, ema):
     settings = dict(lr=0.02, betas=(0.7, 0.85), weight_decay=0.6, warmup=3, clip=clip, ema=ema, steps=9)
-    model, rows = Affine(), []
+    model, rows = Line(), []
     start = [p.detach().numpy().copy() for p in model.parameters()]
     trained = scoresde.train(
         model,
@@ -135,7 +136,7 @@ def test_the_network_computes_in_the_precision_that_is_asked_for(monkeypatch, wi
 
 
 def test_the_validation_is_told_by_level_in_the_order_of_t():
-    """An answer that is wrong by t: the loss is t^2, and its mean over each eighth of the times is known."""
+    """On the test data, an answer that is wrong by t: the loss is t^2, its mean over each eighth of the times known."""
 
     class Off(scoresde.Denoiser):
         def __init__(self):
@@ -146,7 +147,8 @@ def test_the_validation_is_told_by_level_in_the_order_of_t():
             return CENTRE.double() + t.double().reshape(-1, 1) + 0 * self.nothing
 
     rows, n = [], 80
-    data = scoresde.data.from_tensor(CENTRE.expand(200, 3), test=n, standardize=None)
+    train, test = (Tensors(a.expand(count, 3)) for a, count in ((torch.zeros(3), 200), (CENTRE, n)))
+    data = Data("two", train, test, scoresde.data.Affine())
     options = dict(steps=2, batch_size=8, validate_every=2, device="cpu")
     loss = scoresde.DenoisingLoss(times="uniform", **PLAIN)
     scoresde.train(Off(), data, loss, report=lambda step, **figures: rows.append((step, figures)), **options)
