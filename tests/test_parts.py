@@ -1,43 +1,34 @@
 """The slow laws in parts: each law is in one of them, whatever else there is, and other laws are in all."""
 
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import pytest
-from commands import ROOT
-from conftest import part_of
-
-LAWS = """import pytest
-@pytest.mark.slow
-@pytest.mark.parametrize("i", range(40))
-def test_slow(i): pass
-def test_quick(): pass
-"""
+from conftest import pytest_collection_modifyitems
 
 
-@pytest.fixture
-def chosen(tmp_path):
-    (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
-    (tmp_path / "test_laws.py").write_text(LAWS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow: minutes\n")
-
-    def run(*words):
-        command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        return done.returncode, [line for line in done.stdout.splitlines() if "::" in line], done.stderr
-
-    return run
+def chosen(words, laws):
+    """The laws that are left of some, and those that pytest is told of as left out."""
+    gone = []
+    hook = SimpleNamespace(pytest_deselected=lambda items: gone.extend(items))
+    items = [SimpleNamespace(nodeid=n, get_closest_marker=lambda mark, n=n: mark in n) for n in laws]
+    config = SimpleNamespace(getoption=lambda name: words, hook=hook)
+    pytest_collection_modifyitems(config, items)
+    return [i.nodeid for i in items], [i.nodeid for i in gone]
 
 
-def test_every_slow_law_is_in_one_part(chosen):
-    parts = [chosen("--slow-part", f"{k}/3")[1] for k in (1, 2, 3)]
-    assert all("test_laws.py::test_quick" in part and len(part) > 5 for part in parts)
-    slow = sorted(law for part in parts for law in part if "slow" in law)
-    assert slow == sorted(law for law in chosen()[1] if "slow" in law) and len(slow) == 40
-    assert all(part_of(law, 3) == k + 1 for k, part in enumerate(parts) for law in part if "slow" in law)
+LAWS = [f"tests/test_laws.py::test_slow[{i}]" for i in range(60)] + ["tests/test_laws.py::test_quick"]
+
+
+def test_every_slow_law_is_in_one_part():
+    parts = [chosen(f"{k}/3", LAWS) for k in (1, 2, 3)]
+    assert sorted(law for left, _ in parts for law in left if "slow" in law) == sorted(LAWS[:-1])
+    for left, gone in parts:
+        assert LAWS[-1] in left and 10 < len(left) < 32 and sorted(left + gone) == sorted(LAWS)
+        assert all(law in left for law in chosen(f"{parts.index((left, gone)) + 1}/3", LAWS[::2])[0])
+    assert chosen(None, LAWS) == (LAWS, [])
 
 
 @pytest.mark.parametrize("words", ["4/3", "0/3", "2", "a/b"])
-def test_what_is_no_part_is_refused(chosen, words):
-    code, _, err = chosen("--slow-part", words)
-    assert code == 4 and f"--slow-part {words}: give K/N" in err
+def test_what_is_no_part_is_refused(words):
+    with pytest.raises(pytest.UsageError, match=f"--slow-part {words}: give K/N"):
+        chosen(words, LAWS)
