@@ -50,6 +50,7 @@ def test_karras_has_the_power_that_it_is_given(sde, rho):
     t = karras(sde, 20, sde.t_max, sde.t_min, rho)
     steps = torch.exp(-sde.log_snr(t) / (2 * rho)).diff()
     close(steps, steps.mean().expand(20), rtol=1e-6, atol=0)
+    close(t[[0, -1]], [sde.t_max, sde.t_min], rtol=1e-6, atol=1e-12)
 
 
 def test_every_grid_has_its_law():
