@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 
 from scoresde import InputError, data, metrics
 from scoresde.experiment import evaluation
-from scoresde.experiment.reference import data_hash
+from scoresde.experiment.reference import Reference, data_hash
 from scoresde.metrics import features
 
 MINE = [a for a in TINY if not a.startswith("n=")]
@@ -122,6 +122,17 @@ def test_mistakes_are_one_line(cli, trained, tmp_path):
     }.items():
         code, _, err = cli(*options)
         assert code == 1 and err.count("\n") == 1 and said in err, (options, err)
+
+
+def test_the_items_of_a_reference_are_those_of_their_split():
+    """As they are where they are small, else by their features."""
+    digits, nothing = data.digits(), torch.zeros(0)
+    for small, seen in ((True, lambda x: x), (False, metrics.Flatten())):
+        known = Reference("flatten", metrics.Flatten(), nothing, nothing, nothing, digits, small, nothing)
+        for split in ("train", "test"):
+            x = digits.encode(data.stack(getattr(digits, split), [5, 0, 7]))
+            assert torch.equal(known.items([5, 0, 7], split), seen(x))
+        assert torch.equal(known.view(x, x[:1]), x if small else x[:1])
 
 
 def test_extractors_restore_to_the_same(tmp_path):
