@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import launcher, locks
-from ..errors import InputError
+from ..errors import InputError, package
 from ..sampling.hardware import OutOfMemory, out_of_memory
 from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
 from .report import plain, say
@@ -29,7 +29,6 @@ from .signals import Terminated, listen
 LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit": "hydra-submitit-launcher"}
 MISTAKES = (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError)  # a line is enough
 TOLD = (*MISTAKES, RuntimeError, ModuleNotFoundError)  # `told` looks closer
-PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "ot": "POT", "yaml": "pyyaml", "hydra": "hydra-core"}
 AGAIN = "the same command goes on from the last checkpoint"
 
 
@@ -37,8 +36,8 @@ def cli() -> None:
     """The command `scoresde`, and run.py: the configs are the installed ones, or those of the checkout."""
     if sys.version_info >= (3, 14):
         fail("use Python 3.11, 3.12 or 3.13 (on 3.14 and later the parser of Hydra's command line fails)")
-    package = Path(__file__).resolve().parents[1]
-    main(next(p for p in (package / "conf", package.parent / "conf") if (p / "config.yaml").exists()))
+    here = Path(__file__).resolve().parents[1]
+    main(next(p for p in (here / "conf", here.parent / "conf") if (p / "config.yaml").exists()))
 
 
 def called() -> str:
@@ -118,7 +117,7 @@ def missing(name: str) -> str:
     """What to do about a module that cannot be imported."""
     if name in sys.stdlib_module_names:
         return f"this Python lacks its own module {name}: it is not for this system, or was built without it"
-    return f"the Python package {name} is not installed: pip install {PACKAGES.get(name, name)}"
+    return f"the Python package {name} is not installed: pip install {package(name)}"
 
 
 class Sweep(Callback):

@@ -48,7 +48,10 @@ def tile(rows: list[np.ndarray]) -> np.ndarray:
 
 def save_png(path: Path, picture: np.ndarray) -> None:
     """Writes bytes (H, W, 3) as PNG."""
-    from PIL import Image
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:  # the command has said so
+        return
 
     files.write(path, lambda file: Image.fromarray(picture).save(file, "PNG"))
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from .. import files, launcher, locks, making
 from ..data import Data
-from ..errors import InputError
+from ..errors import InputError, package
 from ..loss import DenoisingLoss
 from ..sampling import Sampler, hardware
 from ..settings import Checked
@@ -212,8 +212,12 @@ class Run:
 
 def missing() -> list[str]:
     """One line for each package that is not there and that a run ends without; wandb has its own."""
-    losses = {"matplotlib": "no plots are drawn", "accelerate": "one process trains, without train.precision=fp16"}
-    gone = {name: loss for name, loss in losses.items() if not _installed(name)}
+    losses = {
+        "matplotlib": "no plots are drawn",
+        "PIL": "no pictures are written",
+        "accelerate": "one process trains, without train.precision=fp16",
+    }
+    gone = {package(name): loss for name, loss in losses.items() if not _installed(name)}
     return [f"{name} is not installed: {loss} (pip install {name})" for name, loss in gone.items()]
 
 
