@@ -11,13 +11,14 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..grids import Grid
 from ..grids import times as times_of
+from .brief import Result
 from .control import AverageJacobian, Control
 from .divergence import Divergence, Hutchinson, Record, estimator
 from .paths import Adaptive, Fixed, Problem, Solution, start_time
 
 
-@dataclass(frozen=True)
-class Likelihood:
+@dataclass(frozen=True, repr=False)
+class Likelihood(Result):
     """`log_prob` (B,) in nats at t_min, the sum of the terms `prior`, `volume` and `divergence` (B,).
 
     `stderr` (B,) over the probes; `latent` (B, *shape) = x_T; `nfe` (B,) evaluations; `probes` (B,) spent on each row.
