@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent / "scoresde"
 BASE = {"errors"}
 FLOOR = {
     "errors": set(),
+    "progress": BASE,
     "noise": BASE | {"noise_triton"},
     "noise_triton": BASE,
     "brownian": BASE | {"noise"},
@@ -26,12 +27,13 @@ FLOOR = {
     "exact": BASE | {"sde", "denoiser", "noise"},
     "loss": BASE | {"sde", "denoiser"},
     "likelihood": BASE | {"ode", "sde", "noise", "denoiser", "grids"},
-    "sampling": BASE | {"ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood"},
+    "sampling": BASE | {"progress", "ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood"},
     "tuning": BASE | {"sde", "denoiser", "sampling"},
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}
 # Imported where they are needed, never at import.
 OUTSIDE = {"data": {"sklearn", "PIL"}, "noise_triton": {"triton"}, "metrics": {"ot", "torch_fidelity"}}
+OUTSIDE["progress"] = {"rich"}
 
 
 def room(path: Path) -> str:

@@ -14,9 +14,10 @@ from ..data import Data, from_tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
+from ..progress import Advance, fewer, shown
 from . import checkpoint, processes, signals
 from .ema import EMA
-from .objective import Objective, Validation
+from .objective import Objective, Validation, check_finite
 from .order import batches, seed_of, told
 from .single import Single
 
@@ -71,6 +72,7 @@ def train(
     report: Callable[..., None] | None = None,
     device: str = "auto",
     facts: dict | None = None,
+    progress: bool | Advance = True,
     **options,
 ) -> Denoiser:
     """Minimises the denoising loss E[w(t) |D(x_t, t) - x_0|^2] and returns the averaged denoiser, ready to sample.
@@ -80,7 +82,9 @@ def train(
     continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.  SIGTERM and
     SIGINT wait for the end of the step (of several processes, of the next logged one) and one more checkpoint.
     `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `loss` is not changed:
-    times that learn do so in a copy.  `facts` are plain values kept in the checkpoint.
+    times that learn do so in a copy.  `facts` are plain values kept in the checkpoint.  With `progress` the steps done,
+    the loss and the time left are shown, on standard error, where that takes 2 seconds or more; a function (step,
+    words) gets them instead, after every step: words() are for reading.
 
     Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
     """
@@ -90,7 +94,10 @@ def train(
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     path = None if folder is None else Path(folder) / "checkpoint.pt"
     trainer = _Trainer(denoiser, data, loss, training or Training(**options), path, device, facts or {})
-    return trainer.run(report or (lambda step, **figures: None))
+    steps = trainer.training.steps
+    shorter = fewer("steps=", steps, "a smaller network or batch_size takes less")
+    with shown(progress, "training", steps, trainer.step, shorter, trainer.lead) as advance:
+        return trainer.run(report or (lambda step, **figures: None), advance)
 
 
 class _Trainer:
@@ -103,6 +110,7 @@ class _Trainer:
         self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.denoiser, self.data, self.loss, self.training = denoiser.to(self.device).train(), data, loss, training
         self.path, self.facts, self.step, self.seconds = path, facts, 0, 0.0
+        self.last: dict = {}
         self.ema = EMA(denoiser, training.ema)
         optimizer = torch.optim.AdamW(
             denoiser.parameters(), training.lr, training.betas, weight_decay=training.weight_decay
@@ -130,19 +138,11 @@ class _Trainer:
         self.loss.load_state(state.get("loss", {}))
         self.step, self.seconds = state["step"], state["seconds"]
 
-    def run(self, report: Callable[..., None]) -> Denoiser:
+    def run(self, report: Callable[..., None], advance: Advance | None) -> Denoiser:
         """Trains to the last step; returns the averaged denoiser."""
         training, began = self.training, time.perf_counter() - self.seconds
-        loader = batches(
-            self.data.train,
-            training.batch_size,
-            training.seed,
-            self.step,
-            training.steps,
-            self.rank,
-            self.ranks,
-            training.workers,
-        )
+        size, steps, share = training.batch_size, training.steps, (self.rank, self.ranks)
+        loader = batches(self.data.train, size, training.seed, self.step, steps, *share, training.workers)
         generators = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
         with generators, signals.held() as signal:
             for raw in told(loader):
@@ -151,6 +151,9 @@ class _Trainer:
                 figures = self._figures(value, norm)
                 if figures and self.lead:
                     report(self.step, **figures)
+                self.last |= figures
+                if advance:
+                    advance(self.step, lambda value=value: self._words(value))
                 saves = self._every(training.checkpoint_every)
                 if saves:
                     self._save()
@@ -190,7 +193,7 @@ class _Trainer:
         check_every = 1 if self.device.type == "cpu" else training.log_every  # reading a loss from a GPU waits for it
         if step % check_every == 0 or (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
             # Under fp16 accelerate scales the loss, and skips the steps whose gradients overflow.
-            _check(value if training.precision == "fp16" else value + 0 * norm, self.denoiser, step)
+            check_finite(value if training.precision == "fp16" else value + 0 * norm, self.denoiser, step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -208,6 +211,12 @@ class _Trainer:
             figures["validation"], figures["validation_by_level"] = self.validation(self.ema.model)
         return figures
 
+    def _words(self, value: Tensor) -> str:
+        """The step, and the latest loss; before the first is logged, this process's own."""
+        shown = {"loss": float(value)} | self.last
+        figures = [f"{k} {shown[k]:.4f}" for k in ("loss", "validation") if k in shown]
+        return "  ".join([f"step {self.step}/{self.training.steps}", *figures])
+
     def _asked(self, signal: signals.Held) -> int:
         """The signal that asks to end: several processes agree on it where they wait for each other anyway."""
         if self.ranks == 1:
@@ -219,7 +228,7 @@ class _Trainer:
         if self.path is None or not self.lead:
             return
         if not all(bool(p.isfinite().all()) for p in self.denoiser.parameters()):
-            _check(torch.tensor(math.nan), self.denoiser, self.step - 1)
+            check_finite(torch.tensor(math.nan), self.denoiser, self.step - 1)
         state = {"step": self.step, "seconds": self.seconds, "model": self.denoiser.state_dict()}
         state |= {"ema": self.ema.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         state |= {"loss": self.loss.state(), "facts": self.facts}
@@ -236,13 +245,3 @@ def _accelerator(precision: str, cpu: bool):
         return Single(precision, cpu)
     AcceleratorState._reset_state()  # one process may train twice, with another precision
     return Accelerator(mixed_precision=precision, cpu=cpu)
-
-
-def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:
-    if not bool(torch.isfinite(value)):
-        bad = (name for name, p in denoiser.named_parameters() if not bool(torch.isfinite(p).all()))
-        where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
-        raise FloatingPointError(
-            f"the loss or its gradient is not finite at step {step + 1}; {where}; the last checkpoint is kept "
-            "(try a smaller train.lr)"
-        )
