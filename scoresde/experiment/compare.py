@@ -1,8 +1,6 @@
 """The task that compares: the figures of many runs in one table with intervals, one picture and one CSV file."""
 
-import csv
 import glob
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +12,7 @@ from rich.table import Table
 from scipy import stats
 
 from ..errors import InputError
-from . import build, checkpoint, pictures
+from . import build, pictures, tables
 from .jobs import read, statuses
 
 USUAL = (
@@ -61,10 +59,10 @@ def compare(config: DictConfig) -> None:
     to = Path(task.to) if task.to else folders[0] if len(folders) == 1 else None
     to = to or Path(config.out) / f"compare-{build.short_hash(sorted(map(str, folders)))}"
     names = _chosen(found, task.figures)
-    text = _csv(found)
-    checkpoint.write(to / "compare.csv", lambda file: file.write(text.encode()))
+    _write_csv(to / "compare.csv", found)
     columns = {n: [r.figures.get(n) for r in found] for n in names}
-    pictures.intervals(to / "compare.png", [_label(r) for r in found], columns, _floor(found, names))
+    states = [r.keys.get("state", "done") for r in found]
+    pictures.intervals(to / "compare.png", [_label(r) for r in found], columns, _floor(found, names), states)
     _print(found, names, task.level)
     print(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
 
@@ -190,20 +188,18 @@ def _label(row: Row) -> str:
     return " ".join(words) or row.keys.get("result", row.keys.get("job", ""))
 
 
-def _csv(found: list[Row]) -> str:
+def _write_csv(path: Path, found: list[Row]) -> None:
     keys = list(dict.fromkeys(k for row in found for k in row.keys))
     names = list(dict.fromkeys(n for row in found for n in row.figures))
     ends = {n for n in names if any(r.figures[n].low is not None for r in found if n in r.figures)}
     columns = [c for n in names for c in ([n, f"{n}_low", f"{n}_high"] if n in ends else [n])]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*keys, *columns])
+    rows = []
     for row in found:
         values = {}
         for name, figure in row.figures.items():
             values |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
-        writer.writerow([*(row.keys.get(k, "") for k in keys), *(values.get(c, "") for c in columns)])
-    return out.getvalue()
+        rows.append([*(row.keys.get(k) for k in keys), *(values.get(c) for c in columns)])
+    tables.write_csv(path, [*keys, *columns], rows)
 
 
 def shown(figure: Figure | None) -> str:

@@ -154,7 +154,8 @@ class Run:
 def missing() -> list[str]:
     """One line for each package that is not there and that a run ends without; wandb has its own."""
     losses = {"matplotlib": "no plots are drawn", "accelerate": "one process trains, without train.precision=fp16"}
-    gone = {name: loss for name, loss in losses.items() if not _installed(name)}
+    losses["pillow"] = "no images are drawn"
+    gone = {name: loss for name, loss in losses.items() if not _installed("PIL" if name == "pillow" else name)}
     return [f"{name} is not installed: {loss} (pip install {name})" for name, loss in gone.items()]
 
 

@@ -4,16 +4,21 @@ import dataclasses
 import io
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ..data import stack
+from ..data import Data
 from ..denoiser import Counted
+from ..errors import InputError
+from ..progress import fewer
 from ..sampling import Trajectory, joined, sample, share
-from . import build, checkpoint, pictures, processes
+from . import build, checkpoint, pictures, processes, tables
 from .animation import animation
+from .pixels import check_files, save_files
 from .report import bar
 from .run import Run
 from .track import Metrics
@@ -21,61 +26,80 @@ from .tuning import model_grid
 
 
 def draw(run: Run) -> None:
-    """Samples the trained model: samples.npy, samples.png, trajectory.png.
+    """Samples the trained model: samples.npy, samples.png, trajectory.png; where the data's columns have names also
+    samples.csv, and with `png` the images in samples/0000.png, ...
 
-    Of several processes each draws its share, and the first one writes.
+    Of several processes each draws its share, and the first one writes.  Raises `InputError` before it draws for a
+    `png` that cannot be written.
     """
     config, model = run.config, run.model
+    if not isinstance(config.png, bool):
+        raise InputError(f"png={config.png!r}: give true or false")
+    if config.png:
+        check_files(model.shape, model.levels)
     if run.fits_grid:
         run.sampler, run.fits_grid = dataclasses.replace(run.sampler, grid=model_grid(run)), False
-    sampler = run.sampler
     choice = run.choices.get("sampler", build.name_of(config.sampler))
     precision = [config.autocast] if config.autocast else []
-    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.step, *precision)
+    folder = run.place("sample", choice, repr(run.sampler), config.n, config.seed, model.step, *precision)
     processes.join(config.device)
-    began = time.perf_counter()
-    own = len(share(config.n, *joined()))
-    with bar(run.console, f"sampling ({choice})", None if sampler.steps < 2 else own * sampler.steps) as advance:
-        done = 0
-
-        def progress(step: int, t: float, x: torch.Tensor, x0: torch.Tensor) -> None:
-            nonlocal done
-            done += len(x)
-            advance(done, f"{counted.rows / own:.0f} evaluations a sample")
-
-        counted = Counted(model)
-        options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
-        shape = (config.n, *model.shape)
-        x = sample(counted, sampler, shape, config.seed, callback=progress, store="cpu", processes=True, **options)
-    seconds, evaluations = time.perf_counter() - began, processes.total(counted.rows, config.device) / config.n
+    x, figures = _drawn(run, choice)
     if not run.lead:
         return
-    raw = model.decode(x)
-    _save_array(folder / "samples.npy", raw)
-    pictures.samples(folder / "samples.png", raw, model.levels, None if model.levels else _some_real(run))
-    _trajectory(run, folder / "trajectory.png")
+    data = _data(run)
+    names = pictures.names_of(data or model.data)
+    _write(run, folder, model.decode(x), data, names)
+    _trajectory(run, folder / "trajectory.png", names)
     for name in ("samples.png", "trajectory.png", *(["trajectory.gif"] if config.gif else [])):
         run.tracker.image(f"sample/{name.replace('.png', '').replace('.', '_')}", folder / name)
     run.tracker.artifact(f"{run.folder.name}-{folder.name}", "samples", [folder / "samples.npy"])
-    figures = {"n": config.n, "evaluations": evaluations, "seconds": seconds, "seconds_per_sample": seconds / config.n}
     Metrics(folder / "metrics.jsonl", run.tracker, "sample/").log(0, **figures)
-    summary = dict(task="sample", sampler=repr(sampler), seed=config.seed, ema=True, step=model.step, **figures)
-    words = f"{config.n} by {choice}: {evaluations:.0f} evaluations and {1e3 * seconds / config.n:.1f} ms a sample"
-    run.finish(folder, summary, [("samples", words), ("", str(folder / "samples.png"))])
+    summary = dict(task="sample", sampler=repr(run.sampler), seed=config.seed, ema=True, step=model.step, **figures)
+    cost = f"{figures['evaluations']:.0f} evaluations and {1e3 * figures['seconds_per_sample']:.1f} ms a sample"
+    run.finish(folder, summary, [("samples", f"{config.n} by {choice}: {cost}"), ("", str(folder / "samples.png"))])
 
 
-def _some_real(run: Run) -> torch.Tensor:
-    data = run.data
-    return data.decode(data.encode(stack(data.test, range(min(4000, len(data.test))))))
+def _drawn(run: Run, choice: str) -> tuple[Tensor, dict]:
+    """The samples, and what they cost."""
+    config, counted, began = run.config, Counted(run.model), time.perf_counter()
+    options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
+    options |= {"store": "cpu", "processes": True}
+    own, steps = len(share(config.n, *joined())), run.sampler.steps
+    faster = "sampler=dpmpp_2m has 20 steps" if steps > 40 else ""
+    with bar(run.console, f"sampling ({choice})", own, 0, fewer("n=", own, faster)) as advance:
+
+        def progress(done: float, words) -> None:
+            advance(done, lambda: f"{words()}  {counted.rows / max(done, 1):.0f} evaluations a sample")
+
+        x = sample(counted, run.sampler, (config.n, *run.model.shape), config.seed, progress=progress, **options)
+    seconds, evaluations = time.perf_counter() - began, processes.total(counted.rows, config.device) / config.n
+    figures = {"n": config.n, "evaluations": evaluations, "seconds": seconds}
+    return x, figures | {"seconds_per_sample": seconds / config.n}
 
 
-def _save_array(path: Path, raw: torch.Tensor) -> None:
+def _write(run: Run, folder: Path, raw: Tensor, data: Data | None, names: Sequence[str] | None) -> None:
+    """The samples as they are asked for, and their picture, over real data where that is continuous."""
     buffer = io.BytesIO()
     np.save(buffer, raw.numpy())
-    checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
+    checkpoint.write(folder / "samples.npy", lambda file: file.write(buffer.getvalue()))
+    if names:
+        tables.write_csv(folder / "samples.csv", names, raw.flatten(1).numpy())
+    if run.config.png:
+        save_files(folder / "samples", raw, run.model.levels)
+    real = None if data is None or run.model.levels else pictures.some_real(data)
+    pictures.samples(folder / "samples.png", raw, run.model.levels, real, names=names)
 
 
-def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
+def _data(run: Run) -> Data | None:
+    """The data, if it is still there: samples are drawn without it too."""
+    try:
+        return run.data
+    except (InputError, OSError) as error:
+        run.say(f"the pictures are without the data: {error}")
+        return None
+
+
+def _trajectory(run: Run, path: Path, names: Sequence[str] | None, columns: int = 10) -> None:
     """The way of a few samples from noise: a strip at `path`, and beside it .npz (times, x, x0) and .gif."""
     model, sampler = run.model, run.sampler
     if sampler.steps == 1 and isinstance(sampler.grid, str):
@@ -83,7 +107,7 @@ def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
     n = min(1000 if len(model.shape) == 1 else 6, run.config.n)
     frames = max(columns, min(40, 2_500_000 // (n * math.prod(model.shape))))  # 20 MB of them
     record = Trajectory(every=math.ceil((len(sampler.times(model.sde)) - 1) / frames))
-    sample(model, sampler, (n, *model.shape), run.config.seed, callback=record)
+    sample(model, sampler, (n, *model.shape), run.config.seed, callback=record, progress=False)
     times, x = record.times, record.x
     with torch.no_grad():  # the sampler's own estimates are those at the start of its steps
         x0 = torch.stack([model(a.to(run.device), t).cpu() for t, a in zip(times, x, strict=True)])
@@ -92,6 +116,6 @@ def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
     checkpoint.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))
     shown = sorted({round(i) for i in np.linspace(0, len(times) - 1, columns)})
     strip = ([part[i] for i in shown] for part in (times, x, x0))
-    pictures.trajectory(path, *strip, model.decode, model.levels)
+    pictures.trajectory(path, *strip, model.decode, model.levels, names)
     if run.config.gif:
-        animation(path.with_suffix(".gif"), times, x, x0, model.decode, model.levels)
+        animation(path.with_suffix(".gif"), times, x, x0, model.decode, model.levels, names)

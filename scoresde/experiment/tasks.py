@@ -6,8 +6,10 @@ import math
 import torch
 
 from ..data import Data, stack
+from ..progress import fewer
 from . import build, checkpoint, pictures, processes
-from .report import bar
+from .objective import noise_levels
+from .report import bar, smaller
 from .run import Run
 from .sampling import draw
 from .scoring import score
@@ -63,16 +65,17 @@ def train(run: Run) -> None:
         checkpoint.write_json(run.folder / "model.json", build.model_config(run.config))
         metrics = Metrics(run.folder / "metrics.jsonl", run.tracker, "train/", keep=done)
         last = metrics.last()
-    with bar(run.console, "training", steps, done) as advance:
 
-        def report(step: int, **figures) -> None:
-            metrics.log(step, **figures)
-            last.update(figures, step=step)
-            advance(step, "  ".join(f"{k} {last[k]:.4f}" for k in ("loss", "validation") if k in last))
+    def report(step: int, **figures) -> None:
+        metrics.log(step, **figures)
+        last.update(figures, step=step)
 
-        fit(denoiser, data, run.loss, run.training, run.folder, report, run.config.device, build.facts(data))
+    with bar(run.console, "training", steps, done, fewer("train.steps=", steps, smaller(run.config.net))) as advance:
+        parts = (run.loss, run.training, run.folder, report, run.config.device, build.facts(data))
+        fit(denoiser, data, *parts, progress=advance)
     if run.lead:
-        pictures.losses(run.folder / "loss.png", metrics.path)
+        levels = noise_levels(run.loss, denoiser.sde, len(last.get("validation_by_level", ())))
+        pictures.losses(run.folder / "loss.png", metrics.path, levels)
         run.tracker.image("train/loss", run.folder / "loss.png")
         run.tracker.artifact(run.folder.name, "model", [run.folder / "checkpoint.pt"])
         summary = dict(task="train", finished=True, parameters=size, examples=len(data.train), **last)
