@@ -270,11 +270,12 @@ def _hide(*names: str) -> None:
 
 @fault
 def packages_missing(box):
-    names = ("wandb", "matplotlib", "accelerate")
+    names = ("wandb", "matplotlib", "accelerate", "PIL")
     command = [o for o in TINY if not o.startswith("wandb")] + ["task=full"]
     ended = box.run(command, before=_hide, args=names)
     words = " ".join(ended.out.split())
-    assert all(words.count(f"{name} is not installed") == 1 for name in names) and not ended.err, ended
+    told = ["pillow" if name == "PIL" else name for name in names]
+    assert all(words.count(f"{name} is not installed") == 1 for name in told) and not ended.err, ended
     assert not list(box.model.rglob("*.png"))
     whole = box.reference([*TINY, "task=full"])
     wrong = [d for d in differences(whole, box.model) if not d.endswith((".png", ".gif"))]
