@@ -91,6 +91,8 @@ def test_a_mistake_is_told_before_any_sample_is_drawn(cli, tmp_path, override, w
     assert cli(*TOY, "task=train")[0] == 0
     code, _, err = cli(*TOY, "task=sample", *FEW, override)
     assert code == 1 and err.count("\n") == 1 and words in err and not [*tmp_path.glob("runs/*/sample-*")], err
+    code, _, err = cli(*TOY, "task=full", *FEW, override, "out=other")
+    assert code == 1 and words in err and not [*(tmp_path / "other").rglob("*.*")], err  # before the training
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------

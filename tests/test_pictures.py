@@ -159,6 +159,20 @@ def test_a_table_is_drawn_by_its_columns_over_the_data(tmp_path, figures):
     assert [t.get_text() for t in grid[0, 0].get_legend().get_texts()] == ["data", "samples"]
 
 
+def test_names_are_no_formulas(tmp_path, figures, recwarn):
+    """Names with dollar signs, in letters that the font lacks, and long ones."""
+    names = ["price $ per $unit", "\u6e29\u5ea6", "x" * 99]
+    x = torch.randn(9, 3)
+    pictures.samples(tmp_path / "a.png", x, None, x, names=names)
+    pictures.extremes(tmp_path / "b.png", x, x, None, names=names)
+    pictures.trajectory(tmp_path / "c.png", [1.0], [x], [x], lambda y: y, None, names)
+    animation.animation(tmp_path / "d.gif", [1.0], x[None], x[None], lambda y: y, None, names)
+    pictures.histogram(tmp_path / "e.png", {"$a_b^$": x[:, 0]}, "nats")
+    pictures.intervals(tmp_path / "f.png", ["$x$ $"], {"$": [Value(1.0)]}, {})
+    assert len([*tmp_path.iterdir()]) == 6 and not recwarn.list
+    assert figures[0].axes[-3].get_xlabel() == "price \\$ per \\$unit"
+
+
 @pytest.mark.parametrize(("scale", "aspect"), [(1.0, 1.0), (100.0, "auto")])
 def test_points_have_one_scale_where_their_columns_are_alike(tmp_path, figures, scale, aspect):
     x = torch.randn(200, 2) * torch.tensor([scale, 1.0])
@@ -267,6 +281,11 @@ def test_extreme_rows_of_a_table_are_lines_through_its_columns(tmp_path, figures
             assert np.allclose(line.get_ydata(), (row - mean) / std)
     assert [t.get_text() for t in figure.axes[1].get_xticklabels()] == list("abcde")
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    pictures.extremes(tmp_path / "x.png", torch.zeros(2, 3), torch.zeros(2, 3), None)
+    assert all(np.array_equal(y, np.zeros(len(y))) for y in lines(figures[1]))  # no 0 / 0
+    many = torch.randn(2, 30_000)
+    pictures.extremes(tmp_path / "x.png", many, many, None, None, "", None, many)
+    assert max(map(len, lines(figures[2]))) < 5000
 
 
 def test_extreme_series_and_points_are_told_apart(tmp_path, figures):

@@ -80,6 +80,7 @@ def _plots(kind: Kind, times: list[float], states: Tensor, estimates: Tensor, na
                 axis.yaxis.set_label_coords(-0.2, 0.5)  # where it is in the first frame
             column[0].set_title(head, fontsize=8)
         plots.plain_ticks(figure, 2.0)
-        canvas.draw()
+        with plots.any_letters():
+            canvas.draw()
         figure.set_layout_engine("none")  # laid out once: the frames stand still
         yield np.asarray(canvas.buffer_rgba())[..., :3].copy()

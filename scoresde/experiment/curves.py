@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .kinds import literal
 from .plots import figure
 from .track import read_rows
 
@@ -80,7 +81,8 @@ def histogram(path: Path, values: dict[str, Tensor], units: str) -> None:
         edges = np.histogram_bin_edges(whole.numpy(), 50 if len(whole) > 200 else 20)
         for i, (name, v) in enumerate(known.items()):
             lost = len(values[name]) - len(v)
-            words = [f"{name}: {float(v.mean()):.3f}"] if len(v) else [f"{name}:"]
+            said = literal(name)
+            words = [f"{said}: {float(v.mean()):.3f}"] if len(v) else [f"{said}:"]
             words += [f"{lost} of {len(values[name])} not finite"] if lost else []
             axis.hist(v.numpy(), edges, density=len(v) > 0, alpha=0.6, color=f"C{i}", label=", ".join(words))
             if len(v):
@@ -118,8 +120,8 @@ def intervals(
                 if value.low is not None:
                     axis.plot([value.low, value.high], [y, y], color="C0")
             axis.set(ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)))
-            axis.set_title(name, fontsize=10)
-            axis.set_yticklabels([] if i % columns else labels)
+            axis.set_title(literal(name, 40), fontsize=10)
+            axis.set_yticklabels([] if i % columns else [literal(label, 80) for label in labels])
             axis.locator_params(axis="x", nbins=4)
             axis.grid(alpha=0.3)
 

@@ -51,9 +51,9 @@ class Kind:
             return False
 
     def labels(self, names: Sequence[str] | None = None) -> list[str]:
-        """What each part is called: by the names of the data's columns, where it has them."""
+        """What each part that is drawn is called: by the names of the data's columns, where it has them."""
         if names is not None and len(names) == self.parts:
-            return [str(name) for name in names]
+            return [literal(str(name)) for name in names]
         if self.parts == 1:
             return [""]
         return [f"{'channel' if self.area else 'column'} {i + 1}" for i in range(self.parts)]
@@ -91,6 +91,11 @@ def finite(x: Tensor) -> tuple[Tensor, str]:
     if left == len(x):
         raise FloatingPointError(f"none of {len(x)} items is drawn: all have values that are not finite")
     return (x[good], f"{left} of {len(x)} are not finite and left out") if left else (x, "")
+
+
+def literal(name: str, most: int = 30) -> str:
+    """A name that somebody gave, as matplotlib shows it: no part of it is a formula, and it leaves room for others."""
+    return (name if len(name) <= most else f"{name[: most - 3]}...").replace("$", r"\$")
 
 
 def words(*parts: str) -> str:

@@ -161,18 +161,12 @@ def _parallel(axes, kind: Kind, both: list[Tensor], real: Tensor | None, titles:
     """A line for each example through all columns, each in deviations from its mean."""
     known = torch.cat(both) if real is None else real
     mean, std = known.double().mean(0), known.double().std(0, correction=0)
-    std[std < 1e-9 * mean.abs()] = math.inf  # a constant column is where its mean is
+    std[std <= 1e-9 * mean.abs()] = math.inf  # a constant column is where its mean is
     labels = kind.labels(names)
     for axis, x, title, colour in zip(axes, both, titles, ("C0", "C3"), strict=True):
         for i, y in enumerate((x.double() - mean) / std):
-            axis.plot(
-                np.arange(1, kind.parts + 1),
-                y.numpy(),
-                color=colour,
-                alpha=1 - 0.8 * i / len(x),
-                linewidth=1,
-                marker=".",
-            )
+            style = {"linewidth": 1, "marker": "." if kind.parts <= LABELLED else None}
+            plots.line(axis, y, 1, color=colour, alpha=1 - 0.8 * i / len(x), **style)
         axis.set_title(title, fontsize=9)
         axis.set_ylabel("deviations from the mean", fontsize=8)
         axis.tick_params(labelsize=7)

@@ -1,8 +1,10 @@
 """Plots of vectors and series by matplotlib: a figure as a file, and panels that show a batch."""
 
+import contextlib
 import io
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +44,17 @@ def figure(
     draw(made.subplots(rows, columns, squeeze=False))
     plain_ticks(made, size)
     buffer = io.BytesIO()
-    made.savefig(buffer, format="png", dpi=110)
+    with any_letters():
+        made.savefig(buffer, format="png", dpi=110)
     checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
+
+
+@contextlib.contextmanager
+def any_letters() -> Iterator[None]:
+    """Without a warning of names in letters that the font lacks: they are boxes in the picture."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        yield
 
 
 def plain_ticks(made, width: float) -> None:
@@ -119,9 +130,9 @@ def panel(axis, kind: Kind, k: int, x: Tensor, real: Tensor | None = None, names
         axis.set_ylabel(labels[j], fontsize=8)
 
 
-def line(axis, y: Tensor, **style) -> None:
-    """One line; of a very long one the least and the largest value of each part."""
-    y, at = y.double().cpu().numpy(), np.arange(len(y))
+def line(axis, y: Tensor, first: int = 0, **style) -> None:
+    """One line, from the place `first` on; of a very long one the least and the largest value of each part."""
+    y, at = y.double().cpu().numpy(), np.arange(first, first + len(y))
     k = -(-len(y) // (LINE_POINTS // 2))
     if k > 2:
         at = np.repeat(at[::k], 2)

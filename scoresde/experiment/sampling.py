@@ -33,10 +33,7 @@ def draw(run: Run) -> None:
     `png` that cannot be written.
     """
     config, model = run.config, run.model
-    if not isinstance(config.png, bool):
-        raise InputError(f"png={config.png!r}: give true or false")
-    if config.png:
-        check_files(model.shape, model.levels)
+    check(run, model)
     if run.fits_grid:
         run.sampler, run.fits_grid = dataclasses.replace(run.sampler, grid=model_grid(run)), False
     choice = run.choices.get("sampler", build.name_of(config.sampler))
@@ -59,6 +56,14 @@ def draw(run: Run) -> None:
     run.finish(folder, summary, [("samples", f"{config.n} by {choice}: {cost}"), ("", str(folder / "samples.png"))])
 
 
+def check(run: Run, data: Data | build.Trained) -> None:
+    """Raises `InputError` for a `png` that samples like these data cannot have."""
+    if not isinstance(run.config.png, bool):
+        raise InputError(f"png={run.config.png!r}: give true or false")
+    if run.config.png:
+        check_files(data.shape, data.levels)
+
+
 def _drawn(run: Run, choice: str) -> tuple[Tensor, dict]:
     """The samples, and what they cost."""
     config, counted, began = run.config, Counted(run.model), time.perf_counter()
@@ -78,7 +83,7 @@ def _drawn(run: Run, choice: str) -> tuple[Tensor, dict]:
 
 
 def _write(run: Run, folder: Path, raw: Tensor, data: Data | None, names: Sequence[str] | None) -> None:
-    """The samples as they are asked for, and their picture, over real data where that is continuous."""
+    """The samples as they are asked for, and their picture, over real data."""
     buffer = io.BytesIO()
     np.save(buffer, raw.numpy())
     checkpoint.write(folder / "samples.npy", lambda file: file.write(buffer.getvalue()))
@@ -86,7 +91,7 @@ def _write(run: Run, folder: Path, raw: Tensor, data: Data | None, names: Sequen
         tables.write_csv(folder / "samples.csv", names, raw.flatten(1).numpy())
     if run.config.png:
         save_files(folder / "samples", raw, run.model.levels)
-    real = None if data is None or run.model.levels else pictures.some_real(data)
+    real = None if data is None else pictures.some_real(data)
     pictures.samples(folder / "samples.png", raw, run.model.levels, real, names=names)
 
 

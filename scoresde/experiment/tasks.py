@@ -11,7 +11,7 @@ from . import build, checkpoint, pictures, processes
 from .objective import noise_levels
 from .report import bar, smaller
 from .run import Run
-from .sampling import draw
+from .sampling import check, draw
 from .scoring import score
 from .track import Metrics
 from .train import train as fit
@@ -21,6 +21,7 @@ __all__ = ["draw", "full", "score", "train"]
 
 def full(run: Run) -> None:
     """Trains the model if it is not trained yet, then samples it, then scores it."""
+    check(run, run.data)
     train(run)
     processes.wait(run.config.device)  # until the first process has written the model
     draw(run)
