@@ -5,4 +5,13 @@ class InputError(ValueError):
     """Input that cannot be worked with: the message names the thing, its value and what would be right.
 
     The command line prints it as one line without a traceback; every other exception is a fault of the program.
+
+    Arguments:
+        message: one line.
+        setting: the bare name of the setting that the message begins with, where there is one: whoever knows where the
+            setting stands (`sampler.`, `train.`) puts that in front.
     """
+
+    def __init__(self, message: str = "", setting: str | None = None):
+        super().__init__(message)
+        self.setting = setting

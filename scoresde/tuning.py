@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -28,6 +28,7 @@ from .sampling import (
 )
 from .sampling.fitted import flow_points
 from .sde import SDE
+from .settings import Count, Positive, Range, Scale, Seed, checked
 
 GRIDS = ("angle", "cosine_angle", "uniform_angle", "log_snr", "karras", "uniform", "quadratic")
 
@@ -69,15 +70,16 @@ def candidates(budget: int, last: str, t_min: float | None) -> dict[str, Callabl
     return found
 
 
+@checked
 @torch.no_grad()
 def tune(
     denoiser: Denoiser,
-    budget: int,
-    shape: Sequence[int],
-    seed: int = 0,
-    last: str = "tweedie",
-    t_min: float | None = None,
-    tolerance: float = 1e-6,
+    budget: Annotated[int, Range(2, 10**6)],
+    shape: Sequence[Count],
+    seed: Seed = 0,
+    last: Literal["tweedie", "mean", "none"] = "tweedie",
+    t_min: Scale | None = None,
+    tolerance: Positive = 1e-6,
     report: Callable[[int, int, Trial], None] | None = None,
     **cond,
 ) -> list[Trial]:
@@ -91,8 +93,6 @@ def tune(
 
     Raises `InputError` for a budget under 2.
     """
-    if not isinstance(budget, int) or budget < 2:
-        raise InputError(f"budget={budget!r}: give a whole number of evaluations, at least 2")
     n, *item = (int(d) for d in shape)
     if n < 8:
         raise InputError(f"shape={tuple(shape)}: tuning needs at least 8 samples, 64 or more are better")

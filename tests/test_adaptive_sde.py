@@ -237,7 +237,7 @@ def test_too_many_evaluations_are_an_error():
 def test_wrong_arguments():
     for kind in (AdaptiveSDE, ReverseSDE):
         for bad in (0, -1.0, float("nan")):
-            refuses("tolerances", call=lambda kind=kind, bad=bad: kind(rtol=bad))
+            refuses("rtol=", "above 0", call=lambda kind=kind, bad=bad: kind(rtol=bad))
         for eta in (-1.0, float("nan"), float("inf")):
             refuses(f"eta={eta}", call=lambda kind=kind, eta=eta: kind(eta=eta))
         refuses("steps=0", call=lambda kind=kind: kind(steps=0))

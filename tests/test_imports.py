@@ -10,10 +10,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "scoresde"
 
 # Every room and the rooms that it may import; what is not listed may not be imported.
-BASE = {"errors"}
+BASE = {"errors", "settings"}
 FLOOR = {
     "errors": set(),
     "progress": BASE,
+    "settings": {"errors"},
+    "making": BASE,
+    "launcher": BASE,
+    "locks": BASE,
+    "files": BASE | {"locks"},
     "noise": BASE | {"noise_triton"},
     "noise_triton": BASE,
     "brownian": BASE | {"noise"},
@@ -27,7 +32,7 @@ FLOOR = {
     "exact": BASE | {"sde", "denoiser", "noise"},
     "loss": BASE | {"sde", "denoiser"},
     "likelihood": BASE | {"ode", "sde", "noise", "denoiser", "grids"},
-    "sampling": BASE | {"progress", "ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood"},
+    "sampling": BASE | {"progress", "ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood", "launcher"},
     "tuning": BASE | {"sde", "denoiser", "sampling"},
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}

@@ -126,7 +126,7 @@ def test_octaves_are_their_waves(shape):
     expected = [x, *(f(2**n * math.pi * x) for n in (0, 2, 8) for f in (torch.sin, torch.cos))]
     close(out, torch.cat(expected, 1))
     assert Octaves()(x) is x
-    refuses("net.octaves=[0.5]", call=lambda: Octaves([0.5]))
+    refuses("octaves=[0.5]", call=lambda: Octaves([0.5]))
 
 
 def test_octaves_see_what_bfloat16_hides():
@@ -165,5 +165,5 @@ def test_attention_follows_its_positions():
 def test_wrong_networks_are_refused():
     refuses("(2,)", "net=mlp", call=lambda: UNet((2,)))
     refuses("(1, 2, 3, 4, 5)", call=lambda: UNet((1, 2, 3, 4, 5)))
-    refuses("net.channels=12", "multiple of 8", call=lambda: UNet((1, 4, 4), channels=12))
+    refuses("channels=12", "multiple of 8", call=lambda: UNet((1, 4, 4), channels=12))
     assert math.prod(MLP((2, 3), width=8, blocks=1, fourier=0)(torch.ones(2, 2, 3), torch.ones(2)).shape) == 12

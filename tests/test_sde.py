@@ -132,10 +132,10 @@ def test_parameters_are_used():
 
 
 def test_wrong_parameters_are_refused():
-    refuses("VP.beta_min is 0", call=lambda: VP(beta_min=0.0))
-    refuses("SubVP.beta_max is -1", call=lambda: SubVP(beta_max=-1.0))
-    refuses("sigma_min is nan", call=lambda: VE(sigma_min=math.nan))
-    refuses("sigma_max=1.0 <= sigma_min=2.0", call=lambda: VE(sigma_min=2.0, sigma_max=1.0))
+    refuses("beta_min=0.0", "above 0", call=lambda: VP(beta_min=0.0))
+    refuses("beta_max=-1.0", "above 0", call=lambda: SubVP(beta_max=-1.0))
+    refuses("sigma_min=nan", call=lambda: VE(sigma_min=math.nan))
+    refuses("sigma_max=1.0", "more than sigma_min=2.0", call=lambda: VE(sigma_min=2.0, sigma_max=1.0))
     for kind in (VP, SubVP, VE, Cosine, Linear, EDM):
-        refuses(kind.__name__, "t_min=0.5, t_max=0.2", call=lambda kind=kind: kind(t_min=0.5, t_max=0.2))
+        refuses("t_min=0.5, t_max=0.2", call=lambda kind=kind: kind(t_min=0.5, t_max=0.2))
         refuses("t_min=-0.1", call=lambda kind=kind: kind(t_min=-0.1))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from . import checkpoint, plots
+from .. import files
+from . import plots
 from .kinds import Kind, kind_of, words
 from .pixels import as_bytes, sheet
 
@@ -44,7 +45,7 @@ def animation(
     while len(data) > GIF_BYTES and len(frames) > 8:
         frames = frames[::-2][::-1]
         data = _gif(frames)
-    checkpoint.write(path, lambda file: file.write(data))
+    files.write(path, lambda file: file.write(data))
 
 
 def _gif(frames: list[np.ndarray], seconds: float = 4.0) -> bytes:

@@ -1,22 +1,20 @@
 """From a config to objects, and from a trained folder back to a denoiser."""
 
 import copy
-import difflib
 import hashlib
-import inspect
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from .. import making
 from ..data import Affine, Data, Tensors, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
+from ..making import last_line
 from ..sde import SDE
 from . import checkpoint
 
@@ -24,48 +22,10 @@ MODEL = ("sde", "net", "data", "loss", "rule", "train")
 RUNNING = ("workers", "validate_every", "checkpoint_every", "log_every")  # do not change what is trained
 
 
-def make(node: DictConfig, place: str, **extra: Any) -> Any:
-    """Instantiates `node`'s `_target_`.  Raises `InputError` that names `place` for a wrong target or argument."""
-    if not OmegaConf.is_config(node) or "_target_" not in node:
-        raise InputError(f"{place}={node!r}: a config with a _target_ is needed (see conf/{place.split('.')[0]}/)")
-    try:
-        target = get_object(node["_target_"])
-    except Exception as error:
-        raise InputError(f"{place}._target_={node['_target_']} cannot be imported: {_line(error)}") from error
-    signature = inspect.signature(target)
-    known = signature.parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-        extra = {k: v for k, v in extra.items() if k in known}
-        for key in node:
-            if not str(key).startswith("_") and key not in known:
-                raise InputError(f"{place}.{key} is unknown to {node['_target_']}{nearest(str(key), known)}")
-    missing = [
-        p.name for p in known.values() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    ]
-    for key in missing:
-        if key not in extra and (key not in node or OmegaConf.is_missing(node, key)):
-            raise InputError(f"{place}.{key} is not set: {node['_target_']} needs it (say {place}.{key}=...)")
-    try:
-        return instantiate(node, **extra, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, InputError):
-            raise cause from None
-        if isinstance(cause, TypeError | ValueError):
-            raise InputError(f"{place}: {node['_target_']} refused its arguments: {_line(cause)}") from error
-        raise
-
-
-def _line(error: BaseException) -> str:
-    # Hydra says first that it failed, and last, or in the cause, why.
-    lines = str(error.__cause__ or error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
-
-
-def nearest(key: str, known) -> str:
-    """'; did you mean x?', or the list of what is known."""
-    close = difflib.get_close_matches(key, [str(k) for k in known], 1, 0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(str(k) for k in known)}"
+def make(node: Any, place: str, kind: type | None = None, **extra: Any) -> Any:
+    """`making.make` of a node of a config, resolved."""
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    return making.make(plain, place, kind, **extra)
 
 
 def import_paths(config: DictConfig) -> None:
@@ -236,6 +196,6 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
         denoiser.load_state_dict(state["ema"])
     except RuntimeError as error:
         raise InputError(
-            f"{folder}/checkpoint.pt holds another network than its config.yaml: {_line(error)}"
+            f"{folder}/checkpoint.pt holds another network than its config.yaml: {last_line(error)}"
         ) from error
     return Trained(denoiser, state).to(device)

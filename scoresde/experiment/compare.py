@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from .. import files
 from ..errors import InputError
+from ..making import nearest
 from . import build, pictures, tables
-from .jobs import read, statuses
+from .jobs import STATUS, read, statuses
+from .report import plain, say
 
 USUAL = (
     *("likelihood.bits_per_dim", "likelihood.nats", "likelihood.bound_bits_per_dim", "evaluate.frechet"),
@@ -62,15 +65,16 @@ def compare(config: DictConfig) -> None:
     _write_csv(to / "compare.csv", found)
     columns = {n: [r.figures.get(n) for r in found] for n in names}
     states = [r.keys.get("state", "done") for r in found]
-    pictures.intervals(to / "compare.png", [_label(r) for r in found], columns, _floor(found, names), states)
+    pictures.intervals(to / "compare.png", [plain(_label(r)) for r in found], columns, _floor(found, names), states)
     _print(found, names, task.level)
-    print(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
+    say(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
 
 
 def _folders(given: Iterable[str]) -> list[Path]:
     folders = []
     for name in given:
-        there = [Path(p) for p in sorted(glob.glob(str(Path(name).expanduser())))]
+        place = Path(name).expanduser()  # which may have [ in its name
+        there = [place] if place.exists() else [Path(p) for p in sorted(glob.glob(str(place)))]
         if not there:
             raise InputError(f"runs={name!r}: there is no such folder")
         folders += [p for p in there if p.is_dir()]
@@ -85,12 +89,12 @@ def rows(folder: Path, level: float = 0.95) -> list[Row]:
     """
     if jobs := statuses(folder):
         return [_job(folder / str(s["job"]), s, level) for s in jobs]
-    if status := read(folder / "status.json"):
+    if status := files.read_json(folder / "status.json", STATUS, default=None):
         return [_job(folder, status, level)]
     found = []
     for path in [folder / "summary.json", *sorted(folder.glob("*/summary.json"))]:
-        summary = read(path)
-        if "task" not in summary:
+        summary = files.read_json(path, {"task": str}, default=None)
+        if summary is None:
             continue
         model = path.parent if summary["task"] == "train" else path.parent.parent
         keys = {"model": model.name, "result": summary["task"] if path.parent == model else path.parent.name}
@@ -110,7 +114,7 @@ def figures(summaries: dict[str, dict], level: float = 0.95) -> dict[str, Figure
     wide = float(stats.norm.ppf((1 + level) / 2))
     found = {}
     for task, summary in summaries.items():
-        flat = build.flatten(summary)
+        flat = build.flatten(summary) if isinstance(summary, dict) else {}
         for name, value in flat.items():
             if not _number(value) or name.endswith(("_stderr", "_low", "_high", ".stderr", ".low", ".high")):
                 continue
@@ -172,7 +176,7 @@ def _chosen(found: list[Row], wanted) -> list[str]:
     if wanted is not None:
         for name in wanted:
             if name not in known:
-                raise InputError(f"task.figures: {name} is no figure of these runs{build.nearest(name, known)}")
+                raise InputError(f"task.figures: {name} is no figure of these runs{nearest(name, known)}")
         return list(wanted)
     return [n for n in USUAL if n in known] or [n for n in known if n.rpartition(".")[2] not in ASIDE][:6]
 
@@ -217,12 +221,12 @@ def _print(found: list[Row], names: list[str], level: float) -> None:
     table = Table(box=None, pad_edge=False, title=f"[..]: intervals at {100 * level:g} %", title_justify="left")
     keys = list(dict.fromkeys(k for row in found for k in row.keys))
     for key in keys:
-        table.add_column(key, no_wrap=True)
+        table.add_column(plain(key), no_wrap=True)
     for name in names:
-        table.add_column(name.replace(".", "\n", 1), justify="right", no_wrap=True)
+        table.add_column(plain(name).replace(".", "\n", 1), justify="right", no_wrap=True)
     for row in found:
-        table.add_row(*(row.keys.get(k, "") for k in keys), *(shown(row.figures.get(n)) for n in names))
+        table.add_row(*(plain(row.keys.get(k, "")) for k in keys), *(shown(row.figures.get(n)) for n in names))
     if (floor := _floor(found, names)) and keys:
         table.add_row("real data", *[""] * (len(keys) - 1), *(shown(floor.get(n)) for n in names))
     width = None if Console().is_terminal else 400  # in a file or a pipe no column is cut
-    Console(highlight=False, width=width, markup=False).print(table)
+    Console(highlight=False, width=width, markup=False, emoji=False).print(table)

@@ -23,13 +23,13 @@ def losses(path: Path, metrics: Path, levels: list[float] | None = None) -> None
             ("loss", {"linewidth": 0.7, "alpha": 0.7}),
             ("validation", {"marker": "o", "markersize": 3}),
         ):
-            points = [(r["step"], r[name]) for r in rows if name in r]
+            points = [(r["step"], r[name]) for r in rows if isinstance(r.get(name), int | float)]
             if points:
                 axes[0, 0].plot(*zip(*points, strict=True), label=name, **style)
         axes[0, 0].set(xlabel="step", ylabel="loss (mean over dimensions)", yscale="log")
         if axes[0, 0].lines:
             axes[0, 0].legend()
-        by_level = [r["validation_by_level"] for r in rows if "validation_by_level" in r]
+        by_level = [r["validation_by_level"] for r in rows if isinstance(r.get("validation_by_level"), list)]
         if by_level:
             _by_level(axes[0, 1], by_level[-1], levels)
         axes[0, 1].set(ylabel="validation loss")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from .. import files
 from ..errors import InputError
-from . import checkpoint
 from .kinds import MOST, kind_of
 
 TILE = 64  # pixels that a small image is enlarged to, by whole numbers
@@ -113,7 +113,7 @@ def save_png(path: Path, picture: np.ndarray) -> None:
     """Writes bytes (H, W, 3) as PNG."""
     from PIL import Image
 
-    checkpoint.write(path, lambda file: Image.fromarray(picture).save(file, "PNG"))
+    files.write(path, lambda file: Image.fromarray(picture).save(file, "PNG"))
 
 
 def check_files(shape: Sequence[int], levels: int | None) -> None:
@@ -139,4 +139,4 @@ def save_files(folder: Path, raw: Tensor, levels: int) -> None:
     for i, image in enumerate(raw.cpu()):
         y = (image.double() * (white / (levels - 1))).round().numpy().astype(dtype)
         made = Image.fromarray(y[0] if len(y) == 1 else np.ascontiguousarray(y.transpose(1, 2, 0)))
-        checkpoint.write(folder / f"{i:0{digits}}.png", lambda file, made=made: made.save(file, "PNG"))
+        files.write(folder / f"{i:0{digits}}.png", lambda file, made=made: made.save(file, "PNG"))

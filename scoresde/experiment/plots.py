@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from . import checkpoint
+from .. import files
 from .kinds import MOST, Kind
 
 POINTS = 4000  # of a scatter
@@ -46,7 +46,7 @@ def figure(
     buffer = io.BytesIO()
     with any_letters():
         made.savefig(buffer, format="png", dpi=110)
-    checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
+    files.write(path, lambda file: file.write(buffer.getvalue()))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What a person sees of a command: its progress and the closing table."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,11 +11,21 @@ from rich.table import Table
 from .. import progress
 
 
+def plain(text: str) -> str:
+    """Text as a terminal may be given it: without control characters, of which it could do what it likes."""
+    return "".join(c if c.isprintable() or c == "\n" else " " * c.isspace() for c in text)
+
+
+def say(words: str, file=None) -> None:
+    """Prints a line."""
+    print(plain(words), file=file or sys.stdout, flush=True)
+
+
 def bar(
     console: Console, title: str, total: float | None, done: float = 0, shorter: Callable[[float], str] | None = None
 ) -> contextlib.AbstractContextManager[progress.Advance]:
     """`progress.bar` on the command's console; the value is a function (done, words) that moves it."""
-    return progress.bar(title, total, done, console, shorter)
+    return progress.bar(plain(title), total, done, console, shorter)
 
 
 def smaller(net: Mapping[str, Any]) -> str:
@@ -29,6 +40,6 @@ def table(console: Console, rows: list[tuple[str, str]]) -> None:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(plain, row))
     console.print()
     console.print(grid)

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import files
 from ..data import Data
 from ..denoiser import Counted
 from ..errors import InputError
 from ..progress import fewer
 from ..sampling import Trajectory, joined, sample, share
-from . import build, checkpoint, pictures, processes, tables
+from . import build, pictures, processes, tables
 from .animation import animation
 from .pixels import check_files, save_files
 from .report import bar
@@ -86,7 +87,7 @@ def _write(run: Run, folder: Path, raw: Tensor, data: Data | None, names: Sequen
     """The samples as they are asked for, and their picture, over real data."""
     buffer = io.BytesIO()
     np.save(buffer, raw.numpy())
-    checkpoint.write(folder / "samples.npy", lambda file: file.write(buffer.getvalue()))
+    files.write(folder / "samples.npy", lambda file: file.write(buffer.getvalue()))
     if names:
         tables.write_csv(folder / "samples.csv", names, raw.flatten(1).numpy())
     if run.config.png:
@@ -118,7 +119,7 @@ def _trajectory(run: Run, path: Path, names: Sequence[str] | None, columns: int 
         x0 = torch.stack([model(a.to(run.device), t).cpu() for t, a in zip(times, x, strict=True)])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, times=np.array(times), x=x.numpy(), x0=x0.numpy())
-    checkpoint.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))
+    files.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))
     shown = sorted({round(i) for i in np.linspace(0, len(times) - 1, columns)})
     strip = ([part[i] for i in shown] for part in (times, x, x0))
     pictures.trajectory(path, *strip, model.decode, model.levels, names)

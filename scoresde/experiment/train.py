@@ -1,8 +1,10 @@
 """Training by denoising score matching: the whole loop."""
 
+import contextlib
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .. import launcher, locks
 from ..data import Data, from_tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
@@ -86,18 +89,22 @@ def train(
     the loss and the time left are shown, on standard error, where that takes 2 seconds or more; a function (step,
     words) gets them instead, after every step: words() are for reading.
 
-    Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
+    Raises `InputError` for wrong settings, and where another is at work in `folder`, or it is taken away, or its
+    checkpoint is damaged; `FloatingPointError` when the loss stops being finite.
     """
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
     data = from_tensor(data, standardize=None) if torch.is_tensor(data) else data
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     path = None if folder is None else Path(folder) / "checkpoint.pt"
-    trainer = _Trainer(denoiser, data, loss, training or Training(**options), path, device, facts or {})
-    steps = trainer.training.steps
-    shorter = fewer("steps=", steps, "a smaller network or batch_size takes less")
-    with shown(progress, "training", steps, trainer.step, shorter, trainer.lead) as advance:
-        return trainer.run(report or (lambda step, **figures: None), advance)
+    if words := launcher.ignored():
+        warnings.warn(words, stacklevel=2)
+    with locks.alone(folder) if folder is not None and launcher.rank() == 0 else contextlib.nullcontext():
+        trainer = _Trainer(denoiser, data, loss, training or Training(**options), path, device, facts or {})
+        steps = trainer.training.steps
+        shorter = fewer("steps=", steps, "a smaller network or batch_size takes less")
+        with shown(progress, "training", steps, trainer.step, shorter, trainer.lead) as advance:
+            return trainer.run(report or (lambda step, **figures: None), advance)
 
 
 class _Trainer:
@@ -129,13 +136,7 @@ class _Trainer:
         if self.path is None or not self.path.exists():
             return
         state = checkpoint.load(self.path, self.device, ("step", "seconds", "model", "ema", "optimizer"))
-        try:
-            self.denoiser.load_state_dict(state["model"])
-            self.ema.model.load_state_dict(state["ema"])
-            optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"{self.path} holds another network: give another folder, or remove it") from error
-        self.loss.load_state(state.get("loss", {}))
+        checkpoint.restore(self.path, state, self.denoiser, self.ema.model, optimizer, self.loss)
         self.step, self.seconds = state["step"], state["seconds"]
 
     def run(self, report: Callable[..., None], advance: Advance | None) -> Denoiser:
@@ -244,4 +245,5 @@ def _accelerator(precision: str, cpu: bool):
             raise
         return Single(precision, cpu)
     AcceleratorState._reset_state()  # one process may train twice, with another precision
-    return Accelerator(mixed_precision=precision, cpu=cpu)
+    with launcher.hidden():
+        return Accelerator(mixed_precision=precision, cpu=cpu)

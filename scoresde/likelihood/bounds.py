@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
+from ..settings import Count, Scale, Seed, Whole, checked
 from .brief import Result
 from .levels import Levels
 from .paths import start_time
@@ -36,16 +38,17 @@ class Bound(Result):
     steps: Tensor | None = None
 
 
+@checked
 def elbo(
     denoiser: Denoiser,
     x: Tensor,
-    n: int = 32,
-    seed: int = 0,
-    offset: int = 0,
+    n: Count = 32,
+    seed: Seed = 0,
+    offset: Whole = 0,
     levels: Levels | None = None,
-    t_min: float | None = None,
-    density: str | Plan = "uniform",
-    ends: int = 4,
+    t_min: Scale | None = None,
+    density: Literal["uniform", "adaptive"] | Plan = "uniform",
+    ends: Count = 4,
     **cond,
 ) -> Bound:
     """The evidence lower bound of the reverse SDE on log p(x_0), with lambda = log(alpha^2 / sigma^2):
@@ -73,7 +76,7 @@ def elbo(
     Kingma, Salimans, Poole, Ho (2021), Variational Diffusion Models, arXiv 2107.00630; Song, Durkan, Murray, Ermon
     (2021), arXiv 2101.09258.
     """
-    _positive(n, ends=ends)
+    _even(n)
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     plan = _plan(denoiser, x, t_min, density, seed, offset, cond)
     x, index = _rows(x, offset)
@@ -90,18 +93,19 @@ def elbo(
     return Bound(prior + diffusion + end, (_spread(terms) + end_variance).sqrt(), prior, diffusion, end, nfe)
 
 
+@checked
 def vlb(
     denoiser: Denoiser,
     x: Tensor,
     times: Sequence[float] | Tensor,
-    n: int | None = None,
-    draws: int = 1,
-    seed: int = 0,
-    offset: int = 0,
+    n: Count | None = None,
+    draws: Count = 1,
+    seed: Seed = 0,
+    offset: Whole = 0,
     levels: Levels | None = None,
-    variance: str = "posterior",
-    density: str | Plan = "uniform",
-    ends: int = 4,
+    variance: Literal["posterior", "beta"] = "posterior",
+    density: Literal["uniform", "adaptive"] | Plan = "uniform",
+    ends: Count = 4,
     **cond,
 ) -> Bound:
     """The variational lower bound -(L_T + sum of L_t + L_0) of the chain x_T -> ... -> x_{t_0} -> x_0 over times:
@@ -120,9 +124,7 @@ def vlb(
 
     Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015), arXiv 1503.03585; Ho, Jain, Abbeel (2020), arXiv 2006.11239.
     """
-    _positive(n, draws=draws, ends=ends)
-    if variance not in ("posterior", "beta"):
-        raise InputError(f"variance={variance!r}: choose posterior or beta")
+    _even(n)
     sde = denoiser.sde
     times = _times(sde, times)
     plan = _plan(denoiser, x, float(times[-1]), density, seed, offset, cond)
@@ -223,8 +225,6 @@ def _plan(denoiser, x, t_min, density, seed, offset, cond) -> Plan:
         return density.check(denoiser.sde, t_min)
     if density == "adaptive":
         return fit_plan(denoiser, x, t_min=t_min, seed=seed, offset=offset, **cond)
-    if density != "uniform":
-        raise InputError(f"density={density!r}: choose uniform or adaptive, or give a Plan")
     return Plan.uniform(denoiser.sde, t_min)
 
 
@@ -242,9 +242,6 @@ def _times(sde, times) -> Tensor:
     return t
 
 
-def _positive(n: int | None = None, **numbers: int) -> None:
-    if n is not None and (not isinstance(n, int) or n < 2 or n % 2):
-        raise InputError(f"n={n!r}: give an even positive number, two for each part of the log-SNR")
-    for name, value in numbers.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}={value!r}: give a positive whole number")
+def _even(n: int | None) -> None:
+    if n is not None and n % 2:
+        raise InputError(f"n={n!r}: give an even number, two for each part of the log-SNR", "n")

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
 from ..noise import normal, uniform
 from ..sde import SDE
+from ..settings import Checked, Count, Scale
 from .brief import Result
 from .levels import Levels
 from .paths import start_time
@@ -42,7 +42,7 @@ class Discrete(Result):
     parts: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Dequantiser(ABC):
+class Dequantiser(Checked, ABC):
     """q(y | v): how a level v becomes a point y of the model's space.  For `draws` k of them the bound on log P(v) is
 
         log 1/k sum_i p(y_i) P(v | y_i) / q(y_i | v),        y_i ~ q(. | v)
@@ -54,10 +54,6 @@ class Dequantiser(ABC):
     """
 
     draws: int
-
-    def __post_init__(self):
-        if not isinstance(self.draws, int) or self.draws < 1:
-            raise InputError(f"draws={self.draws!r}: give a positive whole number of draws")
 
     @abstractmethod
     def draw(self, raw: Tensor, data: Any, index: Tensor, seed: int, i: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,7 +108,7 @@ class Uniform(Dequantiser):
     Theis, van den Oord, Bethge (2016), arXiv 1511.01844.
     """
 
-    draws: int = field(default=1, init=False)
+    draws: Count = field(default=1, init=False)
 
     def draw(self, raw, data, index, seed, i):
         y = data.encode(raw, uniform(raw.float(), index, seed, 1, i))
@@ -128,7 +124,7 @@ class ImportanceWeighted(Uniform):
     Ho, Chen, Srinivas, Duan, Abbeel (2019), Flow++, arXiv 1902.00275, section 4.1; Burda et al. (2016).
     """
 
-    draws: int = 8
+    draws: Count = 8
 
 
 @dataclass(frozen=True)
@@ -147,8 +143,8 @@ class TruncatedNormal(Dequantiser):
     """
 
     sde: SDE
-    t_min: float | None = None
-    draws: int = 1
+    t_min: Scale | None = None
+    draws: Count = 1
 
     def draw(self, raw, data, index, seed, i):
         x, alpha, sigma, tau = self._bin(raw, data)
@@ -185,8 +181,8 @@ class Decoder(Dequantiser):
     """
 
     sde: SDE
-    t_min: float | None = None
-    draws: int = 1
+    t_min: Scale | None = None
+    draws: Count = 1
 
     def draw(self, raw, data, index, seed, i):
         levels = Levels.of(data)

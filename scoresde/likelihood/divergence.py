@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, rademacher
+from ..settings import Checked, Count, OneOf, Range
 
 Velocity = Callable[[Tensor], Tensor]
 Product = Callable[[Tensor], Tensor]
+Probes = Annotated[int, Range(1, 10**6)]
 FEW = 16  # dimensions in which "auto" is exact: so many probes see no more, and fewer may all be alike
 TOGETHER = 128  # rows times products: on a U-Net 16 products of 8 rows took 0.7 of the loop's time, of 64 rows 1.8
 
@@ -77,7 +79,7 @@ class Divergence(ABC):
 
 
 @dataclass(frozen=True)
-class Exact(Divergence):
+class Exact(Checked, Divergence):
     """div v = sum_i e_i^T J e_i over the D unit vectors.
 
     `mode="reverse"`: D vector-Jacobian products through one forward pass; "forward": D Jacobian-vector products by
@@ -88,13 +90,8 @@ class Exact(Divergence):
 
     random: ClassVar[bool] = False
 
-    mode: str = "auto"
-    chunk: int = 32
-
-    def __post_init__(self):
-        if self.mode not in ("auto", "reverse", "forward"):
-            raise InputError(f"mode={self.mode!r} is unknown: choose auto, reverse or forward")
-        _whole("chunk", self.chunk)
+    mode: Literal["auto", "reverse", "forward"] = "auto"
+    chunk: Count = 32
 
     @property
     def estimates(self):
@@ -124,7 +121,7 @@ class Exact(Divergence):
 
 
 @dataclass(frozen=True)
-class Hutchinson(Divergence):
+class Hutchinson(Checked, Divergence):
     """e_i^T J e_i for i = 1..k, with E e e^T = I: k vector-Jacobian products through one forward pass.
 
     `kind` of the probes: "rademacher" signs, variance 2 (|S|^2 - sum_i S_ii^2) of each with S = (J + J^T) / 2;
@@ -135,13 +132,8 @@ class Hutchinson(Divergence):
     Hutchinson (1989), A stochastic estimator of the trace; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367.
     """
 
-    k: int = 1
-    kind: str = "rademacher"
-
-    def __post_init__(self):
-        _whole("probes", self.k)
-        if self.kind not in ("rademacher", "gaussian"):
-            raise InputError(f"kind={self.kind!r} is unknown: choose rademacher or gaussian")
+    k: Probes = 1
+    kind: Literal["rademacher", "gaussian"] = "rademacher"
 
     @property
     def estimates(self):
@@ -160,7 +152,7 @@ class Hutchinson(Divergence):
 
 
 @dataclass(frozen=True)
-class HutchPP(Divergence):
+class HutchPP(Checked, Divergence):
     """Hutch++ with k products in all, m = k / 3 of each kind; S and G (D, m) have random signs, Q = qr(J^T S):
 
         tr(Q^T J Q) + g_i^T P J P g_i,    P = I - Q Q^T,    g_i the columns of G
@@ -172,12 +164,12 @@ class HutchPP(Divergence):
     Meyer, Musco, Musco, Woodruff (2021), Hutch++: Optimal Stochastic Trace Estimation, arXiv 2010.09649.
     """
 
-    k: int = 6
+    k: Probes = 6
 
     def __post_init__(self):
-        _whole("probes", self.k)
+        super().__post_init__()
         if self.k % 3:
-            raise InputError(f"probes={self.k}: Hutch++ divides its products in three, give a multiple of 3")
+            raise InputError(f"probes={self.k}: Hutch++ divides its products in three, give a multiple of 3", "probes")
 
     @property
     def estimates(self):
@@ -186,7 +178,7 @@ class HutchPP(Divergence):
     def probes(self, z, index, seed, first=0, draw=0):
         m, dims = self.k // 3, z[0].numel()
         if m > dims:
-            raise InputError(f"probes={self.k}: Hutch++ takes at most 3 D = {3 * dims}")
+            raise InputError(f"probes={self.k}: Hutch++ takes at most 3 D = {3 * dims}", "probes")
         return Hutchinson(2 * m).probes(z, index, seed, 2 * first // 3, draw)
 
     def estimate(self, product, z, probes):
@@ -224,6 +216,7 @@ NAMES: dict[str, Callable[[int], Divergence]] = {
     "gaussian": lambda k: Hutchinson(k, "gaussian"),
     "hutchpp": HutchPP,
 }
+Estimator = Annotated[str, OneOf(NAMES)] | Divergence
 
 
 def estimator(divergence: str | Divergence | None, probes: int | str | None, dims: int, fresh: bool) -> Divergence:
@@ -233,26 +226,18 @@ def estimator(divergence: str | Divergence | None, probes: int | str | None, dim
     """
     if isinstance(divergence, Divergence):
         if probes not in (None, "auto"):
-            raise InputError(f"probes={probes!r}: {divergence} has its own number, leave probes out or say 'auto'")
+            words = f"{divergence} has its own number, leave probes out or say 'auto'"
+            raise InputError(f"probes={probes!r}: {words}", "probes")
         return divergence
-    if divergence is not None and divergence not in NAMES:
-        raise InputError(f"divergence={divergence!r} is unknown: choose one of {', '.join(NAMES)}, or give an object")
     if probes is None and divergence in (None, "exact"):
         return Exact()
     if divergence == "exact":
-        raise InputError(f"probes={probes!r}: the exact divergence has none, leave it out")
+        raise InputError(f"probes={probes!r}: the exact divergence has none, leave it out", "probes")
     if probes == "auto" and divergence is None and dims <= FEW:
         return Exact()
     # The spread of a few kept probes is often small by chance; that of fresh ones is known from every step.
     first = 6 if divergence == "hutchpp" else 4 if fresh else 8
-    if not isinstance(probes, int | None) and probes != "auto":
-        raise InputError(f"probes={probes!r}: give a positive number, 'auto', or None for the exact divergence")
     return NAMES[divergence or "rademacher"](first if probes == "auto" else 1 if probes is None else probes)
-
-
-def _whole(name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name}={value!r}: give a positive whole number")
 
 
 def basis(z: Tensor, chunk: int) -> Iterator[Tensor]:

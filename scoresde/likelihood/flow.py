@@ -3,18 +3,21 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser
 from ..errors import InputError
-from ..grids import Grid
+from ..grids import GRIDS, Grid
 from ..grids import times as times_of
+from ..ode import METHODS, Method
+from ..settings import OneOf, Positive, Range, Scale, Seed, Whole, checked
 from .brief import Result
 from .control import AverageJacobian, Control
-from .divergence import Divergence, Hutchinson, Record, estimator
-from .paths import Adaptive, Fixed, Problem, Solution, start_time
+from .divergence import Divergence, Estimator, Hutchinson, Probes, Record, estimator
+from .paths import Adaptive, Fixed, FixedSteps, Problem, Solution, start_time
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,24 +37,25 @@ class Likelihood(Result):
     probes: Tensor
 
 
+@checked
 def log_likelihood(
     denoiser: Denoiser,
     x: Tensor,
-    probes: int | str | None = None,
-    rtol: float = 1e-5,
-    atol: float = 1e-5,
-    seed: int = 0,
+    probes: Probes | Literal["auto"] | None = None,
+    rtol: Positive = 1e-5,
+    atol: Positive = 1e-5,
+    seed: Seed = 0,
     terminal: Callable[[Tensor], Tensor] | None = None,
-    t_min: float | None = None,
-    offset: int = 0,
-    method: str = "adams",
-    divergence: str | Divergence | None = None,
+    t_min: Scale | None = None,
+    offset: Whole = 0,
+    method: Annotated[str, OneOf(METHODS)] | Method = "adams",
+    divergence: Estimator | None = None,
     control: Control | None = None,
-    steps: int | None = None,
-    grid: str | Grid | Sequence[float] = "angle",
-    order: int = 3,
-    target_stderr: float = 0.1,
-    max_probes: int = 64,
+    steps: FixedSteps | None = None,
+    grid: Annotated[str, OneOf(GRIDS)] | Grid | Sequence[float] = "angle",
+    order: Annotated[int, Range(1, 8)] = 3,
+    target_stderr: Positive = 0.1,
+    max_probes: Probes = 64,
     differentiable: bool = False,
     **cond,
 ) -> Likelihood:
@@ -84,7 +88,7 @@ def log_likelihood(
     Song et al. (2021), arXiv 2011.13456.
     """
     rule = estimator(divergence, probes, x[0].numel(), fresh=steps is not None)
-    _check(rule, divergence, probes, control, steps, target_stderr, max_probes, differentiable)
+    _check(rule, divergence, probes, control, steps, max_probes, differentiable)
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in (t_min, sde.t_max))
     real = torch.float32 if x.device.type == "mps" else torch.float64
@@ -102,17 +106,14 @@ def log_likelihood(
     return Likelihood(log_prob, stderr, latent, found.nfe, prior, volume, found.integral, spent)
 
 
-def _check(
-    rule: Divergence, divergence, probes, control, steps, target: float, most: int, differentiable: bool
-) -> None:
+def _check(rule: Divergence, divergence, probes, control, steps, most: int, differentiable: bool) -> None:
     if probes == "auto" and divergence is not None and not (rule.random and rule.estimates > 1):
         raise InputError(
             f"probes='auto' with {rule}: it needs an estimator of at least 2 estimates, to see their error"
         )
-    if probes == "auto" and not (target > 0 and most >= getattr(rule, "k", 8)):
-        raise InputError(
-            f"target_stderr={target!r}, max_probes={most!r}: give positive nats, and at least the first probes"
-        )
+    if probes == "auto" and most < (first := getattr(rule, "k", 8)):
+        words = f"give at least the {first} that probes='auto' begins with"
+        raise InputError(f"max_probes={most!r}: {words}", "max_probes")
     if control is not None and not isinstance(rule, Hutchinson):
         raise InputError(f"control with {rule}: only Hutchinson's estimator has a control variate")
     if differentiable and steps is None:

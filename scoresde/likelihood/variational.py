@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..denoiser import Denoiser
-from ..errors import InputError
 from ..noise import normal
+from ..settings import Count, Positive, Seed, checked
 from .dequantisation import _DRAW, Dequantiser
 from .levels import Levels
 
@@ -53,7 +53,7 @@ class Variational(Dequantiser):
     """
 
     net: nn.Module
-    draws: int = 1
+    draws: Count = 1
 
     def draw(self, raw, data, index, seed, i):
         levels = Levels.of(data)
@@ -63,16 +63,17 @@ class Variational(Dequantiser):
         return levels.place(raw, u), log_q - levels.log_volume(raw.shape[1:]), log_q.new_zeros(len(raw))
 
 
+@checked
 def fit_variational(
     denoiser: Denoiser,
     raw: Tensor,
     data: Any,
-    steps: int = 300,
-    batch: int = 128,
-    lr: float = 3e-3,
-    t: float | None = None,
+    steps: Count = 300,
+    batch: Count = 128,
+    lr: Positive = 3e-3,
+    t: Positive | None = None,
     net: nn.Module | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     **cond,
 ) -> Variational:
     """The `Variational` dequantiser of a denoiser, from raw items (N, *shape), by AdamW on -E[log p - log q].
@@ -83,8 +84,6 @@ def fit_variational(
     0.03, 0.04, 0.04, -0.05, each +- 0.01, for noise of 1, 1/2, 1/4, 1/8, 1/16, 1/40 of a bin).  Whatever is learned is
     a valid q.  `raw` is on the denoiser's device; `cond` holds for all rows.
     """
-    if not isinstance(steps, int) or steps < 1:
-        raise InputError(f"steps={steps!r}: give a positive whole number")
     levels, sde = Levels.of(data), denoiser.sde
     if t is None:
         t = float(sde.time(-2 * math.log(float(torch.as_tensor(levels.width).abs().min()) / 8)))

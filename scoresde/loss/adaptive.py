@@ -1,13 +1,15 @@
 """A density of times that follows the running error of the model."""
 
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
 from ..sde import SDE
-from .times import Times, at_level, bin_of, by_weight, density, level_range, quantile
+from ..settings import OneOf, Range, checked
+from .times import TIMES, Times, at_level, bin_of, by_weight, density, level_range, quantile
+from .weights import Weighting
 
 
 class Adaptive(nn.Module, Times):
@@ -33,21 +35,18 @@ class Adaptive(nn.Module, Times):
     them, in place.  Raises `InputError` for settings out of range.
     """
 
+    @checked
     def __init__(
         self,
-        weight: str | Callable = "likelihood",
-        base: str | Times = "uniform",
-        bins: int = 64,
-        decay: float = 0.99,
-        floor: float = 0.1,
-        follows: str = "gradient",
+        weight: Weighting = "likelihood",
+        base: Annotated[str, OneOf(TIMES)] | Times = "uniform",
+        bins: Annotated[int, Range(1, 10**6)] = 64,
+        decay: Annotated[float, Range(above=0, below=1)] = 0.99,
+        floor: Annotated[float, Range(above=0, high=1)] = 0.1,
+        follows: Literal["loss", "gradient"] = "gradient",
     ):
         super().__init__()
         self.shape = by_weight(weight, base, "v", bins, floor=0.0)
-        if not (0 < decay < 1 and 0 < floor <= 1):
-            raise InputError(f"times.decay={decay!r}, times.floor={floor!r}: both must lie in (0, 1), floor may be 1")
-        if follows not in ("loss", "gradient"):
-            raise InputError(f"times.follows={follows!r}: choose loss or gradient")
         self.decay, self.floor, self.follows = decay, floor, follows
         self.add_up: Callable[[Tensor], object] | None = None
         self.register_buffer("total", torch.ones(bins, dtype=torch.float64))

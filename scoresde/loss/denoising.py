@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -10,14 +11,15 @@ from torch import Tensor
 from ..denoiser import Denoiser, select
 from ..errors import InputError
 from ..sde import SDE, expand
-from .times import DRAWS, Times, draw_of, lognormal, named_times, spread
-from .weights import edm, named_weight
+from ..settings import Checked, OneOf, Positive, Scale
+from .times import DRAWS, TIMES, Times, draw_of, lognormal, named_times, spread
+from .weights import Weighting, edm, named_weight
 
 V_ERROR, AROUND_DATA = edm(1.0), lognormal(-1.0, 1.5)
 
 
 @dataclass(frozen=True)
-class DenoisingLoss:
+class DenoisingLoss(Checked):
     """w(t) |D(x_t, t) - x_0|^2, the mean over the D dimensions of the data (not the sum: learning rate and gradient
     clipping then do not depend on D), for x_t = alpha_t x_0 + sigma_t eps.
 
@@ -51,23 +53,20 @@ class DenoisingLoss:
     Wang, Cheng, Li, Zhu, Zhang (2020), arXiv 2002.07501, the control variate.
     """
 
-    weight: str | Callable = V_ERROR
-    times: str | Callable = AROUND_DATA
-    t_min: float | None = None
-    base: str | Times | None = None
-    draw: str | None = None
-    control: float | None = None
+    weight: Weighting = V_ERROR
+    times: Annotated[str, OneOf(TIMES)] | Callable = AROUND_DATA
+    t_min: Scale | None = None
+    base: Annotated[str, OneOf(TIMES)] | Times | None = None
+    draw: Annotated[str, OneOf(DRAWS)] | None = None
+    control: Positive | None = None
 
     def __post_init__(self):
-        named_weight(self.weight), named_times(self.times)
+        super().__post_init__()
         if self.base is not None:
             for name in ("base", "times"):
                 if not hasattr(named_times(getattr(self, name)), "log_density"):
-                    raise InputError(f"loss {name}={getattr(self, name)!r} has no log_density, which loss.base needs")
-        if self.draw is not None and self.draw not in DRAWS:
-            raise InputError(f"loss draw {self.draw!r} is unknown: choose one of {', '.join(DRAWS)}")
-        if self.control is not None and not self.control > 0:
-            raise InputError(f"loss control={self.control!r}: give a positive noise level sigma / alpha, or null")
+                    words = f"{name}={getattr(self, name)!r} has no log_density, which a base needs"
+                    raise InputError(words, name)
 
     def sample_times(self, sde: SDE, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n times in float64, in the order of the strata."""

@@ -4,13 +4,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..sde import SDE
-from .weights import named_weight
+from ..settings import Checked, Fraction, OneOf, Positive, Range
+from .weights import Weighting, named_weight
 
 
 class Times(ABC):
@@ -62,14 +64,14 @@ uniform, log_snr = _Uniform(), _LogSNR()
 
 
 @dataclass(frozen=True)
-class lognormal(Times):
+class lognormal(Checked, Times):
     """log(sigma / alpha) ~ N(mean, std^2), kept within [t_min, t_max] (Karras et al., 2022, arXiv 2206.00364).
 
     What falls outside is moved to the nearer end, an atom.
     """
 
     mean: float = -1.2
-    std: float = 1.2
+    std: Positive = 1.2
 
     def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
         c = self.mean + self.std * math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-12, 1 - 1e-12))
@@ -103,7 +105,7 @@ def draw_of(times: str | Callable) -> str:
 
 
 @dataclass(frozen=True)
-class by_weight(Times):
+class by_weight(Checked, Times):
     """A density proportional to the weight: importance sampling for any SDE.
 
         p(c) ~ base(c) w(t(c)) r(c),    r = sigma^2 / alpha^2 for `error` = "eps", sigma^2 / (alpha^2 + sigma^2) for "v"
@@ -116,20 +118,11 @@ class by_weight(Times):
     is uniform in c, which for VP is the closed form of Song et al. (2021), arXiv 2101.09258.
     """
 
-    weight: str | Callable = "likelihood"
-    base: str | Times = "uniform"
-    error: str = "v"
-    bins: int = 512
-    floor: float = 0.1
-
-    def __post_init__(self):
-        named_weight(self.weight), named_times(self.base)
-        if self.error not in ("eps", "v"):
-            raise InputError(f"times.error={self.error!r}: choose eps or v")
-        if not isinstance(self.bins, int) or self.bins < 1:
-            raise InputError(f"times.bins={self.bins!r}: give a positive whole number")
-        if not 0 <= self.floor <= 1:
-            raise InputError(f"times.floor={self.floor!r}: it must lie in [0, 1]")
+    weight: Weighting = "likelihood"
+    base: Annotated[str, OneOf(TIMES)] | Times = "uniform"
+    error: Literal["eps", "v"] = "v"
+    bins: Annotated[int, Range(1, 10**6)] = 512
+    floor: Fraction = 0.1
 
     def mass(self, sde: SDE, t_min: float) -> Tensor:
         """The weights (bins,) of the bins, from their middles; float64, of sum 1."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from ..errors import InputError
 from ..sde import SDE
+from ..settings import Checked, OneOf, Positive
 
 
 def simple(sde: SDE, t: Tensor) -> Tensor:
@@ -31,29 +33,30 @@ def likelihood(sde: SDE, t: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class edm:
+class edm(Checked):
     """m / (sigma sd)^2 with m = alpha^2 sd^2 + sigma^2, sd = `sigma_data`: 1 / c_out^2 of the rule edm.
 
     With sd = 1 it is 1 + alpha^2 / sigma^2, the mean square error of v.  Karras et al. (2022), arXiv 2206.00364.
     """
 
-    sigma_data: float = 0.5
+    sigma_data: Positive = 0.5
 
     def __call__(self, sde: SDE, t: Tensor) -> Tensor:
         return sde.log_snr(t).exp() + self.sigma_data**-2
 
 
 @dataclass(frozen=True)
-class min_snr:
+class min_snr(Checked):
     """min(alpha^2 / sigma^2, gamma) (Hang et al., 2023, Min-SNR Weighting, arXiv 2303.09556)."""
 
-    gamma: float = 5.0
+    gamma: Positive = 5.0
 
     def __call__(self, sde: SDE, t: Tensor) -> Tensor:
         return sde.log_snr(t).exp().clamp_max(self.gamma)
 
 
 WEIGHTS: dict[str, Callable] = {"simple": simple, "likelihood": likelihood, "edm": edm(), "min_snr": min_snr()}
+Weighting = Annotated[str, OneOf(WEIGHTS)] | Callable
 
 
 def named_weight(weight: str | Callable) -> Callable:

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..settings import Range, checked
+
+Octave = Annotated[int, Range(-20, 20)]
 
 
 class LevelEmbedding(nn.Module):
@@ -34,14 +37,13 @@ class Octaves(nn.Module):
     They show a network differences of x of about 2^-n that the weights of its first layer are too small for, and, in
     bfloat16, that the rounding of x itself hides: for 256 levels in [-1, 1] a level is one wave of n = 8, half a wave
     of n = 7.  In float32 at least, whatever the autocast.  Kingma et al. (2021), Variational Diffusion Models, arXiv
-    2107.00630, section 4.2.  Raises `InputError` for numbers that are not whole.
+    2107.00630, section 4.2.
     """
 
-    def __init__(self, octaves: Sequence[int] = ()):
+    @checked
+    def __init__(self, octaves: Sequence[Octave] = ()):
         super().__init__()
         self.octaves = tuple(octaves)
-        if any(n != int(n) for n in self.octaves):
-            raise InputError(f"net.octaves={list(octaves)}: give whole numbers n, for waves sin, cos(2^n pi x)")
 
     @property
     def factor(self) -> int:

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from .embedding import LevelEmbedding, Octaves
+from ..settings import Count, Positive, Range, Whole, checked
+from .embedding import LevelEmbedding, Octave, Octaves
 
 
 class MLP(nn.Module):
@@ -17,15 +19,16 @@ class MLP(nn.Module):
     `octaves` adds the waves of `Octaves` of each entry.
     """
 
+    @checked
     def __init__(
         self,
-        shape: Sequence[int],
-        width: int = 128,
-        blocks: int = 4,
-        fourier: int = 32,
-        fourier_scale: float = 1.0,
-        dropout: float = 0.0,
-        octaves: Sequence[int] = (),
+        shape: Sequence[Count],
+        width: Count = 128,
+        blocks: Whole = 4,
+        fourier: Whole = 32,
+        fourier_scale: Positive = 1.0,
+        dropout: Annotated[float, Range(0, below=1)] = 0.0,
+        octaves: Sequence[Octave] = (),
     ):
         super().__init__()
         self.shape, size = tuple(shape), math.prod(shape)

@@ -1,13 +1,15 @@
 """A U-Net for series, images and volumes."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .embedding import LevelEmbedding, Octaves
+from ..settings import Count, Range, Whole, checked
+from .embedding import LevelEmbedding, Octave, Octaves
 
 
 class UNet(nn.Module):
@@ -22,16 +24,17 @@ class UNet(nn.Module):
     arXiv 2105.05233.  Raises `InputError` for data without a channel and one to three space axes.
     """
 
+    @checked
     def __init__(
         self,
-        shape: Sequence[int],
-        channels: int = 64,
-        mults: Sequence[int] = (1, 2),
-        blocks: int = 2,
-        attention: int = 64,
-        heads: int = 4,
-        dropout: float = 0.0,
-        octaves: Sequence[int] = (),
+        shape: Sequence[Count],
+        channels: Annotated[int, Range(8, 2**16)] = 64,
+        mults: Sequence[Count] = (1, 2),
+        blocks: Count = 2,
+        attention: Whole = 64,
+        heads: Count = 4,
+        dropout: Annotated[float, Range(0, below=1)] = 0.0,
+        octaves: Sequence[Octave] = (),
     ):
         super().__init__()
         shape, mults = tuple(shape), tuple(mults)
@@ -39,12 +42,12 @@ class UNet(nn.Module):
             raise InputError(
                 f"a U-Net needs data of shape (channels, *space) with 1 to 3 space axes, not {shape}: use net=mlp"
             )
-        if channels < 8 or channels % 8 or channels % heads:
-            raise InputError(
-                f"net.channels={channels}, net.heads={heads}: channels must be a multiple of 8 and of heads"
-            )
-        if not mults or blocks < 1 or any(m < 1 or m != int(m) for m in mults):
-            raise InputError(f"net.mults={list(mults)}, net.blocks={blocks}: give whole numbers from 1 up")
+        if channels % 8:
+            raise InputError(f"channels={channels}: give a multiple of 8", "channels")
+        if channels % heads:
+            raise InputError(f"heads={heads}: give a divisor of channels={channels}", "heads")
+        if not mults:
+            raise InputError("mults=[]: give at least one whole number", "mults")
         dims, level = len(shape) - 1, 4 * channels
         conv = getattr(nn, f"Conv{dims}d")
         self.embed = LevelEmbedding(level)

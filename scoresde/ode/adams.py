@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..settings import Checked, Range
 from .parts import Method, State, Trial
 
 
@@ -40,7 +40,7 @@ def _weigh(h: Tensor, weights: Tensor, past: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Adams(Method):
+class Adams(Checked, Method):
     """One evaluation a step: with P_j the polynomial through f at t_n and the j - 1 times before it, and Q_j through
     those and the new point,
 
@@ -54,16 +54,12 @@ class Adams(Method):
     Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, section III.5 and III.7.
     """
 
-    top: int = 8
+    top: Annotated[int, Range(1, 16)] = 8
     cost: ClassVar[int] = 1
     safety: ClassVar[float] = 0.65
     damping: ClassVar[float] = 0.2
     first: ClassVar[float] = 0.003
     longest: ClassVar[float] = 10.0
-
-    def __post_init__(self):
-        if not isinstance(self.top, int) or self.top < 1:
-            raise InputError(f"top={self.top!r}: the highest order is a whole number of at least 1")
 
     def start(self, t: Tensor, k: State) -> State:
         times = t.new_zeros(len(t), self.top - 1)

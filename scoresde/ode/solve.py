@@ -5,11 +5,13 @@ Rows that arrive leave the batch, so no evaluation is spent on them, and no row'
 
 import warnings
 from dataclasses import dataclass, fields
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from .. import settings
+from ..settings import OneOf, Positive, Range
 from .adams import Adams
 from .parts import Derivative, Method, State, Trial, choose, rms
 from .tableaux import BS32, DOP853, DOPRI5, TSIT5
@@ -104,15 +106,12 @@ def integrate(
 
 def check(method: str | Method, rtol: float, atol: float, max_nfe: int | None, on_max_nfe: str) -> Method:
     """The method, once all arguments of `integrate` are found good.  Raises `InputError`."""
-    if not (rtol > 0 and atol > 0):
-        raise InputError(f"rtol={rtol!r}, atol={atol!r}: tolerances must be positive")
-    if isinstance(method, str) and method not in METHODS:
-        raise InputError(f"method={method!r} is unknown: choose one of {', '.join(METHODS)}")
-    if on_max_nfe not in ("error", "finish"):
-        raise InputError(f"on_max_nfe={on_max_nfe!r} is unknown: choose error or finish")
+    settings.check("rtol", rtol, Positive)
+    settings.check("atol", atol, Positive)
+    settings.check("method", method, Annotated[str, OneOf(METHODS)] | Method)
+    settings.check("on_max_nfe", on_max_nfe, Literal["error", "finish"])
     least = 1 + (LAST_COST if on_max_nfe == "finish" else 0)
-    if max_nfe is not None and (not isinstance(max_nfe, int) or max_nfe < least):
-        raise InputError(f"max_nfe={max_nfe!r}: give a whole number of at least {least}, or None for no limit")
+    settings.check("max_nfe", max_nfe, Annotated[int, Range(least)] | None)
     return METHODS[method] if isinstance(method, str) else method
 
 

@@ -1,8 +1,8 @@
 """The reverse SDE with adaptive steps, each sample its own, on a Brownian path that no rejected step can bend."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ from torch import Tensor
 from ..brownian import BrownianTree
 from ..denoiser import Denoiser, select
 from ..errors import InputError
-from .loop import Sampler
+from ..settings import Positive, Range
+from .loop import Placing, Sampler, Steps
 from .stochastic import Eta, eta_at
 
 _DEPTH, _CELLS = 24, 12
@@ -109,21 +110,12 @@ class AdaptiveSDE(Sampler):
     Score-Based Models, arXiv 2105.14080, there with the steps of Euler and Maruyama in t.
     """
 
-    steps: int = 1
-    grid: str = "uniform_angle"
+    steps: Steps = 1
+    grid: Placing = "uniform_angle"
     eta: Eta = 1.0
-    rtol: float = 0.02
-    atol: float = 0.02
-    max_nfe: int | None = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not (self.rtol > 0 and self.atol > 0):
-            raise InputError(f"rtol={self.rtol!r}, atol={self.atol!r}: tolerances must be positive")
-        if not callable(self.eta) and not 0 <= self.eta < math.inf:
-            raise InputError(f"eta={self.eta!r}: give a number from 0 (the flow) to 5, or a function of t")
-        if self.max_nfe is not None and not (isinstance(self.max_nfe, int) and self.max_nfe > 2):
-            raise InputError(f"max_nfe={self.max_nfe!r}: give a whole number from 3 up, or None for no limit")
+    rtol: Positive = 0.02
+    atol: Positive = 0.02
+    max_nfe: Annotated[int, Range(3, 2**32)] | None = None
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         sde = denoiser.sde

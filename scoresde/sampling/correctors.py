@@ -6,12 +6,12 @@ x is at the time u, which is t or s: the two ends of the step that the predictor
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import InputError
+from ..settings import Checked, Positive
 from .fixed import DDIM
 
 
 @dataclass(frozen=True)
-class Langevin:
+class Langevin(Checked):
     """x <- x + e score(x, u) + sqrt(2 e) z at the noise level of u, where with a = alpha_t / alpha_s
 
         e = 2 (a snr)^2 sigma^2 min(1, 4 D / (sigma |score|)^2)
@@ -26,12 +26,8 @@ class Langevin:
     Song et al. (2021), arXiv 2011.13456, algorithms 4 and 5.
     """
 
-    snr: float = 0.16
+    snr: Positive = 0.16
     batch_norms: bool = False
-
-    def __post_init__(self):
-        if not self.snr > 0:
-            raise InputError(f"snr={self.snr!r}: it must be positive")
 
     def __call__(self, denoiser, x, u, t, s, noise, **cond):
         sde = denoiser.sde
@@ -47,7 +43,7 @@ class Langevin:
 
 
 @dataclass(frozen=True)
-class ALD:
+class ALD(Checked):
     """Annealed Langevin: x <- x + e score(x, u) + sqrt(2 e) z with e = 2 (a snr sigma_u)^2, a = alpha_t / alpha_s.
 
     The step follows the noise level alone, e ~ sigma^2; in the paper's symbols eps / sigma_L^2 = 4 snr^2.
@@ -55,11 +51,7 @@ class ALD:
     Song, Ermon (2019), NCSN, arXiv 1907.05600, algorithm 1; Song et al. (2021), arXiv 2011.13456, appendix G.
     """
 
-    snr: float = 0.16
-
-    def __post_init__(self):
-        if not self.snr > 0:
-            raise InputError(f"snr={self.snr!r}: it must be positive")
+    snr: Positive = 0.16
 
     def __call__(self, denoiser, x, u, t, s, noise, **cond):
         sde = denoiser.sde

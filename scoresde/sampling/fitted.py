@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..noise import normal
 from ..sde import SDE
 from .flow import ProbabilityFlow
-from .loop import Sampler, sample
+from .loop import Sampler, Steps, sample
 from .multistep import Adams
 
 
@@ -87,7 +87,7 @@ class FittedMultistep(Sampler):
 
     memory: ClassVar[str | None] = Adams.memory
 
-    steps: int = 0
+    steps: Steps = 1
     grid: Sequence[float] = ()
     points: Sequence[Sequence[float]] = ()
     velocities: Sequence[Sequence[float]] = ()

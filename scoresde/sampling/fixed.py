@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from ..errors import InputError
-from .loop import Sampler
+from ..settings import Fraction, Range, Scale
+from .loop import Placing, Sampler, Steps
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,8 @@ class DDIM(Sampler):
     Song, Meng, Ermon (2021), Denoising Diffusion Implicit Models, arXiv 2010.02502; here for any alpha, sigma.
     """
 
-    eta: float = 0.0
-    temperature: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 <= self.eta <= 1:
-            raise InputError(f"eta={self.eta!r}: it must lie between 0 (deterministic) and 1 (ancestral)")
-        positive_scale("temperature", self.temperature)
+    eta: Fraction = 0.0
+    temperature: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
@@ -38,12 +34,6 @@ class DDIM(Sampler):
         kept = (sigma_s**2 - w2).clamp_min(0).sqrt() / sigma_t
         x = kept * x + (alpha_s - kept * alpha_t) * x0
         return (x + self.temperature * w2.sqrt() * noise.transition(x) if self.eta else x), None
-
-
-def positive_scale(name: str, value: float) -> None:
-    """Raises `InputError` if the scale of a noise is negative or not finite."""
-    if not 0 <= value < math.inf:
-        raise InputError(f"{name}={value!r}: it scales a noise, give a number from 0 on (1 changes nothing)")
 
 
 def _ends(sde, t, s):
@@ -60,7 +50,7 @@ class Heun(Sampler):
     Karras et al. (2022), arXiv 2206.00364, algorithm 1, which takes it in sigma (`EDMHeun`).
     """
 
-    steps: int = 25
+    steps: Steps = 25
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         n_t, n_s, h = _ends(denoiser.sde, t, s)
@@ -90,7 +80,7 @@ class RK4(Sampler):
     Kutta (1901), Beitrag zur naeherungsweisen Integration totaler Differentialgleichungen.
     """
 
-    steps: int = 10
+    steps: Steps = 10
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         return rk4(denoiser, x, t, s, **cond), None
@@ -110,7 +100,7 @@ class Rosenbrock(Sampler):
     Zheng et al. (2023), arXiv 2310.13268, whose linear coefficients are fitted beforehand.
     """
 
-    steps: int = 25
+    steps: Steps = 25
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         sde = denoiser.sde
@@ -144,20 +134,18 @@ class EDMHeun(Sampler):
     Karras, Aittala, Aila, Laine (2022), arXiv 2206.00364, algorithms 1 and 2, here for any SDE.
     """
 
-    steps: int = 18
-    grid: str = "karras"
-    s_churn: float = 0.0
-    s_tmin: float = 0.0
-    s_tmax: float = math.inf
-    s_noise: float = 1.0
+    steps: Steps = 18
+    grid: Placing = "karras"
+    s_churn: Scale = 0.0
+    s_tmin: Scale = 0.0
+    s_tmax: Annotated[float, Range(0, math.inf)] = math.inf
+    s_noise: Scale = 1.0
 
     def __post_init__(self):
         super().__post_init__()
-        positive_scale("s_noise", self.s_noise)
-        if not self.s_churn >= 0 or not 0 <= self.s_tmin <= self.s_tmax:
+        if self.s_tmin > self.s_tmax:
             raise InputError(
-                f"s_churn={self.s_churn!r}, s_tmin={self.s_tmin!r}, s_tmax={self.s_tmax!r}: "
-                "need s_churn >= 0 and 0 <= s_tmin <= s_tmax"
+                f"s_tmin={self.s_tmin!r} is above s_tmax={self.s_tmax!r}: give the lower level first", "s_tmin"
             )
 
     def step(self, denoiser, x, t, s, state, noise, **cond):

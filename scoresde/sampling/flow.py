@@ -1,13 +1,15 @@
 """The probability flow with adaptive steps."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 
 from .. import ode
 from ..denoiser import select
 from ..likelihood import flow_velocity
-from .loop import Sampler
+from ..settings import Count, OneOf, Positive
+from .loop import Placing, Sampler, Steps
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,13 @@ class ProbabilityFlow(Sampler):
     Song et al. (2021), arXiv 2011.13456, section 4.3; the methods' own references are in `scoresde.ode`.
     """
 
-    steps: int = 1
-    grid: str = "uniform_angle"
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    method: str = "adams"
-    max_nfe: int | None = None
-    on_max_nfe: str = "error"
+    steps: Steps = 1
+    grid: Placing = "uniform_angle"
+    rtol: Positive = 1e-5
+    atol: Positive = 1e-5
+    method: Annotated[str, OneOf(ode.METHODS)] | ode.Method = "adams"
+    max_nfe: Count | None = None
+    on_max_nfe: Literal["error", "finish"] = "error"
 
     def __post_init__(self):
         super().__post_init__()

@@ -4,7 +4,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,15 +14,17 @@ from ..denoiser import Counted, Denoiser
 from ..errors import InputError
 from ..noise import Draws, normal
 from ..sde import SDE
+from ..settings import Checked, Count, OneOf, Range, Seed, Whole, checked
 from . import hardware
 from .processes import joined, share, together
 from .watch import Asked, watched
 
-LAST = ("tweedie", "mean", "none")
+Steps = Annotated[int, Range(1, 10**6)]
+Placing = Annotated[str, OneOf(grids.GRIDS, ("fitted",))] | Callable | Sequence[float]
 
 
 @dataclass(frozen=True)
-class Sampler(ABC):
+class Sampler(Checked, ABC):
     """A step from x_t to x_s, a time grid and a last step.  A new sampler is a frozen dataclass with its own `step`.
 
     `steps` intervals from t_max to `t_min` (the SDE's by default), placed by `grid`: a name in `scoresde.grids.GRIDS`,
@@ -33,16 +35,10 @@ class Sampler(ABC):
 
     memory: ClassVar[str | None] = None  # why no corrector may act between the steps, where none may
 
-    steps: int = 50
-    grid: str | Callable | Sequence[float] = "angle"
-    last: str = "tweedie"
-    t_min: float | None = None
-
-    def __post_init__(self):
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise InputError(f"steps={self.steps!r}: give a positive whole number")
-        if self.last not in LAST:
-            raise InputError(f"last={self.last!r} is unknown: choose one of {', '.join(LAST)}")
+    steps: Steps = 50
+    grid: Placing = "angle"
+    last: Literal["tweedie", "mean", "none"] = "tweedie"
+    t_min: Annotated[float, Range(0)] | None = None
 
     def times(self, sde: SDE) -> list[float]:
         """The decreasing times, t_max first."""
@@ -56,16 +52,17 @@ class Sampler(ABC):
         """
 
 
+@checked
 def sample(
     denoiser: Denoiser,
     sampler: Sampler,
-    shape: Sequence[int],
-    seed: int = 0,
-    batch_size: int | None = None,
+    shape: Sequence[Count],
+    seed: Seed = 0,
+    batch_size: Count | None = None,
     callback: Callable[[int, float, Tensor, Tensor], None] | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
-    offset: int = 0,
+    offset: Whole = 0,
     store: torch.device | str | None = None,
     compile: bool = False,
     cuda_graphs: bool = False,
@@ -101,7 +98,7 @@ def sample(
     batch_size = n if batch_size is None else batch_size
     if device is None:
         device = next((p.device for p in (*denoiser.parameters(), *denoiser.buffers())), torch.device("cpu"))
-    _check(shape, batch_size, cond)
+    _check(n, offset, cond)
     hardware.check(compile, cuda_graphs, autocast, device)
     like = torch.empty(0, *item, dtype=dtype or torch.get_default_dtype(), device=device)
     times = sampler.times(denoiser.sde)
@@ -124,10 +121,9 @@ def sample(
             return together(draw, n, batch_size, like, device if store is None else store, ranks)
 
 
-def _check(shape: Sequence[int], batch_size: int, cond: dict) -> None:
-    n = int(shape[0])
-    if n < 1 or batch_size < 1:
-        raise InputError(f"shape={tuple(shape)}, batch_size={batch_size}: both must ask for at least one sample")
+def _check(n: int, offset: int, cond: dict) -> None:
+    if offset + n > 2**32:
+        raise InputError(f"offset={offset}: {n} samples from there pass 2^32, the last with noise of its own")
     for name, value in cond.items():
         if torch.is_tensor(value) and (value.ndim == 0 or len(value) != n):
             raise InputError(

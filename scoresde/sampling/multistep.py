@@ -3,18 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser
-from ..errors import InputError
 from ..sde import SDE
+from ..settings import Range
 from .fixed import rk4
-from .loop import Sampler
+from .loop import Placing, Sampler, Steps
 
+Order = Annotated[int, Range(1, 5)]
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
@@ -46,19 +47,11 @@ class Multistep(Sampler, ABC):
     """
 
     memory: ClassVar[str] = "it extrapolates along one trajectory, which a corrector's noise would leave"
-    highest: ClassVar[int] = 5
 
-    steps: int = 20
-    order: int = 3
+    steps: Steps = 20
+    order: Order = 3
     correct: bool = False
-    start: str = "ramp"
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.order not in range(1, self.highest + 1):
-            raise InputError(f"order={self.order!r}: {type(self).__name__} has the orders 1 to {self.highest}")
-        if self.start not in ("ramp", "runge_kutta"):
-            raise InputError(f"start={self.start!r} is unknown: choose ramp or runge_kutta")
+    start: Literal["ramp", "runge_kutta"] = "ramp"
 
     @abstractmethod
     def value(self, denoiser: Denoiser, x: Tensor, t: float, cond: dict) -> Tensor:
@@ -118,7 +111,7 @@ class Adams(Multistep):
     Bashforth, Adams (1883); Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, III.
     """
 
-    order: int = 2
+    order: Order = 2
     correct: bool = True
 
     def value(self, denoiser, x, t, cond):
@@ -145,7 +138,7 @@ class RectifiedAdams(Multistep):
     Liu, Gong, Liu (2023), Flow Straight and Fast, arXiv 2209.03003; Lipman et al. (2023), arXiv 2210.02747.
     """
 
-    order: int = 2
+    order: Order = 2
     correct: bool = True
 
     def value(self, denoiser, x, t, cond):
@@ -174,7 +167,7 @@ class DPMpp(Multistep):
     Lu, Zhou, Bao, Chen, Li, Zhu (2022), DPM-Solver++, arXiv 2211.01095, section 4.
     """
 
-    grid: str = "log_snr"
+    grid: Placing = "log_snr"
 
     def value(self, denoiser, x, t, cond):
         return denoiser(x, t, **cond)

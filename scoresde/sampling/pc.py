@@ -3,15 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 
 from ..errors import InputError
+from ..settings import OneOf, Positive, Range, Scale
 from .adaptive_sde import AdaptiveSDE
 from .correctors import CORRECTORS
-from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock, positive_scale
+from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .flow import ProbabilityFlow
-from .loop import Sampler
+from .loop import Placing, Sampler, Steps
 from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion
 from .with_torchsde import ReverseSDE
 
@@ -48,35 +50,26 @@ class PC(Sampler):
     Song et al. (2021), arXiv 2011.13456, algorithm 1; "before" as in the authors' code.
     """
 
-    steps: int = 200
-    grid: str = "uniform_angle"
-    predictor: str | Sampler = "reverse_diffusion"
-    corrector: str | Callable = "langevin"
-    snr: float = 0.16
-    corrector_steps: int = 1
-    correct: str = "before"
-    between: tuple[float, float] | None = None
-    temperature: float = 1.0
+    steps: Steps = 200
+    grid: Placing = "uniform_angle"
+    predictor: Annotated[str, OneOf(PREDICTORS)] | Sampler = "reverse_diffusion"
+    corrector: Annotated[str, OneOf(CORRECTORS)] | Callable = "langevin"
+    snr: Positive = 0.16
+    corrector_steps: Annotated[int, Range(0, 10**4)] = 1
+    correct: Literal["before", "after"] = "before"
+    between: tuple[Scale, Annotated[float, Range(0, math.inf)]] | None = None
+    temperature: Scale = 1.0
     batch_norms: bool = False
 
     def __post_init__(self):
         super().__post_init__()
-        if isinstance(self.predictor, str) and self.predictor not in PREDICTORS:
-            raise InputError(f"predictor={self.predictor!r} is unknown: choose one of {', '.join(PREDICTORS)}")
-        if isinstance(self.corrector, str) and self.corrector not in CORRECTORS:
-            raise InputError(f"corrector={self.corrector!r} is unknown: choose one of {', '.join(CORRECTORS)}")
-        if self.corrector_steps < 0 or not self.snr > 0:
-            raise InputError(f"corrector_steps={self.corrector_steps}, snr={self.snr}: need >= 0 and > 0")
-        if self.correct not in ("before", "after"):
-            raise InputError(f"correct={self.correct!r}: the corrector acts before or after the predictor")
-        if self.between is not None and not (len(self.between) == 2 and 0 <= self.between[0] < self.between[1]):
-            raise InputError(f"between={self.between!r}: give two levels of sigma / alpha, the lower first")
-        positive_scale("temperature", self.temperature)
+        if self.between is not None and not self.between[0] < self.between[1]:
+            raise InputError(f"between={self.between!r}: give two levels of sigma / alpha, the lower first", "between")
         chosen = self._predictor()
-        if not isinstance(chosen, Sampler) or isinstance(chosen, PC):
-            raise InputError(f"predictor={self.predictor!r}: give a name or a Sampler other than PC")
+        if isinstance(chosen, PC):
+            raise InputError(f"predictor={self.predictor!r}: give a name or a Sampler other than PC", "predictor")
         if chosen.memory and self._corrector() is not None:
-            raise InputError(f"predictor={chosen} takes no corrector: {chosen.memory}")
+            raise InputError(f"predictor={chosen} takes no corrector: {chosen.memory}", "predictor")
 
     def _predictor(self) -> Sampler:
         return PREDICTORS[self.predictor](self.temperature) if isinstance(self.predictor, str) else self.predictor

@@ -9,16 +9,16 @@ has the marginals of the forward process for every eta, a number or a function o
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
 from ..errors import InputError
-from .fixed import positive_scale
-from .loop import Sampler
-from .multistep import DPMpp, lagrange, quadrature
+from ..settings import Scale
+from .loop import Placing, Sampler, Steps
+from .multistep import DPMpp, Order, lagrange, quadrature
 
-Eta = float | Callable[[float], float]
+Eta = Scale | Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,6 @@ def eta_at(eta: Eta, t: float) -> float:
     return value
 
 
-def _check_eta(eta: Eta) -> None:
-    if not callable(eta):
-        eta_at(eta, 0.0)
-
-
 @dataclass(frozen=True)
 class EulerMaruyama(Sampler):
     """x_s = x_t - [f x_t - (1 + eta^2) / 2 g^2 score] (t - s) + temperature eta g sqrt(t - s) z, f and g at t.
@@ -54,15 +49,10 @@ class EulerMaruyama(Sampler):
     it needs a grid with small steps where f or g is large.  Weak order 1.
     """
 
-    steps: int = 200
-    grid: str = "uniform_angle"
+    steps: Steps = 200
+    grid: Placing = "uniform_angle"
     eta: Eta = 1.0
-    temperature: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_eta(self.eta)
-        positive_scale("temperature", self.temperature)
+    temperature: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         f, g2 = denoiser.sde.drift_diffusion(t)
@@ -81,13 +71,9 @@ class ReverseDiffusion(Sampler):
     Song et al. (2021), arXiv 2011.13456, appendix E, where a = sqrt(1 - beta_i) for VP and 1 for VE.  Weak order 1.
     """
 
-    steps: int = 200
-    grid: str = "uniform_angle"
-    temperature: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        positive_scale("temperature", self.temperature)
+    steps: Steps = 200
+    grid: Placing = "uniform_angle"
+    temperature: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
@@ -108,14 +94,9 @@ class ExponentialEuler(Sampler):
     Zhang, Chen (2023), arXiv 2204.13902; Gonzalez et al. (2023), SEEDS, arXiv 2305.14267.
     """
 
-    steps: int = 100
+    steps: Steps = 100
     eta: Eta = 1.0
-    s_noise: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_eta(self.eta)
-        positive_scale("s_noise", self.s_noise)
+    s_noise: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
@@ -139,15 +120,10 @@ class DPMpp2M(Sampler):
     Lu, Zhou, Bao, Chen, Li, Zhu (2022), DPM-Solver++, arXiv 2211.01095, algorithm 2 and section 5.
     """
 
-    steps: int = 20
-    grid: str = "log_snr"
+    steps: Steps = 20
+    grid: Placing = "log_snr"
     eta: Eta = 0.0
-    s_noise: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_eta(self.eta)
-        positive_scale("s_noise", self.s_noise)
+    s_noise: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         sde, eta2 = denoiser.sde, eta_at(self.eta, t) ** 2
@@ -166,7 +142,7 @@ class DPMpp2M(Sampler):
 class DPMpp2MSDE(DPMpp2M):
     """DPM-Solver++(2M) of the reverse SDE: `DPMpp2M` with eta = 1."""
 
-    steps: int = 50
+    steps: Steps = 50
     eta: Eta = 1.0
 
 
@@ -185,18 +161,12 @@ class SASolver(DPMpp):
 
     memory: ClassVar[str | None] = DPMpp.memory
 
-    steps: int = 50
-    order: int = 2
+    steps: Steps = 50
+    order: Order = 2
     correct: bool = True
+    start: Literal["ramp"] = "ramp"
     eta: Eta = 1.0
-    s_noise: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        _check_eta(self.eta)
-        positive_scale("s_noise", self.s_noise)
-        if self.start != "ramp":
-            raise InputError(f"start={self.start!r}: SASolver starts with its own lower orders, start=ramp")
+    s_noise: Scale = 1.0
 
     def carry(self, sde, x, t, s, noise):
         eta2 = eta_at(self.eta, t) ** 2

@@ -1,13 +1,14 @@
 """The reverse SDE by the solvers of torchsde."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..settings import OneOf, Positive, Range, Scale
 from .adaptive_sde import denoised
-from .loop import Sampler
+from .loop import Placing, Sampler, Steps
 
 # The calculus is of no account where noise is additive, but torchsde asks for it.
 METHODS = {
@@ -70,27 +71,15 @@ class ReverseSDE(Sampler):
     Roessler (2010), Runge-Kutta Methods for the Strong Approximation of Solutions of Stochastic Differential Equations.
     """
 
-    steps: int = 1
-    grid: str = "uniform_angle"
-    method: str = "euler"
+    steps: Steps = 1
+    grid: Placing = "uniform_angle"
+    last: Literal["tweedie", "none"] = "tweedie"  # torchsde does not part a step from its noise
+    method: Annotated[str, OneOf(METHODS)] = "euler"
     adaptive: bool = True
-    rtol: float = 0.02
-    atol: float = 0.02
-    dt: float = 0.1
-    eta: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.method not in METHODS:
-            raise InputError(f"method={self.method!r} is unknown: choose one of {', '.join(METHODS)}")
-        if not (self.rtol > 0 and self.atol > 0):
-            raise InputError(f"rtol={self.rtol!r}, atol={self.atol!r}: tolerances must be positive")
-        if not self.dt > 0:
-            raise InputError(f"dt={self.dt!r}: the step in log(sigma / alpha) must be positive")
-        if not 0 <= self.eta < float("inf"):
-            raise InputError(f"eta={self.eta!r}: give a number from 0 (the flow) up; 1 is the reverse SDE")
-        if self.last == "mean":
-            raise InputError("last='mean': torchsde does not part a step from its noise; choose tweedie or none")
+    rtol: Positive = 0.02
+    atol: Positive = 0.02
+    dt: Annotated[float, Range(1e-6)] = 0.1
+    eta: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         import torchsde

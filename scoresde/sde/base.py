@@ -7,6 +7,7 @@ Every SDE here is dx = f(t) x dt + g(t) dw, with data at t = 0 and noise at t = 
 A new one is `log_alpha(t)` and `log_sigma(t)`; drift, diffusion, log-SNR, its inverse and the prior are derived.
 """
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..settings import Checked
 
 
 def expand(a: Tensor, x: Tensor) -> Tensor:
@@ -32,7 +34,7 @@ def as_time(t: float | Tensor) -> Tensor:
     return t.to(torch.float32 if t.device.type == "mps" else torch.float64)
 
 
-class SDE(ABC):
+class SDE(Checked, ABC):
     """dx = f(t) x dt + g(t) dw on [t_min, t_max], by the logarithms of its alpha_t and sigma_t.
 
     `log_alpha` and `log_sigma` map times of any shape to values of the same shape, by differentiable torch functions.
@@ -46,16 +48,13 @@ class SDE(ABC):
     alpha_ends: ClassVar[float] = math.inf  # the time, if any, at which alpha is 0: t_max must lie before it
 
     def __post_init__(self):
-        name, end = type(self).__name__, self.alpha_ends
+        if dataclasses.is_dataclass(self):
+            super().__post_init__()
         if not 0 <= self.t_min < self.t_max:
-            raise InputError(f"{name} has t_min={self.t_min!r}, t_max={self.t_max!r}: need 0 <= t_min < t_max")
-        if self.t_max >= end:
-            raise InputError(f"{name}.t_max is {self.t_max!r}: the log-SNR is infinite at {end}; give 0.999, say")
-
-    def _positive(self, *names: str) -> None:
-        for name in names:
-            if not getattr(self, name) > 0:
-                raise InputError(f"{type(self).__name__}.{name} is {getattr(self, name)!r}: it must be positive")
+            raise InputError(f"t_min={self.t_min!r}, t_max={self.t_max!r}: need 0 <= t_min < t_max", "t_min")
+        if self.t_max >= self.alpha_ends:
+            words = f"the log-SNR is infinite at {self.alpha_ends}; give 0.999, say"
+            raise InputError(f"t_max={self.t_max!r}: {words}", "t_max")
 
     @abstractmethod
     def log_alpha(self, t: Tensor) -> Tensor:

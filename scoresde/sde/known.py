@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..settings import Positive, Scale
 from .base import SDE, as_time
 
 
@@ -21,16 +22,15 @@ class VP(SDE):
     Differential Equations, arXiv 2011.13456; Ho, Jain, Abbeel (2020), arXiv 2006.11239 in discrete time.
     """
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
-    t_min: float = 1e-5
-    t_max: float = 1.0
+    beta_min: Positive = 0.1
+    beta_max: Positive = 20.0
+    t_min: Scale = 1e-5
+    t_max: Positive = 1.0
 
     def __post_init__(self):
         super().__post_init__()
-        self._positive("beta_min", "beta_max")
         if self.beta_max < self.beta_min:
-            raise InputError(f"beta_max={self.beta_max!r} < beta_min={self.beta_min!r}: it must be at least that")
+            raise InputError(f"beta_max={self.beta_max!r}: give at least beta_min={self.beta_min!r}", "beta_max")
 
     def integral(self, t: Tensor) -> Tensor:
         """B(t), the integral of beta from 0 to t."""
@@ -61,7 +61,7 @@ class SubVP(VP):
     Song et al. (2021), arXiv 2011.13456.
     """
 
-    t_min: float = 1e-3
+    t_min: Scale = 1e-3
 
     def log_sigma(self, t):
         return torch.log(-torch.expm1(-self.integral(t)))
@@ -82,16 +82,15 @@ class VE(SDE):
     Song et al. (2021), arXiv 2011.13456.
     """
 
-    sigma_min: float = 0.01
-    sigma_max: float = 50.0
-    t_min: float = 0.0
-    t_max: float = 1.0
+    sigma_min: Positive = 0.01
+    sigma_max: Positive = 50.0
+    t_min: Scale = 0.0
+    t_max: Positive = 1.0
 
     def __post_init__(self):
         super().__post_init__()
-        self._positive("sigma_min", "sigma_max")
         if self.sigma_max <= self.sigma_min:
-            raise InputError(f"VE has sigma_max={self.sigma_max!r} <= sigma_min={self.sigma_min!r}: it must be larger")
+            raise InputError(f"sigma_max={self.sigma_max!r}: give more than sigma_min={self.sigma_min!r}", "sigma_max")
 
     def log_alpha(self, t):
         return torch.zeros_like(t)
@@ -111,8 +110,8 @@ class Cosine(SDE):
     Nichol, Dhariwal (2021), Improved Denoising Diffusion Probabilistic Models, arXiv 2102.09672, without its offset.
     """
 
-    t_min: float = 1e-3
-    t_max: float = 0.999
+    t_min: Scale = 1e-3
+    t_max: Positive = 0.999
     alpha_ends: ClassVar[float] = 1.0
 
     def log_alpha(self, t):
@@ -132,8 +131,8 @@ class Linear(SDE):
     Liu, Gong, Liu (2023), Flow Straight and Fast, arXiv 2209.03003; Lipman et al. (2023), arXiv 2210.02747.
     """
 
-    t_min: float = 1e-3
-    t_max: float = 0.999
+    t_min: Scale = 1e-3
+    t_max: Positive = 0.999
     alpha_ends: ClassVar[float] = 1.0
 
     def log_alpha(self, t):
@@ -156,8 +155,8 @@ class EDM(SDE):
 
     grid: ClassVar[str] = "karras"
 
-    t_min: float = 2e-3
-    t_max: float = 80.0
+    t_min: Scale = 2e-3
+    t_max: Positive = 80.0
 
     def log_alpha(self, t):
         return torch.zeros_like(t)

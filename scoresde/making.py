@@ -1,0 +1,128 @@
+"""Objects from plain nodes, `{"_target_": "scoresde.VP", "beta_max": 10}`: of a config, or of a model's folder."""
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .errors import InputError
+from .settings import brief, check, hints_of
+
+# Where an untrusted target of each part of a config must be defined.
+ROOMS = {
+    "sde": "scoresde.sde",
+    "net": "scoresde.nets",
+    "rule": "scoresde.denoiser",
+    "data": "scoresde.data",
+    "loss": "scoresde.loss",
+    "train": "scoresde.experiment.train",
+    "sampler": "scoresde.sampling",
+}
+
+
+def make(node: Any, place: str, kind: type | None = None, trust: bool = True, **extra: Any) -> Any:
+    """Calls the node's `_target_` with its other keys, nodes among them made first.
+
+    Arguments:
+        node: a mapping with a `_target_`, a dotted name.
+        place: where the node stands, as errors tell it: "sampler", "loss.times".
+        kind: the class of what the target makes; None: any.
+        trust: whether the target may be anything at all; if not, it must be of this package and of the part's own room.
+        extra: more arguments, of which the target gets those that it takes.
+
+    Raises:
+        InputError: no such target, or one that is not trusted; an argument that it does not know, lacks, or refuses.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise InputError(f"{place}={brief(node)}: a config with a _target_ is needed (see conf/{place.split('.')[0]}/)")
+    target = locate(node["_target_"], place, trust)
+    given = {k: v for k, v in node.items() if not str(k).startswith("_")}
+    parameters = inspect.signature(target).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        extra = {k: v for k, v in extra.items() if k in parameters}
+        for key in given:
+            if key not in parameters:
+                raise InputError(f"{place}.{key} is unknown to {node['_target_']}{nearest(key, parameters)}")
+    for key, p in parameters.items():
+        needed = p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        if needed and key not in extra and given.get(key, "???") == "???":
+            raise InputError(f"{place}.{key} is not set: {node['_target_']} needs it (say {place}.{key}=...)")
+    arguments = {k: _made(v, f"{place}.{k}", trust) for k, v in given.items()} | extra
+    hints = hints_of(target)
+    try:
+        for key in given:
+            check(key, arguments[key], hints.get(key, Any))
+        found = target(**arguments)
+    except InputError as error:
+        raise placed(error, place) from None
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{place}: {node['_target_']} refused its arguments: {last_line(error)}") from error
+    if kind is not None and not isinstance(found, kind):
+        raise InputError(f"{place}._target_={node['_target_']} makes a {type(found).__name__}: give a {kind.__name__}")
+    return found
+
+
+def _made(value: Any, place: str, trust: bool) -> Any:
+    """A value with the nodes in it made."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return make(value, place, trust=trust)
+        return {k: _made(v, f"{place}.{k}", trust) for k, v in value.items()}
+    return [_made(v, place, trust) for v in value] if isinstance(value, list | tuple) else value
+
+
+def locate(name: str, place: str, trust: bool = True) -> Callable:
+    """The class or the function of a dotted name.
+
+    Raises `InputError` if it cannot be imported or called, or if it is not trusted and not of this package and the room
+    in `ROOMS`; a name that begins otherwise is not even imported.
+    """
+    said, part = f"{place}._target_={brief(name)}", place.split(".")[0]
+    strange = f"{said} is none of scoresde's own for {part}: what others wrote runs only if you trust it (trust=True)"
+    if not trust and not re.fullmatch(r"scoresde(\.[A-Za-z]\w*)+", name):
+        raise InputError(strange)
+    try:
+        found = _found(name)
+    except Exception as error:  # whatever a user's module raises
+        raise InputError(f"{said} cannot be imported: {last_line(error)}" if trust else strange) from error
+    if not callable(found):
+        raise InputError(f"{said} is a {type(found).__name__}: give a class or a function")
+    home = getattr(found, "__module__", None) or ""
+    if not trust and not f"{home}.".startswith(f"{ROOMS.get(part, 'scoresde.?')}."):
+        raise InputError(strange)
+    return found
+
+
+def _found(name: str) -> Any:
+    """What is known by a dotted name: an attribute where there is one, as a package may call a function by the name of
+    the module that defines it."""
+    parts = name.split(".")
+    found = importlib.import_module(parts[0])
+    for i, part in enumerate(parts[1:], 2):
+        if not hasattr(found, part) and inspect.ismodule(found):
+            importlib.import_module(".".join(parts[:i]))
+        found = getattr(found, part)
+    return found
+
+
+def placed(error: InputError, place: str) -> InputError:
+    """The error of a setting with the place where the config has it, and values in the words of YAML."""
+    if error.setting is None:
+        return error
+    words = re.sub(r"\b(None|True|False)\b", lambda m: {"None": "null"}.get(m[0], m[0].lower()), str(error))
+    return InputError(f"{place}.{words}", f"{place}.{error.setting}")
+
+
+def last_line(error: BaseException) -> str:
+    """What an exception says last, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """'; did you mean x?', or the list of what is known."""
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(key), known, 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
