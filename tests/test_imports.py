@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent / "scoresde"
 BASE = {"errors", "settings", "making"}
 FLOOR = {
     "errors": set(),
+    "progress": BASE,
     "settings": {"errors"},
     "making": {"errors", "settings"},
     "launcher": BASE,
@@ -34,12 +35,13 @@ FLOOR = {
     "exact": BASE | {"sde", "denoiser", "noise"},
     "loss": BASE | {"sde", "denoiser"},
     "likelihood": BASE | {"ode", "sde", "noise", "denoiser", "grids"},
-    "sampling": BASE | {"ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood", "launcher"},
+    "sampling": BASE | {"progress", "ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood", "launcher"},
     "tuning": BASE | {"sde", "denoiser", "sampling"},
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}
 # Imported where they are needed, never at import.
 OUTSIDE = {"data": {"sklearn", "PIL"}, "noise_triton": {"triton"}, "metrics": {"ot", "torch_fidelity"}}
+OUTSIDE["progress"] = {"rich"}
 
 
 def room(path: Path) -> str:

@@ -11,6 +11,7 @@ from PIL import Image
 import scoresde
 from scoresde.data import stack
 from scoresde.experiment import build
+from scoresde.noise import normal
 from scoresde.sampling import decode, encode, slerp
 
 
@@ -65,14 +66,16 @@ def test_points_are_those_of_the_functions(cli, tmp_path):
 
 def test_the_way_of_the_samples(cli, tmp_path):
     assert cli(*TOY, "task=train")[0] == 0
-    for sampler, frames in ((["sampler.steps=45"], 23), (["sampler=ode"], 10), (["sampler=reversible", *FEW], 3)):
+    for sampler, frames in ((["sampler.steps=45"], 24), (["sampler=ode"], 11), (["sampler=reversible", *FEW], 4)):
         code, _, err = cli(*TOY, "task=sample", *sampler)
         assert code == 0, err
-        (folder,) = (tmp_path / "runs").glob(f"*/sample-{sampler[0].partition('=')[2] if frames != 23 else 'pc'}-*")
+        (folder,) = (tmp_path / "runs").glob(f"*/sample-{sampler[0].partition('=')[2] if frames != 24 else 'pc'}-*")
         way = np.load(folder / "trajectory.npz")
         assert way["x"].shape == way["x0"].shape == (frames, 50, 2) and way["times"].shape == (frames,)
-        assert (np.diff(way["times"]) < 0).all() and way["times"][-1] == 1e-5
+        assert (np.diff(way["times"]) < 0).all() and way["times"][-1] == 1e-5 and way["times"][0] == 1.0
         model = scoresde.load(folder.parent)
+        start = model.sde.prior(normal(torch.zeros(50, 2), torch.arange(50), 0, 0, 0))
+        assert np.allclose(way["x"][0], start) and np.allclose(way["x0"][0], model(start, 1.0))
         last = model.decode(model(torch.from_numpy(way["x"][-1]), 1e-5))
         assert np.allclose(last.numpy(), np.load(folder / "samples.npy"), atol=2e-3)
         assert np.allclose(model.decode(torch.from_numpy(way["x0"][-1])).numpy(), last.numpy())

@@ -28,6 +28,7 @@ class Options(Checked):
     autocast: Annotated[str, OneOf(AUTOCAST)] | None
     seed: Seed
     gif: bool
+    png: bool
     fresh: bool
     trust: bool
     out: Text
