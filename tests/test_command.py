@@ -83,6 +83,7 @@ def test_fresh_starts_over(cli, tmp_path):
     path = model_folder(tmp_path) / "checkpoint.pt"
     before = checkpoint.load(path)["model"]
     path.write_bytes(path.read_bytes()[:5000])
+    (path.parent / "model.safetensors").unlink()
     code, _, err = cli(*TINY, "task=train")
     assert code == 1 and "cut short" in err and "fresh=true" in err and err.count("\n") == 1
     code, _, err = cli(*TINY, "task=train", "fresh=true", f"folder={path.parent}", "data=images", "data.root=/nowhere")

@@ -71,7 +71,8 @@ def test_resume_is_exact(tmp_path, stop):
 def test_a_training_killed_in_its_very_last_moment_leaves_nothing(tmp_path):
     for _ in range(2):
         scoresde.train(denoiser(), points(), steps=6, folder=tmp_path, **SETTINGS)
-        assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+        left = {"checkpoint.pt", "metrics.jsonl", "model.json", "model.safetensors", "summary.json"}
+        assert {p.name for p in tmp_path.iterdir()} == left
         shutil.copy(tmp_path / "checkpoint.pt", tmp_path / "checkpoint.before.pt")
 
 
@@ -173,7 +174,7 @@ def test_one_process_trains_with_one_precision_and_then_another():
 def test_another_network_in_the_folder_is_refused(tmp_path):
     scoresde.train(denoiser(), points(), folder=tmp_path, steps=2, batch_size=8)
     other = scoresde.Preconditioned(scoresde.nets.MLP((2,), width=16), scoresde.VP())
-    with pytest.raises(scoresde.InputError, match="another network"):
+    with pytest.raises(scoresde.InputError, match="holds another model: net.blocks is 1 there and 4 here"):
         scoresde.train(other, points(), folder=tmp_path, steps=2, batch_size=8)
 
 

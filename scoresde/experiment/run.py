@@ -69,8 +69,8 @@ class Run:
         hardware.check(config.compile, config.cuda_graphs, config.autocast, self.device)
         build.import_paths(config)
         making.vet(self.plain["net"], "net", nn.Module, self.trusts("net"), ("shape",))
-        if config.data is not None or "data" not in self.adopted:
-            build.vet_data(config, self.trusts("data"))
+        if "data" not in self.adopted:  # which is looked at where it is needed
+            build.vet_data(config)
         sde = build.build_sde(config, self.trusts("sde"))
         self.loss = build.make(config.loss, "loss", DenoisingLoss, self.trusts("loss"))
         self.training = build.make(config.train, "train", Training)
