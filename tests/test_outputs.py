@@ -103,8 +103,8 @@ def named(monkeypatch):
     """Data that knows the names of its columns, or of its files."""
     real = build.build_data
 
-    def data(config):
-        found = real(config)
+    def data(*given, **options):
+        found = real(*given, **options)
         object.__setattr__(found, "columns", ("speed", "=height"))
         found.test.names = [f"b/{i}.png" for i in range(len(found.test))]
         found.test.names[1] = "=1+1.png"
