@@ -88,10 +88,10 @@ def test_the_way_of_the_samples(cli, tmp_path):
 def test_mistakes_are_one_line(cli):
     assert cli(*TOY, "task=train")[0] == 0
     for override, *words in (
-        ("task.pairs=0", "task.pairs=0", "at least 1"),
+        ("task.pairs=0", "task.pairs=0", "from 1"),
         ("task.pairs=11", "22 examples are needed", "20"),
-        ("task.points=1", "task.points=1", "at least 2"),
-        ("task.split=all", "task.split='all'", "train or test"),
+        ("task.points=1", "task.points=1", "from 2"),
+        ("task.split=all", "task.split='all'", "train, test"),
         ("task.rtol=0", "task.rtol=0"),
         ("task.t_min=2.0", "t_min=2.0"),
         ("task.pears=2", "did you mean"),

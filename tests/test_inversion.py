@@ -343,7 +343,7 @@ def test_wrong_arguments():
         refuses("t_min=0.0", call=lambda there=there: there(model, x, t_min=0.0))
         refuses("int64", "Data.encode", call=lambda there=there: there(model, x.long()))
         refuses("(3,)", call=lambda there=there: there(model, x[:, 0]))
-        refuses("tolerances", call=lambda there=there: there(model, x, rtol=0.0))
+        refuses("rtol=0.0", "above 0", call=lambda there=there: there(model, x, rtol=0.0))
     refuses("int64", call=lambda: Reversible().encode(model, x.long()))
     refuses("(3, 2)", "(2, 2)", call=lambda: slerp(x, x[:2], 0.5))
     refuses("every=0", call=lambda: Trajectory(0))
