@@ -47,6 +47,8 @@ class Book:
         files.check(self.checkpoint)
         for name in REMAINS if fresh else ():
             (self.folder / name).unlink(missing_ok=True)
+        if self._done():
+            checkpoint.before(self.checkpoint).unlink(missing_ok=True)
         return checkpoint.mend(self.checkpoint) or mend(self.folder)
 
     def finished(self) -> bool:
@@ -55,12 +57,15 @@ class Book:
             return False
         check(self.folder, self.known)
         done = step_of(self.folder)
-        told = files.read_json(self.folder / "summary.json", default={})
-        if done >= self.steps and (told.get("finished") is True or not self.checkpoint.exists()):
+        if done >= self.steps and (self._done() or not self.checkpoint.exists()):
             return True
         if done and not self.checkpoint.exists():
             raise InputError(f"{self.folder} has a model of {done} steps and no checkpoint.pt to go on from")
         return False
+
+    def _done(self) -> bool:
+        """Whether the summary says that the training ended, which is written last."""
+        return files.read_json(self.folder / "summary.json", default={}).get("finished") is True
 
     def begin(self, done: int, figures: dict[str, Any]) -> None:
         """Says what is being trained, from the step `done` on; rows of figures after it are dropped."""
