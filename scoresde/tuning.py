@@ -101,7 +101,7 @@ def tune(
     ends = {"last": last, "t_min": t_min}
     flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, **ends)
     real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
-    end = sample(denoiser, flow, (n, *item), seed, dtype=real, **cond)
+    end = sample(denoiser, flow, (n, *item), seed, dtype=real, progress=False, **cond)
     known = {name: name for name in GRIDS}
     known["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **first_of(few))
     solvers = candidates(budget, last, t_min)
@@ -112,7 +112,7 @@ def tune(
     def judge(name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
         nonlocal done
         try:
-            x = sample(denoiser, sampler, (rows, *item), seed, dtype=real, **first_of(rows))
+            x = sample(denoiser, sampler, (rows, *item), seed, dtype=real, progress=False, **first_of(rows))
             e = (x - end[:rows]).square().flatten(1).mean(1).sqrt()
             trial = Trial(name, grid, sampler, float(e.square().mean().sqrt()), float(e.median()))
         except FloatingPointError:

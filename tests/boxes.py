@@ -197,6 +197,8 @@ def _read(path: Path):
     if path.suffix == ".yaml":
         assert len(OmegaConf.load(path))
         return None
+    if path.suffix == ".csv":
+        return path.read_text().splitlines()
     if path.suffix == ".npy":
         return np.load(path)
     if path.suffix == ".npz":

@@ -15,6 +15,7 @@ from pathlib import Path
 from boxes import ROOT, SAMPLE, SCORE, SLOW, TINY, TRAIN, begun, differences, fault, rows
 from fault_files import quiet
 
+from scoresde.errors import package
 from scoresde.experiment import checkpoint
 from scoresde.experiment.model import load, save
 
@@ -425,12 +426,12 @@ def _hide(*names: str) -> None:
 
 @fault
 def packages_missing(box):
-    names = ("wandb", "matplotlib", "accelerate")
+    names = ("wandb", "matplotlib", "PIL", "accelerate")
     command = [o for o in TINY if not o.startswith("wandb")] + ["task=full"]
     ended = box.run(command, before=_hide, args=names)
     words = " ".join(ended.out.split())
-    assert all(words.count(f"{name} is not installed") == 1 for name in names) and not ended.err, ended
-    assert not list(box.model.rglob("*.png"))
+    assert all(words.count(f"{package(name)} is not installed") == 1 for name in names) and not ended.err, ended
+    assert not [*box.model.rglob("*.png"), *box.model.rglob("*.gif")]
     whole = box.reference([*TINY, "task=full"])
     wrong = [d for d in differences(whole, box.model) if not d.endswith((".png", ".gif"))]
     assert not wrong, wrong  # the same weights, samples and likelihoods without them

@@ -15,6 +15,7 @@ from scoresde.denoiser import Counted, Denoiser, Preconditioned
 from scoresde.exact import GaussianMixture
 from scoresde.likelihood import log_likelihood
 from scoresde.nets import MLP
+from scoresde.noise import normal
 from scoresde.sampling import (
     DDIM,
     PC,
@@ -27,7 +28,7 @@ from scoresde.sampling import (
     sample,
     slerp,
 )
-from scoresde.sde import VP, expand
+from scoresde.sde import VE, VP, expand
 
 each_rank = pytest.mark.parametrize("shape", [(3,), (2, 4), (1, 4, 4), (2, 3, 1, 2)], ids=str)
 
@@ -294,9 +295,42 @@ def test_a_trajectory_of_one_step_and_of_several_calls():
     model, record, chunks = mixture(VP()), Trajectory(), []
     for offset in (0, 2, 4):
         chunks.append(sample(model, ProbabilityFlow(last="none"), (2, 2), callback=record, offset=offset))
-    assert record.times == [1e-5] and torch.equal(record.x[0], torch.cat(chunks))
+    assert record.times == [1.0, 1e-5] and torch.equal(record.x[1], torch.cat(chunks))
     sample(model, DDIM(steps=3), (2, 2), callback=record)
     refuses("different times", call=lambda: record.x)
+
+
+@pytest.mark.parametrize("kind", [DDIM(steps=3), ProbabilityFlow()], ids=["steps", "adaptive"])
+def test_a_trajectory_begins_with_the_noise_it_started_from(kind):
+    model, record = mixture(VE(sigma_max=20.0)), Trajectory(every=2)
+    sample(model, kind, (5, 2), seed=3, batch_size=2, callback=record, dtype=torch.float64, offset=7)
+    start = VE(sigma_max=20.0).prior(normal(torch.zeros(5, 2, dtype=torch.float64), torch.arange(7, 12), 3, 0, 0))
+    assert record.times[0] == 1.0 and torch.equal(record.x[0], start)
+    assert torch.equal(record.x0[0], model(start, 1.0))
+
+
+def test_a_chunk_that_starts_again_for_want_of_memory_begins_once():
+    """A denoiser that holds 2 rows at a time, and fails at its first step: each row has one start."""
+
+    class Small(type(mixture(VP()))):
+        def forward(self, x, t):
+            if len(x) > 2 and t < 1:
+                raise torch.OutOfMemoryError("out of memory")
+            return super().forward(x, t)
+
+    model, starts = mixture(VP()), []
+    model.__class__ = Small
+
+    class Record:
+        def start(self, t, x, x0):
+            starts.append(len(x))
+
+        def __call__(self, *args):
+            pass
+
+    with pytest.warns(UserWarning, match="ran out of memory"):
+        sample(model, DDIM(steps=3), (4, 2), callback=Record())
+    assert sum(starts) == 4
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -309,7 +343,7 @@ def test_wrong_arguments():
         refuses("t_min=0.0", call=lambda there=there: there(model, x, t_min=0.0))
         refuses("int64", "Data.encode", call=lambda there=there: there(model, x.long()))
         refuses("(3,)", call=lambda there=there: there(model, x[:, 0]))
-        refuses("tolerances", call=lambda there=there: there(model, x, rtol=0.0))
+        refuses("rtol=0.0", "above 0", call=lambda there=there: there(model, x, rtol=0.0))
     refuses("int64", call=lambda: Reversible().encode(model, x.long()))
     refuses("(3, 2)", "(2, 2)", call=lambda: slerp(x, x[:2], 0.5))
     refuses("every=0", call=lambda: Trajectory(0))

@@ -1,10 +1,7 @@
 """The task that compares: the figures of many runs in one table with intervals, one picture and one CSV file."""
 
-import csv
 import glob
-import io
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +16,7 @@ from .. import files
 from ..errors import InputError
 from ..making import nearest
 from ..settings import Range, check
-from . import build, pictures
+from . import build, pictures, tables
 from .jobs import STATUS, read, statuses
 from .report import plain, say
 from .run import Task
@@ -34,20 +31,8 @@ USUAL = (
 HIGH = ("nats", "bound_nats", "precision", "recall", "density", "coverage", "auroc", "round_trip_same")
 LOW = (
     *("bits_per_dim", "bound_bits_per_dim", "frechet", "kid", "mmd", "sliced", "wasserstein", "energy", "c2st"),
-    *(
-        "memorisation",
-        "copies",
-        "validation",
-        "loss",
-        "evaluations",
-        "seconds",
-        "error_",
-        "round_trip",
-        "probes_stderr",
-    ),
+    *("memorisation", "copies", "validation", "loss", "evaluations", "seconds", "error_", "round_trip"),
 )
-FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and as wide as East Asian letters
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 ASIDE = ("step", "seed", "n", "parameters", "examples", "lr")  # told by the other columns, or no figure of merit
 
 
@@ -109,10 +94,10 @@ def compare(config: DictConfig, task: Compare) -> None:
     to = Path(task.to) if task.to else folders[0] if len(folders) == 1 else None
     to = to or Path(config.out) / f"compare-{build.short_hash(sorted(map(str, folders)))}"
     names = _chosen(found, task.figures)
-    text = _csv(found)
-    files.write(to / "compare.csv", lambda file: file.write(text.encode()))
+    _write_csv(to / "compare.csv", found)
     columns = {n: [r.figures.get(n) for r in found] for n in names}
-    pictures.intervals(to / "compare.png", [plain(_label(r)) for r in found], columns, _floor(found, names))
+    states = [r.keys.get("state", "done") for r in found]
+    pictures.intervals(to / "compare.png", [plain(_label(r)) for r in found], columns, _floor(found, names), states)
     _print(found, names, task.level)
     say(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
 
@@ -243,26 +228,18 @@ def _label(row: Row) -> str:
     return " ".join(words) or row.keys.get("result", row.keys.get("job", ""))
 
 
-def _csv(found: list[Row]) -> str:
+def _write_csv(path: Path, found: list[Row]) -> None:
     keys = list(dict.fromkeys(k for row in found for k in row.keys))
     names = list(dict.fromkeys(n for row in found for n in row.figures))
     ends = {n for n in names if any(r.figures[n].low is not None for r in found if n in r.figures)}
     columns = [c for n in names for c in ([n, f"{n}_low", f"{n}_high"] if n in ends else [n])]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_cell(c) for c in (*keys, *columns)])
+    rows = []
     for row in found:
         values = {}
         for name, figure in row.figures.items():
             values |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
-        writer.writerow([*(_cell(row.keys.get(k, "")) for k in keys), *(values.get(c, "") for c in columns)])
-    return out.getvalue()
-
-
-def _cell(text: str) -> str:
-    """Text that a spreadsheet shows and does not run: what is no number and begins like a formula gets a quote."""
-    text = " ".join(plain(text).split())
-    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
+        rows.append([*(row.keys.get(k) for k in keys), *(values.get(c) for c in columns)])
+    tables.write_csv(path, [*keys, *columns], rows)
 
 
 def shown(figure: Figure | None) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import files
 from ..denoiser import Counted
 from ..errors import InputError
+from ..progress import fewer
 from ..sampling import joined, sample, share
 from . import build, processes, tasks
 from .measures import Evaluation, Sampled, measured
@@ -91,21 +92,20 @@ def _drawn(run: Run, known: Reference | None) -> Sampled | None:
     counted, n = Counted(model), config.n
     options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
     size = max(config.batch_size * joined()[1], HELD // math.prod(model.shape))
-    pieces, seconds, done = [], 0.0, 0
-    own = len(share(n, *joined())) * sampler.steps
+    pieces, seconds, before, own = [], 0.0, 0, len(share(n, *joined()))
+    with bar(run.console, "sampling", own, 0, fewer("n=", own)) as advance:
 
-    with bar(run.console, "sampling", None if sampler.steps < 2 else own) as advance:
-
-        def progress(step: int, t: float, x: Tensor, x0: Tensor) -> None:
-            nonlocal done
-            done += len(x)
-            advance(done, f"{counted.rows * joined()[1] / n:.0f} evaluations a sample")
+        def progress(done: float, words) -> None:
+            done += before
+            cost = lambda: f"{int(done)} of {own} samples  {counted.rows / max(done, 1):.0f} evaluations a sample"
+            advance(done, cost)
 
         for start in range(0, n, size):
             shape, began = (min(size, n - start), *model.shape), time.perf_counter()
-            more = {"offset": start, "callback": progress, "store": "cpu", "processes": True}
+            more = {"offset": start, "progress": progress, "store": "cpu", "processes": True}
             x = sample(counted, sampler, shape, config.seed, **more, **options)
             seconds += time.perf_counter() - began
+            before += len(share(len(x), *joined()))
             if known is not None:
                 pieces.append(_seen(run, known, model.decode(x)))
     evaluations = processes.total(counted.rows, config.device) / n

@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import files, noise
 from ..data import Data, stack
 from ..errors import InputError
+from ..progress import duration
 from ..sampling.inversion import decode as decode_latent
 from ..sampling.inversion import round_trip, slerp
 from ..settings import Count, Positive, Range, Scale
@@ -49,7 +50,8 @@ def interpolate(run: Run, settings: Interpolate) -> None:
     raw, walks, figures = _walks(run, settings)
     figures["seconds"] = time.perf_counter() - began
     files.write(folder / "interpolation.npy", lambda file: np.save(file, walks.numpy()))
-    pictures.walks(folder / "interpolation.png", raw[:, 0], walks, raw[:, 1], model.levels, _scattered(run.data))
+    extra = {"real": pictures.some_real(run.data), "names": pictures.names_of(run.data)}
+    pictures.walks(folder / "interpolation.png", raw[:, 0], walks, raw[:, 1], model.levels, **extra)
     run.tracker.image("interpolate/walks", folder / "interpolation.png")
     Metrics(folder / "metrics.jsonl", run.tracker, "interpolate/").log(0, **figures)
     how = {"split": settings.split, "rtol": settings.rtol, "atol": settings.atol}
@@ -64,17 +66,20 @@ def _walks(run: Run, settings: Interpolate) -> tuple[Tensor, Tensor, dict]:
     raw, x = _examples(data, settings, run.config.seed)
     total = len(x) + settings.pairs * settings.points
     trips, walks = [], []
-    with bar(run.console, "interpolating", total) as advance:
+    shorter = lambda seconds: f"{total} points, {duration(seconds)} each: task.pairs and task.points say how many"
+    with bar(run.console, "interpolating", total, 0, shorter) as advance:
         for part in x.split(size):
             trips.append(round_trip(model, part.to(run.device), **settings.flow))
+            done = sum(len(t.x) for t in trips)
             words = f"{float(trips[-1].nfe.float().mean()):.0f} evaluations there and back"
-            advance(sum(len(t.x) for t in trips), words)
+            advance(done, f"{done} of {len(x)} encoded  {words}")
         latent = torch.cat([t.latent for t in trips]).unflatten(0, (settings.pairs, 2))
         ways = torch.linspace(0, 1, settings.points, dtype=torch.float64).tolist()
         path = torch.stack([slerp(latent[:, 0], latent[:, 1], w) for w in ways], 1).flatten(0, 1)
         for part in path.split(size):
             walks.append(decode_latent(model, part, **settings.flow).cpu())
-            advance(len(x) + sum(len(w) for w in walks), "decoding")
+            done = sum(len(w) for w in walks)
+            advance(len(x) + done, f"{done} of {len(path)} decoded")
     back = torch.cat([t.x for t in trips]).cpu()
     nfe = torch.cat([t.nfe for t in trips]).double().mean()
     figures = {"pairs": settings.pairs, "points": settings.points, "evaluations": float(nfe)}
@@ -115,10 +120,3 @@ def _rows(figures: dict) -> list[tuple[str, str]]:
     same = f", {100 * figures['round_trip_same']:.2f} % of values unchanged" if "round_trip_same" in figures else ""
     cost = f"{figures['evaluations']:.0f} evaluations there and back, t_min {figures['t_min']:g}"
     return [("interpolation", words), ("round trip", error + same), ("", cost)]
-
-
-def _scattered(data: Data) -> Tensor | None:
-    """Some of the data to draw walks over, where it is points."""
-    if len(data.shape) > 1:
-        return None
-    return data.decode(data.encode(stack(data.test, range(min(4000, len(data.test))))))

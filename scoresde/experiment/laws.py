@@ -108,7 +108,7 @@ def samplers(device: str, n: int = 4000) -> Iterator[Check]:
         weights, means, stds = (a.cpu().double() for a in (model.log_weights.exp(), model.means, model.stds))
         square = (weights[:, None] * (means**2 + stds**2)).sum(0)
         expected = torch.cat([weights @ means, square, (weights * means.prod(1)).sum()[None]])
-        x = sample(model, every[name], (n, 2), dtype=real(device)).cpu().double()
+        x = sample(model, every[name], (n, 2), dtype=real(device), progress=False).cpu().double()
         figure = deviations(torch.cat([x, x**2, x.prod(1, keepdim=True)], 1), expected)
         yield Check("samplers", f"{name}, {sde}: moments of {n}, standard errors", figure, SIGMAS)
 

@@ -42,6 +42,7 @@ class Trained(Denoiser):
         empty = Tensors(torch.empty(0, *self.shape))
         self.data = Data(facts["name"], empty, empty, Affine(facts["scale"], facts["shift"]), self.levels)
         self._hash = ""
+        self.eval()
 
     def forward(self, x, t, **cond):
         return self.denoiser(x, t, **cond)

@@ -9,6 +9,7 @@ from .. import noise
 from ..data import Data, stack
 from ..denoiser import Denoiser
 from ..loss import DenoisingLoss
+from ..sde import SDE
 
 
 class Objective(nn.Module):
@@ -24,7 +25,8 @@ class Objective(nn.Module):
 
 
 class Validation:
-    """The loss on fixed test data, times and noise, the times stratified; also its means in 8 bins of the times.
+    """The loss on fixed test data, times and noise, the times stratified; also its means in 8 bins of the times (fewer
+    of fewer items), low noise first: those between the `noise_levels`.
 
     It keeps a copy of the loss as it is given: times that learn would not be fixed.
     """
@@ -46,10 +48,17 @@ class Validation:
         # Strata are dealt out in a fixed order that does not follow the data's.
         strata = torch.randperm(n, generator=torch.Generator().manual_seed(0))
         self.t = loss.place((strata + 0.5) / n, denoiser.sde).to(device)
-        self.bins, self.loss = strata * 8 // n, loss
+        self.bins, self.loss = strata * min(8, n) // n, loss
 
     @torch.no_grad()
     def __call__(self, denoiser: Denoiser) -> tuple[float, list[float]]:
         parts = zip(self.x0.split(256), self.t.split(256), self.eps.split(256), strict=True)
         losses = torch.cat([self.loss.at(denoiser, *part) for part in parts]).cpu()
-        return float(losses.mean()), [float(losses[self.bins == b].mean()) for b in range(8) if (self.bins == b).any()]
+        return float(losses.mean()), [float(losses[self.bins == b].mean()) for b in self.bins.unique()]
+
+
+def noise_levels(loss: DenoisingLoss, sde: SDE, bins: int) -> list[float]:
+    """sigma / alpha at the ends of so many bins that the loss's times fall into alike: bins + 1 numbers, growing."""
+    ends = torch.linspace(0, 1, bins + 1, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
+    times = loss.place(ends, sde)
+    return torch.exp(-sde.log_snr(times) / 2).tolist()

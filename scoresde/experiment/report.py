@@ -1,12 +1,14 @@
-"""What a person sees: progress bars and the closing table."""
+"""What a person sees of a command: its progress and the closing table."""
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from .. import progress
 
 
 def plain(text: str) -> str:
@@ -19,38 +21,17 @@ def say(words: str, file=None) -> None:
     print(plain(words), file=file or sys.stdout, flush=True)
 
 
-@contextlib.contextmanager
-def bar(console: Console, title: str, total: int | None, done: int = 0) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar; the value is a function (done, words) that moves it.  `total=None`: of unknown length.
+def bar(
+    console: Console, title: str, total: float | None, done: float = 0, shorter: Callable[[float], str] | None = None
+) -> contextlib.AbstractContextManager[progress.Advance]:
+    """`progress.bar` on the command's console; the value is a function (done, words) that moves it."""
+    return progress.bar(plain(title), total, done, console, shorter)
 
-    Where there is no terminal, the words are printed at every tenth of the way instead.
-    """
-    if not console.is_terminal:
-        shown = [done * 10 // total if total else 0]
 
-        def line(now: int, words: str) -> None:
-            if total and now * 10 // total > shown[0]:
-                shown[0] = now * 10 // total
-                console.print(plain(f"{title}: {now}/{total}  {words}"), soft_wrap=True)
-
-        yield line
-        return
-    columns = [
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}", markup=False),
-    ]
-    if total is None:
-        columns = columns[:2]
-    columns += [
-        TimeElapsedColumn(),
-        *([] if total is None else [TimeRemainingColumn()]),
-        TextColumn("{task.fields[words]}", markup=False),
-    ]
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(plain(title), total=total, completed=done, words="")
-        yield lambda now, words: progress.update(task, completed=now, words=plain(words))
+def smaller(net: Mapping[str, Any]) -> str:
+    """How to ask for half of a network: "net.channels=16 is smaller"; "" where its config has no such size."""
+    sizes = [k for k in ("channels", "width") if isinstance(net.get(k), int) and net[k] > 1]
+    return f"net.{sizes[0]}={net[sizes[0]] // 2} is smaller" if sizes else ""
 
 
 def table(console: Console, rows: list[tuple[str, str]]) -> None:

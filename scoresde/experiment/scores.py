@@ -9,9 +9,11 @@ from torch.utils.data import Dataset
 
 from .. import likelihood as lik
 from ..data import Data, stack
-from . import pictures
+from . import pictures, tables
 from .densities import OF_CENTRES
 from .run import Run
+
+LN2 = math.log(2)
 
 
 def _per_example(data: Data, columns: dict[str, Tensor]) -> Tensor:
@@ -19,7 +21,21 @@ def _per_example(data: Data, columns: dict[str, Tensor]) -> Tensor:
     if data.levels is None:
         return columns["log_prob"] + data.log_det
     nats = columns["log_prob"] + columns["dequantisation"] + columns["decoder"] + data.log_det
-    return math.log2(data.levels) - nats / (math.prod(data.shape) * math.log(2))
+    return math.log2(data.levels) - nats / (math.prod(data.shape) * LN2)
+
+
+def by_name(path: Path, items: Dataset, data: Data, columns: dict[str, Tensor]) -> None:
+    """For examples that are files: a table of the name, the figure of each and its probes' standard error.
+
+    Datasets of files have their `names`, in order; of any other nothing is written.
+    """
+    names = getattr(items, "names", None)
+    if names is None:
+        return
+    figure, stderr = ("nats", 1.0) if data.levels is None else ("bits_per_dim", 1 / (math.prod(data.shape) * LN2))
+    known = [_per_example(data, columns), stderr * columns["stderr"]]
+    cells = ([v if math.isfinite(v) else None for v in column.tolist()] for column in known)
+    tables.write_csv(path, ("name", figure, "stderr"), zip(names, *cells, strict=False))
 
 
 def _mean(values: Tensor) -> tuple[float, float]:
@@ -94,10 +110,15 @@ def draw(run: Run, folder: Path, sets: dict[str, Dataset], columns: dict[str, di
     values = {name: _per_example(data, found) for name, found in columns.items()}
     units = "nats" if data.levels is None else "bits/dim"
     pictures.histogram(folder / "histogram.png", values, units)
-    order = values[split].argsort(descending=data.levels is None)
-    few = min(10, len(order))
-    most, least = (stack(sets[split], i) for i in (order[:few], order.flip(0)[:few]))
-    pictures.extremes(folder / "extremes.png", most, least, data.levels)
+    own = values[split]
+    order = own.argsort(descending=data.levels is None)
+    order = order[own[order].isfinite()]
+    few = min(10, (len(order) + 1) // 2)
+    ends = order[:few], order.flip(0)[:few]
+    if few:
+        said = {"values": [own[i] for i in ends], "units": units}
+        said |= {"names": pictures.names_of(data), "real": pictures.some_real(data)}
+        pictures.extremes(folder / "extremes.png", *(stack(sets[split], i) for i in ends), data.levels, **said)
     for name in ("histogram", "extremes"):
         run.tracker.image(f"likelihood/{name}", folder / f"{name}.png")
     for name, found in values.items():

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..likelihood.divergence import NAMES, Probes
 from ..likelihood.paths import FixedSteps
 from ..ode import METHODS
+from ..progress import fewer
 from ..sampling import joined
 from ..settings import Checked, Count, OneOf, Positive, Scale
 from . import processes, scores
@@ -88,7 +89,9 @@ def score(run: Run) -> None:
     if not run.lead:
         return
     for name, found in columns.items():
-        write_columns(folder / f"likelihood{'' if name == settings.split else '_other'}.npz", found)
+        path = folder / f"likelihood{'' if name == settings.split else '_other'}.npz"
+        write_columns(path, found)
+        scores.by_name(path.with_suffix(".csv"), sets[name], data, found)
     own = columns[settings.split]
     t_min = time_of(run)
     figures = {"n": len(own["log_prob"]), "evaluations": float(own["nfe"].mean())}
@@ -134,12 +137,13 @@ def _columns(run: Run, folder: Path, name: str, items: Dataset) -> dict[str, Ten
     if len(todo) < n:
         run.say(f"{n - len(todo)} of {n} {name} examples were scored before")
     score_some, done = scorer(run), 0
-    with bar(run.console, f"likelihood ({name})", sum(map(len, own))) as advance:
+    total = sum(map(len, own))
+    with bar(run.console, f"likelihood ({name})", total, 0, fewer("likelihood.n=", total)) as advance:
         for index in own:
             found = score_some(stack(items, index), index)
             store.put(index.start, found)
             done += len(index)
-            advance(done, f"{float(found['nfe'].mean()):.0f} evaluations an example")
+            advance(done, f"{done} of {total} examples  {float(found['nfe'].mean()):.0f} evaluations an example")
     processes.wait(device)
     return store.all() if run.lead else {}
 

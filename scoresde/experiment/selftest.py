@@ -55,7 +55,8 @@ def _fit(device: str, steps: int = 90, stop: int | None = None, **options) -> tu
             raise _Stop
         losses.extend([figures["validation"]] if "validation" in figures else [])
 
-    return train(model, _points(), report=report, device=device, steps=steps, **SETTINGS | options), losses
+    settings = SETTINGS | options
+    return train(model, _points(), report=report, device=device, steps=steps, progress=False, **settings), losses
 
 
 def training(device: str) -> Iterator[Check]:

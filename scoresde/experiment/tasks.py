@@ -9,12 +9,15 @@ from omegaconf import DictConfig
 
 from ..data import Data, stack
 from ..errors import InputError
+from ..progress import fewer
 from ..sde import SDE
 from . import build, pictures, processes
+from .guards import prepare
 from .model import step_of
-from .report import bar
+from .objective import noise_levels
+from .report import bar, smaller
 from .run import Run, Task
-from .sampling import Sample
+from .sampling import Sample, check
 from .scoring import Score
 from .selftest import prove
 from .train import train as fit
@@ -25,6 +28,8 @@ class Full(Task):
     """Trains the model if it is not trained yet, then samples it, then scores it."""
 
     def __call__(self, run: Run) -> None:
+        if run.config.png:
+            check(run, run.data)  # before the training
         train(run)
         processes.wait(run.config.device)  # until the first process has written the model
         Sample()(run)
@@ -59,25 +64,27 @@ def train(run: Run) -> None:
         return
     data = run.data
     denoiser = build.build_denoiser(run.config, data.shape, run.adopted)
+    prepare(denoiser, data)
     size = sum(p.numel() for p in denoiser.parameters())
     _warn_noise(run, denoiser.sde, data)
     words = f"training {build.name_of(run.config.sde)} on {data.name} {data.shape}, {len(data.train)} examples"
     run.say(f"{words}, {size:,} parameters{f', from step {before} of {steps}' if before else ''}")
     last: dict = {}
-    with bar(run.console, "training", steps, before) as advance:
 
-        def report(step: int, **figures) -> None:
-            run.tracker.log("train/", step, figures)
-            last.update(figures)
-            shown = {k: last[k] for k in ("loss", "validation") if isinstance(last.get(k), int | float)}
-            advance(step, "  ".join(f"{k} {v:.4f}" for k, v in shown.items()))
+    def report(step: int, **figures) -> None:
+        run.tracker.log("train/", step, figures)
+        last.update(figures)
 
+    with bar(run.console, "training", steps, before, fewer("train.steps=", steps, smaller(run.config.net))) as advance:
         made = build.model_config(run.config) | {"paths": list(run.config.paths)}
         options = {"loss": run.loss, "training": run.training, "folder": path, "report": report, "say": run.say}
-        fit(denoiser, data, **options, device=run.config.device, fresh=run.config.fresh, made=made)
+        options |= {"device": run.config.device, "fresh": run.config.fresh, "made": made, "progress": advance}
+        fit(denoiser, data, **options)
     if run.lead:
         run.keep_config(path)
-        pictures.losses(path / "loss.png", path / "metrics.jsonl")
+        parts = last.get("validation_by_level")
+        levels = noise_levels(run.loss, denoiser.sde, len(parts)) if isinstance(parts, list) else None
+        pictures.losses(path / "loss.png", path / "metrics.jsonl", levels)
         run.tracker.image("train/loss", path / "loss.png")
         run.tracker.artifact(path.name, "model", [path / "model.safetensors"])
         seconds, validation = (last.get(k, math.nan) for k in ("seconds", "validation"))

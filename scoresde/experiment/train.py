@@ -17,6 +17,7 @@ from ..data import Data, as_data, from_tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
+from ..progress import Advance, fewer, shown
 from ..settings import checked
 from . import checkpoint, processes, signals
 from .book import Book
@@ -41,6 +42,7 @@ def train(
     report: Callable[..., None] | None = None,
     device: str = "auto",
     fresh: bool = False,
+    progress: bool | Callable = True,
     say: Callable[[str], None] | None = None,
     made: dict | None = None,
     **options,
@@ -60,6 +62,8 @@ def train(
         loss: it is not changed: times that learn do so in a copy.
         training: the settings, or give its fields as `options`.
         report: called as report(step, **figures).
+        progress: show the steps done, the loss and the time left, on standard error, where that takes 2 seconds or
+            more; a function (step, words) gets them instead, after every step: words() are for reading.
         fresh: remove the model that is in the folder first.
         say: who gets the lines that there may be to say; by default they are warnings.
         made: more of what makes the model (`model.describe`), for the folder to know.
@@ -94,8 +98,10 @@ def train(
         if book.finished():
             return load(book.folder, str(_device(start)), denoiser=start)
         processes.wait(device)  # all have looked
-        trainer = _Trainer(start, data, loss, training, book, device)
-        return trainer.run(report or (lambda step, **figures: None))
+        trainer, steps = _Trainer(start, data, loss, training, book, device), training.steps
+        shorter = fewer("steps=", steps, "a smaller network or batch_size takes less")
+        with shown(progress, "training", steps, trainer.step, shorter, lead) as advance:
+            return trainer.run(report or (lambda step, **figures: None), advance)
 
 
 def _device(denoiser: Denoiser) -> torch.device:
@@ -131,23 +137,15 @@ class _Trainer:
         checkpoint.restore(path, state, self.denoiser, self.ema, optimizer, self.loss)
         self.step, self.seconds = state["step"], state["seconds"]
 
-    def run(self, report: Callable[..., None]) -> Trained:
+    def run(self, report: Callable[..., None], advance: Advance | None) -> Trained:
         """Trains to the last step; returns the averaged denoiser."""
         training, began = self.training, time.perf_counter() - self.seconds
-        size = sum(p.numel() for p in self.denoiser.parameters())
-        about = {"parameters": size, "examples": len(self.data.train)}
+        parameters = sum(p.numel() for p in self.denoiser.parameters())
+        about = {"parameters": parameters, "examples": len(self.data.train)}
         if self.lead:
             self.book.begin(self.step, about)
-        loader = batches(
-            self.data.train,
-            training.batch_size,
-            training.seed,
-            self.step,
-            training.steps,
-            self.rank,
-            self.ranks,
-            training.workers,
-        )
+        size, steps, share = training.batch_size, training.steps, (self.rank, self.ranks)
+        loader = batches(self.data.train, size, training.seed, self.step, steps, *share, training.workers)
         generators = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
         with generators, signals.held() as signal, told():
             for raw in loader:
@@ -157,6 +155,8 @@ class _Trainer:
                 if figures and self.lead:
                     self.book.log(self.step, figures)
                     report(self.step, **figures)
+                if advance:
+                    advance(self.step, lambda value=value: self._words(value))
                 saves = self._every(training.checkpoint_every)
                 if saves:
                     self._save()
@@ -214,6 +214,12 @@ class _Trainer:
         if self._every(self.training.validate_every):
             figures["validation"], figures["validation_by_level"] = self.validation(self.ema.model)
         return figures
+
+    def _words(self, value: Tensor) -> str:
+        """The step, and the latest loss; before the first is logged, this process's own."""
+        shown = {"loss": float(value)} | self.book.last
+        figures = [f"{k} {shown[k]:.4f}" for k in ("loss", "validation") if k in shown]
+        return "  ".join([f"step {self.step}/{self.training.steps}", *figures])
 
     def _asked(self, signal: signals.Held) -> int:
         """The signal that asks to end: several processes agree on it where they wait for each other anyway."""

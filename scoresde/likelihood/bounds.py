@@ -12,6 +12,7 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
 from ..settings import Count, Scale, Seed, Whole, checked
+from .brief import Result
 from .levels import Levels
 from .paths import start_time
 from .plan import Plan, fit_plan, squared_error
@@ -20,13 +21,12 @@ from .plan import Plan, fit_plan, squared_error
 _PLACE, _NOISE, _END = 1 << 16, 1 << 17, 1 << 18
 
 
-@dataclass(frozen=True)
-class Bound:
+@dataclass(frozen=True, repr=False)
+class Bound(Result):
     """A lower bound on log p in nats, each (B,): `log_prob` = `prior` + `diffusion` + `reconstruction`.
 
-    `stderr` is the standard error of `log_prob` over its draws; `prior` is -KL(q(x_T | x_0), p_T), exact; `steps` are
-    the terms (B, T) of the chain's T steps, whose sum is `diffusion`, where each was computed; `nfe` the evaluations of
-    the denoiser for a row.
+    `stderr` is that of `log_prob` over its draws; `prior` = -KL(q(x_T | x_0), p_T) is exact; `steps` (B, T) are the
+    chain's T terms, of sum `diffusion`, where each was computed; `nfe` evaluations were made for a row.
     """
 
     log_prob: Tensor

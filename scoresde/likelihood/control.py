@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .brief import Shapes
 
 LARGEST = 4096
 
@@ -43,8 +44,8 @@ class Control(ABC):
         return ((e @ matrix) * e).sum(2) - matrix.trace()
 
 
-@dataclass(frozen=True, eq=False)
-class GaussianPart(Control):
+@dataclass(frozen=True, eq=False, repr=False)
+class GaussianPart(Shapes, Control):
     """The flow of Gaussian data N(m, C), with C = Q diag(lambda) Q^T = `cov`, times `strength`:
 
         A(phi) = Q diag(cos(phi) sin(phi) (1 - lambda) / (lambda cos^2(phi) + sin^2(phi))) Q^T
@@ -90,8 +91,8 @@ class GaussianPart(Control):
         return self._matrix(ends[1] - ends[0])
 
 
-@dataclass(frozen=True, eq=False)
-class AverageJacobian(Control):
+@dataclass(frozen=True, eq=False, repr=False)
+class AverageJacobian(Shapes, Control):
     """The flow's own Jacobian averaged over trajectories, (J + J^T) / 2: the best A that is the same for all rows.
 
     `angles` phi_0 < .. < phi_N and `matrices` (N + 1, D, D), between which A is linear and beyond which it is constant.

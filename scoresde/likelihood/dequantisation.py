@@ -14,6 +14,7 @@ from torch import Tensor
 from ..noise import normal, uniform
 from ..sde import SDE
 from ..settings import Checked, Count, Scale
+from .brief import Result
 from .levels import Levels
 from .paths import start_time
 
@@ -21,8 +22,8 @@ _DRAW = 1 << 22  # the numbers of the draws start here, apart from those of boun
 PARTS = ("prior", "volume", "divergence", "diffusion", "reconstruction")
 
 
-@dataclass(frozen=True)
-class Discrete:
+@dataclass(frozen=True, repr=False)
+class Discrete(Result):
     """A lower bound on log P(v) of discrete data in nats: `log_prob` = `model` + `bin` + `dequantisation` + `decoder`.
 
     `model` (B,): log p of the model's space, the mean over the draws.  `bin`: log of the volume of a bin there, that

@@ -14,13 +14,14 @@ from ..grids import GRIDS, Grid
 from ..grids import times as times_of
 from ..ode import METHODS, Method
 from ..settings import OneOf, Positive, Range, Scale, Seed, Whole, checked
+from .brief import Result
 from .control import AverageJacobian, Control
 from .divergence import Divergence, Estimator, Hutchinson, Probes, Record, estimator
 from .paths import Adaptive, Fixed, FixedSteps, Problem, Solution, start_time
 
 
-@dataclass(frozen=True)
-class Likelihood:
+@dataclass(frozen=True, repr=False)
+class Likelihood(Result):
     """`log_prob` (B,) in nats at t_min, the sum of the terms `prior`, `volume` and `divergence` (B,).
 
     `stderr` (B,) over the probes; `latent` (B, *shape) = x_T; `nfe` (B,) evaluations; `probes` (B,) spent on each row.

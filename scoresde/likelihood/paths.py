@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..ode.adams import lagrange_integrals
 from ..sde import SDE
 from ..settings import Checked, OneOf, Positive, Range
+from .brief import Result
 from .control import Control
 from .divergence import Divergence, flow_velocity
 
@@ -37,8 +38,8 @@ class Problem:
         return Problem(self.denoiser, self.z[rows], self.index[rows], self.seed, self.t_min, cond)
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(Result):
     """z at t_max (b, *shape); the mean integral of the divergence and its estimated variance (b,); evaluations (b,)."""
 
     z: Tensor

@@ -11,13 +11,14 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
 from ..sde import SDE, expand
+from .brief import Shapes
 from .paths import start_time
 
 _PILOT, _PLACE = 1 << 19, 1 << 20  # numbers of the draws, apart from those of the bound itself
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shapes):
     """A density over lambda = log-SNR, constant in each of K equal parts, and the Gaussian's error to subtract there.
 
     `edges` (K+1,) increase from the lambda of t_max to that of t_min; `mass` (K,) sums to 1; the error of the denoiser

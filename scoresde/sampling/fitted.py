@@ -60,7 +60,7 @@ def fit_grid(
             return x0
 
     like = next(itertools.chain(denoiser.parameters(), denoiser.buffers()), torch.empty(0))
-    sample(Watched(sde), sampler, shape, **{"device": like.device, **options})
+    sample(Watched(sde), sampler, shape, **{"device": like.device, "progress": False, **options})
     # Divided differences of order p, each at the middle of its nodes.
     phi, value = [p for p, _ in path], [v for _, v in path]
     for k in range(1, order + 1):
@@ -174,5 +174,6 @@ def flow_points(
     out: list[Tensor] = []
     real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
     flow = ProbabilityFlow(grid=tuple(times), rtol=tolerance, atol=tolerance, last="none", steps=len(times) - 1)
-    sample(denoiser, flow, shape, seed, dtype=real, callback=lambda i, t, x, x0: out.append(x), **cond)
+    keep = lambda i, t, x, x0: out.append(x)
+    sample(denoiser, flow, shape, seed, dtype=real, callback=keep, progress=False, **cond)
     return out

@@ -126,7 +126,7 @@ class Fitting:
         self.denoiser, self.chunk, self.size, self.callback = denoiser, chunk, size, callback
 
     def __call__(self, start: int, stop: int) -> list[Tensor]:
-        done, pending, failed = [], [(start, stop, 0)], 0
+        done, pending, failed = [], [(start, stop, -1)], 0
         while pending:
             first, end, seen = pending.pop()
             middle = min(end, first + self.size)
@@ -136,11 +136,11 @@ class Fitting:
             x = self._try(first, middle, report)
             if x is None:
                 failed, self.size = max(failed, middle - first), (middle - first) // 2
-                pending.append((first, middle, report.seen if report else 0))
+                pending.append((first, middle, report.seen if report else -1))
                 continue
             done.append(x)
             if failed:
-                warnings.warn(f"batch_size={failed} ran out of memory: {self.size} fits, and is used", stacklevel=4)
+                warnings.warn(f"batch_size={failed} ran out of memory: {self.size} fits, and is used", stacklevel=5)
                 failed = 0
         return done
 
@@ -163,12 +163,19 @@ class Fitting:
 
 
 class _Once:
-    """A callback that leaves out the steps already `seen`."""
+    """A callback that leaves out the steps already `seen`, of which the start is number -1."""
 
     def __init__(self, callback: Callable, seen: int):
         self.callback, self.seen = callback, seen
+        if hasattr(callback, "start"):
+            self.start = self._start
 
     def __call__(self, step: int, *args) -> None:
         if step >= self.seen:
             self.callback(step, *args)
             self.seen = step + 1
+
+    def _start(self, *args) -> None:
+        if self.seen < 0:
+            self.callback.start(*args)
+            self.seen = 0

@@ -12,6 +12,7 @@ from .. import ode
 from ..denoiser import Denoiser, select
 from ..errors import InputError
 from ..likelihood import flow_velocity, start_time
+from ..likelihood.brief import Result
 from .loop import Sampler
 
 
@@ -41,8 +42,8 @@ def decode(
     return _flow(denoiser, latent, rtol, atol, t_min, cond, to_data=True)[0]
 
 
-@dataclass(frozen=True)
-class RoundTrip:
+@dataclass(frozen=True, repr=False)
+class RoundTrip(Result):
     """`latent` and `x` (B, *shape), there and back; `error` (B,), the rms of x less its start; `nfe` (B,) of both."""
 
     latent: Tensor

@@ -16,7 +16,8 @@ from ..noise import Draws, normal
 from ..sde import SDE
 from ..settings import Checked, Count, OneOf, Range, Seed, Whole, checked
 from . import hardware
-from .processes import joined, together
+from .processes import joined, share, together
+from .watch import Asked, watched
 
 Steps = Annotated[int, Range(1, 10**6)]
 Placing = Annotated[str, OneOf(grids.GRIDS, ("fitted",))] | Callable | Sequence[float]
@@ -41,6 +42,8 @@ class Sampler(Checked, ABC):
 
     def times(self, sde: SDE) -> list[float]:
         """The decreasing times, t_max first."""
+        if self.t_min is not None and self.t_min >= sde.t_max:
+            raise InputError(f"t_min={self.t_min!r}: give a time before t_max={sde.t_max!r}", "t_min")
         return grids.times(self.grid, sde, self.steps, sde.t_max, sde.t_min if self.t_min is None else self.t_min)
 
     @abstractmethod
@@ -67,6 +70,7 @@ def sample(
     cuda_graphs: bool = False,
     autocast: str | None = None,
     processes: bool = False,
+    progress: bool | Callable[..., None] = True,
     **cond,
 ) -> Tensor:
     """n samples of the denoiser's model: a tensor of `shape` = (n, *data shape).
@@ -74,7 +78,8 @@ def sample(
     The noise of sample i is a function of (seed, offset + i, step), so it does not depend on `batch_size`, the number
     of samples computed at a time (all n by default).  Conditions that are tensors have n rows, and go with their
     samples. `callback(step, t, x, x0_hat)` runs after every step, with the time reached, the state and the latest
-    denoised estimate, for each chunk in turn; it must not change them.  `dtype` is the state's type (the default one's
+    denoised estimate, for each chunk in turn; it must not change them.  One that has a method `start(t, x, x0_hat)`, as
+    `Trajectory` has, is told x_T too, for one more evaluation.  `dtype` is the state's type (the default one's
     otherwise); the device is the model's.  A model with dropout should be in evaluation mode (`denoiser.eval()`).
 
     A chunk that runs out of memory is drawn again in halves, and the smaller size is kept, with a warning; the callback
@@ -84,6 +89,9 @@ def sample(
     (times, coefficients and the state keep their precision).  With `processes`, all processes that torch.distributed
     has joined call this alike; each draws its share in chunks of `batch_size`, with its own callback, and all return
     the n samples.
+
+    With `progress` the samples done and the time left are shown, on standard error, where that takes 2 seconds or more;
+    a function (done, words) gets them instead, after every step: words() are for reading.
 
     Raises `InputError` for wrong arguments, `FloatingPointError` if a sample is not finite, torch's OutOfMemoryError
     if one sample at a time is too much; an error in one of several processes is raised in all.
@@ -96,16 +104,23 @@ def sample(
     hardware.check(compile, cuda_graphs, autocast, device)
     like = torch.empty(0, *item, dtype=dtype or torch.get_default_dtype(), device=device)
     times = sampler.times(denoiser.sde)
-
-    def chunk(start: int, stop: int, report: Callable | None) -> Tensor:
-        index = torch.arange(offset + start, offset + stop, device=device)
-        part = {k: c[start:stop] if torch.is_tensor(c) else c for k, c in cond.items()}
-        return _chunk(denoiser, sampler, times, like.new_empty(stop - start, *item), seed, index, report, part)
-
-    draw = hardware.Fitting(denoiser, chunk, batch_size, callback)
     ranks = joined() if processes else (0, 1)
-    with hardware.network(denoiser, compile, cuda_graphs, autocast):
-        return together(draw, n, batch_size, like, device if store is None else store, ranks)
+    with watched(progress, ranks[0], len(share(n, *ranks)), len(times) - 1) as watch:
+        asked = Asked(denoiser, watch, times) if watch and len(times) == 2 else denoiser
+
+        def chunk(start: int, stop: int, report: Callable | None) -> Tensor:
+            index = torch.arange(offset + start, offset + stop, device=device)
+            part = {k: c[start:stop] if torch.is_tensor(c) else c for k, c in cond.items()}
+            if watch:
+                watch.over(stop - start)
+            x = _chunk(asked, sampler, times, like.new_empty(stop - start, *item), seed, index, report, part, watch)
+            if watch:
+                watch.done()
+            return x
+
+        draw = hardware.Fitting(denoiser, chunk, batch_size, callback)
+        with hardware.network(denoiser, compile, cuda_graphs, autocast):
+            return together(draw, n, batch_size, like, device if store is None else store, ranks)
 
 
 def _check(n: int, offset: int, cond: dict) -> None:
@@ -119,16 +134,20 @@ def _check(n: int, offset: int, cond: dict) -> None:
 
 
 @torch.no_grad()
-def _chunk(denoiser, sampler, times, like, seed, index, callback, cond) -> Tensor:
+def _chunk(denoiser, sampler, times, like, seed, index, callback, cond, watch) -> Tensor:
     counted = Counted(denoiser)
     x = denoiser.sde.prior(normal(like, index, seed, 0, 0)).to(like)
     state = None
+    if begin := getattr(callback, "start", None):
+        begin(times[0], x, counted(x, times[0], **cond))
     for i, (t, s) in enumerate(itertools.pairwise(times)):
         silent = sampler.last == "mean" and i == len(times) - 2
         x, state = sampler.step(counted, x, t, s, state, Draws(seed, index, i + 1, silent), **cond)
         if callback is not None:
             # Adaptive solvers evaluate the rows still under way last: not all of them.
             callback(i, s, x, counted.x0 if counted.x0.shape == x.shape else counted(x, s, **cond))
+        if watch is not None:
+            watch.at((i + 1) / len(times))  # the last evaluation is still to come
     if sampler.last == "tweedie":
         x = counted(x, times[-1], **cond)
     if not bool(torch.isfinite(x).all()):

@@ -7,16 +7,19 @@ from ..errors import InputError
 
 
 class Trajectory:
-    """Keeps every `every`-th state of a sampling, and the last one: a `callback` for `sample`.
+    """Keeps the start x_T of a sampling, every `every`-th state after it, and the last one: a `callback` for `sample`.
 
         record = Trajectory(every=5)
         sample(denoiser, sampler, (16, 2), batch_size=4, callback=record)
         record.times, record.x, record.x0
 
-    `times` has the T times reached, `x` is x_t (T, B, *shape) and `x0` (T, B, *shape) the sampler's latest denoised
-    estimate at each, on the CPU; chunks of a sampling, and further calls of `sample` with the same times, follow each
-    other along B.  Raises `InputError` for an `every` that is not a positive whole number, and when the chunks were
-    not sampled at the same times.
+    `times` has the T times, t_max first, `x` is x_t (T, B, *shape) and `x0` (T, B, *shape) the latest denoised estimate
+    at each, on the CPU: D(x_T, t_max) at the start, for one more evaluation, and then the sampler's own.  Chunks of a
+    sampling, and further calls of `sample` with the same times, follow each other along B.  (A function that hands its
+    calls on to a Trajectory hands on no start.)
+
+    Raises `InputError` for an `every` that is not a positive whole number, and when the chunks were not sampled at the
+    same times.
     """
 
     def __init__(self, every: int = 1):
@@ -24,6 +27,11 @@ class Trajectory:
             raise InputError(f"every={every!r}: give a positive whole number")
         self.every = every
         self._chunks: list[list[tuple[float, Tensor, Tensor]]] = []
+        self._step, self._passing = -1, False
+
+    def start(self, t: float, x: Tensor, x0: Tensor) -> None:
+        """Begins a chunk with x_T."""
+        self._chunks.append([(t, *(v.detach().to("cpu", copy=True) for v in (x, x0)))])
         self._step, self._passing = -1, False
 
     def __call__(self, step: int, t: float, x: Tensor, x0: Tensor) -> None:
