@@ -279,3 +279,12 @@ def test_numbers_that_are_none_are_null_in_every_file(one_line, tmp_path, monkey
 def test_rows_of_several_runs_have_their_figures():
     found = [Row({"sde": "=1"}, {"a.b": Figure(-1.0, -2.0, 0.0)}), Row({"sde": "-2.5"}, {})]
     assert compare._csv(found).splitlines() == ["sde,a.b,a.b_low,a.b_high", "'=1,-1.0,-2.0,0.0", "-2.5,,,"]
+
+
+def test_a_command_killed_at_its_very_end_is_made_whole_by_the_next(one_line, tmp_path):
+    one_line("task=train", "folder=m")
+    names = {p.name for p in (tmp_path / "m").iterdir()}
+    for name in ("loss.png", "config.yaml"):
+        (tmp_path / "m" / name).unlink()
+    assert "is trained already" in one_line("task=train", "folder=m")
+    assert {p.name for p in (tmp_path / "m").iterdir()} == names
