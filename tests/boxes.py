@@ -56,6 +56,7 @@ def _main(overrides: list[str], folder: Path, log: Path, before, args: tuple) ->
     torch.set_num_threads(1)
     multiprocessing.set_start_method("fork", force=True)  # of its own children, as of a command in a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
     try:
         before(*args)
         main(ROOT / "conf")

@@ -194,7 +194,15 @@ def test_results_are_not_written_through_links(one_line, cli, tmp_path):
         assert not list(outside.iterdir())
         folder.unlink()
         outside.rmdir()
-    for name in ("metrics.jsonl", "summary.json", "checkpoint.pt", "config.yaml", "loss.png", "model.json"):
+    for name in (
+        "metrics.jsonl",
+        "summary.json",
+        "checkpoint.pt",
+        "config.yaml",
+        "loss.png",
+        "model.json",
+        "model.safetensors",
+    ):
         target, path = tmp_path / name, tmp_path / "m" / name
         shutil.move(path, target)
         whole = target.read_bytes()
@@ -212,7 +220,8 @@ def test_python_takes_the_same_lock(tmp_path):
         fit()
     assert not list((tmp_path / "m").iterdir())
     fit()
-    assert [p.name for p in (tmp_path / "m").iterdir()] == ["checkpoint.pt"]
+    names = {p.name for p in (tmp_path / "m").iterdir()}
+    assert "checkpoint.pt" in names and ".lock" not in names
 
 
 def test_python_writes_nothing_into_a_folder_that_was_replaced(tmp_path):
@@ -270,3 +279,12 @@ def test_numbers_that_are_none_are_null_in_every_file(one_line, tmp_path, monkey
 def test_rows_of_several_runs_have_their_figures():
     found = [Row({"sde": "=1"}, {"a.b": Figure(-1.0, -2.0, 0.0)}), Row({"sde": "-2.5"}, {})]
     assert compare._csv(found).splitlines() == ["sde,a.b,a.b_low,a.b_high", "'=1,-1.0,-2.0,0.0", "-2.5,,,"]
+
+
+def test_a_command_killed_at_its_very_end_is_made_whole_by_the_next(one_line, tmp_path):
+    one_line("task=train", "folder=m")
+    names = {p.name for p in (tmp_path / "m").iterdir()}
+    for name in ("loss.png", "config.yaml"):
+        (tmp_path / "m" / name).unlink()
+    assert "is trained already" in one_line("task=train", "folder=m")
+    assert {p.name for p in (tmp_path / "m").iterdir()} == names

@@ -13,13 +13,14 @@ from ..progress import fewer
 from ..sde import SDE
 from . import build, pictures, processes
 from .guards import prepare
-from .model import step_of
+from .model import described, step_of
 from .objective import noise_levels
 from .report import bar, smaller
 from .run import Run, Task
 from .sampling import Sample, check
 from .scoring import Score
 from .selftest import prove
+from .track import read_rows
 from .train import train as fit
 
 
@@ -61,6 +62,8 @@ def train(run: Run) -> None:
         run.say(f"{path} is trained already ({before} steps)")
         run.results.append(("model", f"trained before, {before} steps"))
         run.made["train"] = path
+        if run.lead and "paths" in described(path):  # a command that was killed at its very end left them out
+            _keep(run, again=False)
         return
     data = run.data
     denoiser = build.build_denoiser(run.config, data.shape, run.adopted)
@@ -81,16 +84,25 @@ def train(run: Run) -> None:
         options |= {"device": run.config.device, "fresh": run.config.fresh, "made": made, "progress": advance}
         fit(denoiser, data, **options)
     if run.lead:
-        run.keep_config(path)
-        parts = last.get("validation_by_level")
-        levels = noise_levels(run.loss, denoiser.sde, len(parts)) if isinstance(parts, list) else None
-        pictures.losses(path / "loss.png", path / "metrics.jsonl", levels)
+        _keep(run)
         run.tracker.image("train/loss", path / "loss.png")
         run.tracker.artifact(path.name, "model", [path / "model.safetensors"])
         seconds, validation = (last.get(k, math.nan) for k in ("seconds", "validation"))
         words = f"trained {steps} steps in {seconds:.0f} s, validation loss {validation:.4f}"
         run.results.append(("model", words))
         run.made["train"] = path
+
+
+def _keep(run: Run, again: bool = True) -> None:
+    """Writes config.yaml and loss.png into the model's folder; unless `again`, only what is not there."""
+    path = run.folder
+    if again or not (path / "config.yaml").exists():
+        run.keep_config(path)
+    if again or not (path / "loss.png").exists():
+        parts = [row.get("validation_by_level") for row in read_rows(path / "metrics.jsonl")]
+        parts = [values for values in parts if isinstance(values, list)]
+        levels = noise_levels(run.loss, build.build_sde(run.config), len(parts[-1])) if parts else None
+        pictures.losses(path / "loss.png", path / "metrics.jsonl", levels)
 
 
 def _step(run: Run) -> int:
