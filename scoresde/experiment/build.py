@@ -137,13 +137,14 @@ def build_denoiser(config: DictConfig, shape: tuple[int, ...]) -> Denoiser:
 
 
 def facts(data: Data) -> dict:
-    """What a checkpoint must know of the data to be sampled without it: shape, levels, transform."""
+    """What a checkpoint must know of the data to be sampled without it: shape, levels, transform, columns."""
     return {
         "name": data.name,
         "shape": list(data.shape),
         "levels": data.levels,
-        "scale": torch.as_tensor(data.transform.scale),
-        "shift": torch.as_tensor(data.transform.shift),
+        "scale": torch.as_tensor(data.transform.scale, dtype=torch.float64),
+        "shift": torch.as_tensor(data.transform.shift, dtype=torch.float64),
+        "columns": None if data.columns is None else list(data.columns),
     }
 
 
@@ -159,7 +160,9 @@ class Trained(Denoiser):
         known = state["facts"]
         self.shape, self.levels = tuple(known["shape"]), known["levels"]
         empty = Tensors(torch.empty(0, *self.shape))
-        self.data = Data(known["name"], empty, empty, Affine(known["scale"], known["shift"]), self.levels)
+        transform, columns = Affine(known["scale"], known["shift"]), known.get("columns")
+        columns = None if columns is None else tuple(columns)
+        self.data = Data(known["name"], empty, empty, transform, self.levels, columns=columns)
 
     def forward(self, x, t, **cond):
         return self.denoiser(x, t, **cond)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from ..data import Data, from_tensor
+from ..data import Data, as_data
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
@@ -64,7 +65,7 @@ class Training:
 
 def train(
     denoiser: Denoiser,
-    data: Data | Tensor,
+    data: Data | Tensor | Dataset,
     loss: DenoisingLoss | None = None,
     training: Training | None = None,
     folder: str | Path | None = None,
@@ -75,10 +76,12 @@ def train(
 ) -> Denoiser:
     """Minimises the denoising loss E[w(t) |D(x_t, t) - x_0|^2] and returns the averaged denoiser, ready to sample.
 
-    `data` is a `Data` or a tensor (N, *shape) in the model's own units (about unit variance).  `options` are fields of
-    `Training`.  With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one
-    continues it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.  SIGTERM and
-    SIGINT wait for the end of the step (of several processes, of the next logged one) and one more checkpoint.
+    `data` is a `Data`, a tensor (N, *shape) in the model's own units (about unit variance), or any dataset that
+    `data.as_data` takes.  `options` are fields of `Training`.
+
+    With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one continues
+    it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.  SIGTERM and SIGINT wait
+    for the end of the step (of several processes, of the next logged one) and one more checkpoint.
     `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `loss` is not changed:
     times that learn do so in a copy.  `facts` are plain values kept in the checkpoint.
 
@@ -86,7 +89,7 @@ def train(
     """
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
-    data = from_tensor(data, standardize=None) if torch.is_tensor(data) else data
+    data = as_data(data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     path = None if folder is None else Path(folder) / "checkpoint.pt"
     trainer = _Trainer(denoiser, data, loss, training or Training(**options), path, device, facts or {})
