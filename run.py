@@ -1,11 +1,30 @@
-"""The front door: `python run.py sde=vp sampler=pc` trains, samples and scores a model; `--help` says more."""
+"""The front door: `python run.py sde=vp sampler=pc` trains, samples and scores a model; `--help` says more.
 
+The command `scoresde` of the wheel begins here too.
+"""
+
+import os
+import signal
 import sys
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 13):
     sys.exit("error: use Python 3.11, 3.12 or 3.13 (on 3.14 and later the parser of Hydra's command line fails)")
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Runs the command line.  Ctrl-C is one line and the exit code 130 from the first import on."""
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
     from scoresde.experiment.command import cli
 
     cli()
+
+
+def _stop(number: int, frame) -> None:
+    # An exception might be taken by whatever is being imported for an import that failed.
+    os.write(2, b"error: stopped before it began\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,12 +24,12 @@ TINY = [
 FEW = ["sampler.steps=3"]
 
 
-def command(monkeypatch, capfd, folder: Path, *overrides: str, wandb: str = "disabled") -> tuple[int, str, str]:
+def command(monkeypatch, capfd, folder: Path, *overrides: str, wandb: str | None = "disabled") -> tuple[int, str, str]:
     """`python run.py OVERRIDES` in `folder`: its exit code, what it printed, and its words on standard error."""
     from scoresde.experiment.command import main
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["run.py", f"wandb={wandb}", *overrides])
+    monkeypatch.setattr(sys, "argv", ["run.py", *([] if wandb is None else [f"wandb={wandb}"]), *overrides])
     GlobalHydra.instance().clear()
     code = 0
     try:

@@ -15,6 +15,9 @@ FLOOR = {
     "errors": set(),
     "settings": {"errors"},
     "making": BASE,
+    "launcher": BASE,
+    "locks": BASE,
+    "files": BASE | {"locks"},
     "noise": BASE | {"noise_triton"},
     "noise_triton": BASE,
     "brownian": BASE | {"noise"},
@@ -28,7 +31,7 @@ FLOOR = {
     "exact": BASE | {"sde", "denoiser", "noise"},
     "loss": BASE | {"sde", "denoiser"},
     "likelihood": BASE | {"ode", "sde", "noise", "denoiser", "grids"},
-    "sampling": BASE | {"ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood"},
+    "sampling": BASE | {"ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood", "launcher"},
     "tuning": BASE | {"sde", "denoiser", "sampling"},
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}

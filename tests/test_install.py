@@ -1,12 +1,24 @@
 """The wheel: it carries the configs, and its command works from any folder."""
 
 import os
+import signal
 import subprocess
 import sys
 import zipfile
 
 import pytest
 from commands import ROOT
+
+COMMAND = "import sys; sys.argv[0] = 'scoresde'; from scoresde_run import main; main()"  # as pip's script does
+# A torch that takes its time, and takes an interruption for an import that failed.
+SLOW = """
+import time
+print("importing", flush=True)
+try:
+    time.sleep(30)
+except BaseException as error:
+    raise ImportError("torch is not whole") from error
+"""
 
 
 @pytest.fixture(scope="module")
@@ -21,15 +33,18 @@ def installed(tmp_path_factory):
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"scoresde/{path.relative_to(ROOT)}" in names
     (entries,) = (folder / "site").glob("*.dist-info/entry_points.txt")
-    assert "scoresde = scoresde.experiment.command:cli" in entries.read_text()
+    assert "scoresde = scoresde_run:main" in entries.read_text() and "scoresde_run.py" in names
     return folder / "site"
 
 
 def scoresde(installed, folder, *words):
-    code = "import sys; sys.argv[0] = 'scoresde'; from scoresde.experiment.command import cli; cli()"
     paths = {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-P", "-c", code, *words], cwd=folder, env=os.environ | paths, capture_output=True, text=True
+        [sys.executable, "-P", "-c", COMMAND, *words],
+        cwd=folder,
+        env=os.environ | paths,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -62,3 +77,18 @@ def test_the_installed_command_completes(installed, tmp_path):
         for name in query:
             del os.environ[name]
     assert done.stdout.split() == ["sampler=ddim"]
+
+
+@pytest.mark.parametrize("front", ["run.py", "scoresde"])
+def test_ctrl_c_while_it_imports_is_one_line(request, tmp_path, front):
+    (tmp_path / "torch.py").write_text(SLOW)
+    site = [] if front == "run.py" else [str(request.getfixturevalue("installed"))]
+    command = [str(ROOT / "run.py")] if front == "run.py" else ["-P", "-c", COMMAND]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *site])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    restore = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    process = subprocess.Popen([sys.executable, *command], env=env, preexec_fn=restore, **pipes)
+    assert process.stdout.readline() == "importing\n", process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "error: stopped before it began\n")

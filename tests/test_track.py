@@ -16,9 +16,10 @@ from commands import command
 from PIL import Image
 from sweeps import SMALL, lines, wandb_run
 
+from scoresde import locks
 from scoresde.experiment.track import Metrics, Rows, Tracker, Trackers
 from scoresde.experiment.with_tensorboard import TensorBoard
-from scoresde.experiment.with_wandb import Wandb
+from scoresde.experiment.with_wandb import Wandb, mode
 
 ACTIONS = ("start", "log", "image", "histogram", "artifact", "finish")
 
@@ -205,3 +206,95 @@ def test_online_without_a_network_is_kept_offline(tmp_path, monkeypatch):
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     assert len(wandb_run(path)["rows"]) == 3
     assert json.loads((tmp_path / "w" / "metrics.jsonl").read_text().splitlines()[0])["step"] == 0
+
+
+ENVIRONMENT = [  # the environment, what the command line says, and the mode that comes of it
+    ({"WANDB_MODE": "disabled"}, None, "disabled"),
+    ({"WANDB_MODE": "online"}, None, "online"),
+    ({"WANDB_MODE": "dryrun"}, None, None),  # an old word for offline, the default
+    ({"WANDB_MODE": "disabled"}, "online", "disabled"),
+    ({"WANDB_MODE": "offline"}, "online", "offline"),
+    ({"WANDB_MODE": "online"}, "offline", None),
+    ({"WANDB_MODE": "online"}, "disabled", None),
+    ({"WANDB_DISABLED": "true"}, None, "disabled"),
+    ({"WANDB_DISABLED": "1", "WANDB_MODE": "online"}, "online", "disabled"),
+    ({"WANDB_DISABLED": "false"}, "online", None),
+    ({"WANDB_DISABLED": "", "WANDB_MODE": ""}, "online", None),
+]
+
+
+@pytest.mark.parametrize(("given", "said", "expected"), ENVIRONMENT)
+def test_the_environment_can_change_wandbs_mode_and_a_line_says_so(monkeypatch, given, said, expected):
+    for name in ("WANDB_MODE", "WANDB_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+        if name in given:
+            monkeypatch.setenv(name, given[name])
+    found, words = mode(said or "offline", said is not None)
+    assert found == (expected or said or "offline")
+    assert words == "" if expected is None else words.endswith(f"in the environment: wandb={expected}")
+    monkeypatch.setenv("WANDB_DISABLED", "")
+    monkeypatch.setenv("WANDB_MODE", "loud")
+    found, words = mode("online", True)
+    assert found == "online" and "WANDB_MODE=loud" in words and "offline" in words
+
+
+@pytest.mark.parametrize("given", [{"WANDB_MODE": "disabled"}, {"WANDB_DISABLED": "true"}, {"WANDB_MODE": "loud"}])
+def test_a_command_heeds_wandbs_environment(cli, tmp_path, monkeypatch, given):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    for name in ("WANDB_MODE", "WANDB_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = cli("task=train", "folder=m", wandb=None)
+    ((name, value),) = given.items()
+    assert code == 0 and out.count(f"{name}={value} in the environment") == 1, (out, err)
+    assert (tmp_path / "m" / "wandb").exists() == (value == "loud" and "did not start" not in out)
+
+
+NAMES = ["vp toy=1", "modèle/é#?%", "a:v0", "x" * 200, "..", "-", "\x1b[31m", "名前", ""]
+
+
+def test_a_name_that_wandb_refuses_is_mended_and_never_stops_the_run(tmp_path):
+    said = []
+    tracker = Wandb("offline", tmp_path, "key", warn=said.append, project="p", name="é" * 300, group="g" * 300)
+    trackers = Trackers([tracker], pytest.fail)
+    (tmp_path / "x.png").write_bytes(b"x")
+    with trackers:
+        for name in NAMES:
+            trackers.artifact(name, "model", [tmp_path / "x.png"])
+        assert len(said) <= 1  # the name that is none
+        trackers.artifact("a", "model", [tmp_path / "nothing"])
+        trackers.log("train/", 1, {"loss": 0.5})
+    assert "refused the artifact a (" in said[-1] and len(said) <= 2
+    (run,) = (wandb_run(p) for p in tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert [row for _, row in run["rows"]] == [{"train/step": 1, "train/loss": 0.5}] and run["exit"] == 0
+    names = [name for _, name in run["artifacts"]]
+    assert len(names) >= len(NAMES) - 1 and names[0] == "vp-toy-1" and all(len(n) <= 128 for n in names), names
+
+
+def test_trackers_write_through_no_links(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("wandb", "tensorboard"):
+        (tmp_path / "m").mkdir(exist_ok=True)
+        (tmp_path / "m" / name).symlink_to(outside)
+    said = []
+    with locks.alone(tmp_path / "m"):
+        trackers = [Wandb("offline", tmp_path / "m", "key", project="p"), TensorBoard(tmp_path / "m")]
+        with Trackers(trackers, said.append) as found:
+            found.log("train/", 1, {"loss": 0.5})
+    assert len(said) == 2 and all("is a link" in words for words in said) and not list(outside.iterdir())
+
+
+def test_a_jobs_rows_go_on_after_half_a_row(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    rows = Rows(path)
+    rows.start()
+    rows.log("train/", 1, {"loss": float("nan")})
+    with open(path, "a") as file:
+        file.write('{"train/step": 2, "trai')  # a kill
+    rows.start()
+    rows.log("train/", 2, {"loss": 0.5})
+    whole, half, after = path.read_text().splitlines()
+    assert json.loads(whole, parse_constant=pytest.fail) == {"train/step": 1, "train/loss": None}
+    assert json.loads(after) == {"train/step": 2, "train/loss": 0.5}

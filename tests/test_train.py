@@ -14,6 +14,7 @@ import torch
 from commands import ROOT, TINY
 
 import scoresde
+from scoresde import files
 from scoresde.data import Affine, Data, Tensors
 from scoresde.experiment import checkpoint
 from scoresde.experiment.ema import EMA
@@ -184,7 +185,7 @@ def test_checkpoints_are_written_whole(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     with pytest.raises(OSError, match="no space"):
-        checkpoint.write(path, fail)
+        files.write(path, fail)
     assert checkpoint.load(path)["step"] == 1 and list(tmp_path.iterdir()) == [path]
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(scoresde.InputError, match="cut short or damaged"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from . import checkpoint
+from .. import files
 from .pictures import as_bytes, is_image, panel, tile
 
 GIF_BYTES = 1_000_000
@@ -31,7 +31,7 @@ def animation(path: Path, times: list[float], states: Tensor, estimates: Tensor,
     while len(data) > GIF_BYTES and len(frames) > 8:
         frames = frames[::-2][::-1]
         data = _gif(frames)
-    checkpoint.write(path, lambda file: file.write(data))
+    files.write(path, lambda file: file.write(data))
 
 
 def _gif(frames: list[np.ndarray], seconds: float = 4.0) -> bytes:

@@ -1,8 +1,8 @@
-"""Checkpoints: tensors and plain types in one file, there as a whole or not at all."""
+"""Checkpoints: tensors and plain types in one file, there as a whole or not at all, believed as far as checked."""
 
 import contextlib
 import errno
-import json
+import math
 import os
 import zipfile
 from collections.abc import Callable
@@ -10,52 +10,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import nn
 
+from .. import files
 from ..errors import InputError
 from ..sampling.hardware import out_of_memory
 
-
-def write(path: Path, save: Callable[[BinaryIO], None], ready: Callable[[], None] = lambda: None) -> None:
-    """Writes a file under a passing name, flushes it to the disk and renames it: `path` is never half-written.
-
-    `ready` is called when all is on the disk, before the renaming.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    passing = _passing(path)
-    try:
-        with open(passing, "wb") as file:
-            save(file)
-            file.flush()
-            os.fsync(file.fileno())
-        ready()
-        os.replace(passing, path)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:  # a full disk says only that it is full
-            error.filename = str(path)
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            passing.unlink()
-
-
-def _passing(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.passing")
-
-
-def sweep(folder: Path) -> None:
-    """Removes what killed processes were writing; only for whoever holds the folder's lock."""
-    for path in folder.rglob(".*.passing"):
-        path.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as JSON, as a whole or not at all."""
-    write(path, lambda file: file.write((json.dumps(value, indent=2) + "\n").encode()))
+AGAIN = "put back a copy, or train again with fresh=true"
 
 
 def save(path: Path, state: dict, last: bool = True) -> None:
     """Writes a dictionary of tensors and plain types; unless it is the `last`, the one before is kept beside it."""
-    write(path, lambda file: torch.save(state, file), lambda: None if last else _keep(path))
+    files.write(path, lambda file: torch.save(state, file), lambda: None if last else _keep(path))
     if last:
         before(path).unlink(missing_ok=True)
 
@@ -66,7 +32,7 @@ def before(path: Path) -> Path:
 
 
 def _keep(path: Path) -> None:
-    passing = _passing(before(path))
+    passing = files.passing_name(before(path))
     with contextlib.suppress(OSError):  # a file system without hard links keeps none
         os.link(path, passing)
         os.replace(passing, before(path))
@@ -87,29 +53,122 @@ def mend(path: Path) -> str:
 
 
 def load(path: Path, device: torch.device | str = "cpu", needs: tuple[str, ...] = ("step",)) -> dict:
-    """Reads what `save` wrote, by torch's restricted unpickler: a dictionary with at least the keys `needs`.
+    """Reads what `save` wrote, by torch's restricted unpickler: a dictionary with at least the parts `needs`.
 
-    Raises `InputError` if the file is damaged; every byte of it is checked against the CRC-32 that torch wrote.
+    Raises `InputError` if the file is damaged, a link, or lacks a part or has another thing in its place; every byte of
+    it is checked against the CRC-32 that torch wrote.
     """
     if torch.device(device).type == "cpu":
         device = "cpu"  # among processes accelerate names it cpu:0, which torch cannot load to
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        with zipfile.ZipFile(path) as file:  # torch reads past a wrong checksum
-            damaged = file.testzip()
-        if damaged:
-            raise ValueError(f"its part {damaged.partition('/')[2]} has a wrong checksum")
+        with files.reading(path) as file:
+            _whole(path, file)
+            state = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: there is no trained model here") from None
+    except InputError:
+        raise
     except Exception as error:  # torch raises what its zip reader or unpickler happens to raise
-        # A disk or a network that fails says nothing of the file, but for a place before the start of one cut short.
-        if out_of_memory(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
-            raise
-        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} cannot be read ({reason[:100]}): it was cut short or damaged; "
-            "put back a copy, or train again with fresh=true"
-        ) from error
-    if not isinstance(state, dict) or any(key not in state for key in needs):
-        raise InputError(f"{path} is not a checkpoint of scoresde; put back a copy, or train again with fresh=true")
+        _raise_if_of_the_machine(error)
+        raise InputError(f"{path} is whole, but not a checkpoint of scoresde ({_line(error)}); {AGAIN}") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path} is not a checkpoint of scoresde; {AGAIN}")
+    for part in needs:
+        if part not in state or not PARTS.get(part, lambda value: True)(state[part]):
+            what = "lacks" if part not in state else f"has a {type(state[part]).__name__} that is none as"
+            raise InputError(f"{path} is not a checkpoint of scoresde, as it {what} its {part}; {AGAIN}")
     return state
+
+
+def _whole(path: Path, file: BinaryIO) -> None:
+    """Raises `InputError` if a byte of the file is not what was written: torch itself reads past a wrong checksum."""
+    try:
+        with zipfile.ZipFile(file) as parts:
+            damaged = parts.testzip()
+        if damaged:
+            raise ValueError(f"its part {damaged.partition('/')[2]} has a wrong checksum")
+    except Exception as error:  # as above
+        _raise_if_of_the_machine(error)
+        raise InputError(f"{path} cannot be read ({_line(error)}): it was cut short or damaged; {AGAIN}") from error
+    file.seek(0)
+
+
+def _raise_if_of_the_machine(error: Exception) -> None:
+    # A disk or a network that fails says nothing of the file, but for a place before the start of one cut short.
+    if out_of_memory(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
+        raise error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0][:100]
+
+
+def _tensors(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and torch.is_tensor(v) for k, v in value.items())
+
+
+def _whole_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _optimizer(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("state"), dict):
+        return False
+    groups = value.get("param_groups")
+    return isinstance(groups, list) and all(isinstance(g, dict) and isinstance(g.get("params"), list) for g in groups)
+
+
+def _facts(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return False
+    shape, levels = value.get("shape"), value.get("levels")
+    whole = isinstance(shape, list) and all(_whole_number(n) and n for n in shape) and "levels" in value
+    return whole and (levels is None or _whole_number(levels)) and all(torch.is_tensor(value.get(k)) for k in _AFFINE)
+
+
+_AFFINE = ("scale", "shift")
+PARTS: dict[str, Callable[[Any], bool]] = {
+    "step": _whole_number,
+    "seconds": _number,
+    "model": _tensors,
+    "ema": _tensors,
+    "optimizer": _optimizer,
+    "facts": _facts,
+}
+
+
+def restore(
+    path: Path, state: dict, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, loss
+) -> None:
+    """Takes up what a training saved.  Raises `InputError` that names what does not fit; the file stays as it is."""
+    try:
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        loss.load_state(state.get("loss", {}))
+        _check_moments(optimizer)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:  # torch's, as they happen to be
+        _raise_if_of_the_machine(error)
+        raise InputError(
+            f"{path} holds another network or its optimizer ({' '.join(str(error).split())[:150]}): give the network "
+            "that it was trained with, or another folder"
+        ) from error
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raises `ValueError` unless the optimizer, an Adam, can go on from the state that it has loaded."""
+    for group in optimizer.param_groups:
+        numbers = [group.get(k) for k in ("lr", "eps", "weight_decay")] + list(group.get("betas", ()))
+        if len(numbers) != 5 or not all(_number(v) for v in numbers):
+            raise ValueError("a rate of the optimizer is missing or no number")
+        for p in group["params"]:
+            known = optimizer.state.get(p, {})
+            for name in ("exp_avg", "exp_avg_sq") if known else ():
+                if not torch.is_tensor(known.get(name)) or known[name].shape != p.shape:
+                    raise ValueError(f"the optimizer's {name} is not of the shape {tuple(p.shape)} of its weights")
+            if known and not (torch.is_tensor(known.get("step")) and known["step"].numel() == 1):
+                raise ValueError("the optimizer's step is no number")

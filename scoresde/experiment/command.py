@@ -3,7 +3,6 @@
 import difflib
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +18,17 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from .. import launcher
 from ..errors import InputError
 from ..sampling.hardware import OutOfMemory, out_of_memory
 from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
-from .signals import Terminated, terminate
+from .report import plain, say
+from .signals import Terminated, listen
 
 LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit": "hydra-submitit-launcher"}
 MISTAKES = (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError)  # a line is enough
 TOLD = (*MISTAKES, RuntimeError, ModuleNotFoundError)  # `told` looks closer
+PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "ot": "POT", "yaml": "pyyaml", "hydra": "hydra-core"}
 AGAIN = "the same command goes on from the last checkpoint"
 
 
@@ -47,21 +49,24 @@ def called() -> str:
 def main(conf: Path) -> None:
     """Runs the command line with the configs in the folder `conf`.
 
-    What goes wrong is one line on standard error and the exit code 1; SIGINT is 130, SIGTERM 143.
+    What goes wrong is one line on standard error and the exit code 1; SIGINT is 130, SIGTERM 143, SIGHUP 129.
     """
     OmegaConf.register_new_resolver("called", called, replace=True)
     # Hydra would print its own report and exit; with this it raises, and `explain` can say it better.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ[SWEEP] = sweep_name(sys.argv[1:])
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda w: w not in ("--multirun", "-m"))  # argparse wants it first
-    signal.signal(signal.SIGTERM, terminate)
     try:
+        listen()
+        if words := launcher.ignored():
+            say(words)
+        launcher.forget()
         hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
         end_sweep()
     except KeyboardInterrupt:
         stopped("stopped", 130)
-    except Terminated:
-        stopped("stopped by SIGTERM", 143)
+    except Terminated as asked:
+        stopped(f"stopped by {asked}", 128 + asked.number)
     except Exception as error:
         end_sweep()  # the jobs' own tracebacks are in their folders
         if isinstance(error, HydraException | OmegaConfBaseException):
@@ -73,7 +78,7 @@ def main(conf: Path) -> None:
 
 def stopped(words: str, code: int) -> None:
     """Says so once, though a launcher tells all its processes, and exits."""
-    if os.environ.get("RANK", "0") != "0":
+    if launcher.rank():
         sys.exit(code)
     fail(f"{words}; {AGAIN}", code)
 
@@ -83,13 +88,20 @@ def told(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         if error.name is None or error.name.startswith("scoresde"):
             raise error
-        return f"the Python package {error.name} is not installed: pip install {error.name.partition('.')[0]}"
+        return missing(error.name.partition(".")[0])
     if out_of_memory(error):
         words = (str(error).strip().splitlines() or ["no more was given"])[0].rpartition("Allocator: ")[2][:200]
         return f"memory ran out ({words}): try a smaller train.batch_size, batch_size or network; {AGAIN}"
     if not isinstance(error, MISTAKES):
         raise error
     return str(error)
+
+
+def missing(name: str) -> str:
+    """What to do about a module that cannot be imported."""
+    if name in sys.stdlib_module_names:
+        return f"this Python lacks its own module {name}: it is not for this system, or was built without it"
+    return f"the Python package {name} is not installed: pip install {PACKAGES.get(name, name)}"
 
 
 class Sweep(Callback):
@@ -107,17 +119,17 @@ def end_sweep() -> None:
     if Sweep.folder is None:
         return
     words, bad = closing(Sweep.folder)
-    print(f"\n{words}")
+    say(f"\n{words}")
     Sweep.folder = None
     if bad:
         for line in bad:
-            print(f"error: {line}", file=sys.stderr)
+            say(f"error: {line}", sys.stderr)
         sys.exit(1)
 
 
 def fail(message: str, code: int = 1) -> None:
     """Prints one line and exits."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    say(f"error: {' '.join(plain(message).split())}", sys.stderr)
     sys.exit(code)
 
 
@@ -149,13 +161,12 @@ def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None
 
     here = HydraConfig.get()
     folder, overrides = Path(here.runtime.output_dir), tuple(here.overrides.task)
-    lead = int(os.environ.get("RANK", "0")) == 0
-    job = Job(folder, here.job.num, folder.parent.name, overrides, fingerprint(config), lead)
+    job = Job(folder, here.job.num, folder.parent.name, overrides, fingerprint(config), launcher.rank() == 0)
     words = f"job {job.number}: {' '.join(w for w in overrides)}"
     if not config.fresh and job.done():
-        print(f"{words} is done already")
+        say(f"{words} is done already")
         return
-    print(f"\n{words}", flush=True)
+    say(f"\n{words}")
     with job:
         made = Run(config, choices, job=job)
         execute(made, task)

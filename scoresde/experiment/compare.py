@@ -4,6 +4,7 @@ import csv
 import glob
 import io
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from .. import files
 from ..errors import InputError
 from ..making import nearest
-from . import build, checkpoint, pictures
-from .jobs import read, statuses
+from . import build, pictures
+from .jobs import STATUS, read, statuses
+from .report import plain, say
 
 USUAL = (
     *("likelihood.bits_per_dim", "likelihood.nats", "likelihood.bound_bits_per_dim", "evaluate.frechet"),
@@ -24,6 +27,8 @@ USUAL = (
     *("evaluate.seconds", "sample.evaluations", "sample.seconds_per_sample", "likelihood.evaluations"),
     *("train.validation", "train.seconds"),
 )
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and as wide as East Asian letters
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 ASIDE = ("step", "seed", "n", "parameters", "examples", "lr")  # told by the other columns, or no figure of merit
 
 
@@ -63,17 +68,18 @@ def compare(config: DictConfig) -> None:
     to = to or Path(config.out) / f"compare-{build.short_hash(sorted(map(str, folders)))}"
     names = _chosen(found, task.figures)
     text = _csv(found)
-    checkpoint.write(to / "compare.csv", lambda file: file.write(text.encode()))
+    files.write(to / "compare.csv", lambda file: file.write(text.encode()))
     columns = {n: [r.figures.get(n) for r in found] for n in names}
-    pictures.intervals(to / "compare.png", [_label(r) for r in found], columns, _floor(found, names))
+    pictures.intervals(to / "compare.png", [plain(_label(r)) for r in found], columns, _floor(found, names))
     _print(found, names, task.level)
-    print(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
+    say(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
 
 
 def _folders(given: Iterable[str]) -> list[Path]:
     folders = []
     for name in given:
-        there = [Path(p) for p in sorted(glob.glob(str(Path(name).expanduser())))]
+        place = Path(name).expanduser()  # which may have [ in its name
+        there = [place] if place.exists() else [Path(p) for p in sorted(glob.glob(str(place)))]
         if not there:
             raise InputError(f"runs={name!r}: there is no such folder")
         folders += [p for p in there if p.is_dir()]
@@ -88,12 +94,12 @@ def rows(folder: Path, level: float = 0.95) -> list[Row]:
     """
     if jobs := statuses(folder):
         return [_job(folder / str(s["job"]), s, level) for s in jobs]
-    if status := read(folder / "status.json"):
+    if status := files.read_json(folder / "status.json", STATUS, default=None):
         return [_job(folder, status, level)]
     found = []
     for path in [folder / "summary.json", *sorted(folder.glob("*/summary.json"))]:
-        summary = read(path)
-        if "task" not in summary:
+        summary = files.read_json(path, {"task": str}, default=None)
+        if summary is None:
             continue
         model = path.parent if summary["task"] == "train" else path.parent.parent
         keys = {"model": model.name, "result": summary["task"] if path.parent == model else path.parent.name}
@@ -113,7 +119,7 @@ def figures(summaries: dict[str, dict], level: float = 0.95) -> dict[str, Figure
     wide = float(stats.norm.ppf((1 + level) / 2))
     found = {}
     for task, summary in summaries.items():
-        flat = build.flatten(summary)
+        flat = build.flatten(summary) if isinstance(summary, dict) else {}
         for name, value in flat.items():
             if not _number(value) or name.endswith(("_stderr", "_low", "_high", ".stderr", ".low", ".high")):
                 continue
@@ -198,13 +204,19 @@ def _csv(found: list[Row]) -> str:
     columns = [c for n in names for c in ([n, f"{n}_low", f"{n}_high"] if n in ends else [n])]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*keys, *columns])
+    writer.writerow([_cell(c) for c in (*keys, *columns)])
     for row in found:
         values = {}
         for name, figure in row.figures.items():
             values |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
-        writer.writerow([*(row.keys.get(k, "") for k in keys), *(values.get(c, "") for c in columns)])
+        writer.writerow([*(_cell(row.keys.get(k, "")) for k in keys), *(values.get(c, "") for c in columns)])
     return out.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Text that a spreadsheet shows and does not run: what is no number and begins like a formula gets a quote."""
+    text = " ".join(plain(text).split())
+    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else text
 
 
 def shown(figure: Figure | None) -> str:
@@ -222,12 +234,12 @@ def _print(found: list[Row], names: list[str], level: float) -> None:
     table = Table(box=None, pad_edge=False, title=f"[..]: intervals at {100 * level:g} %", title_justify="left")
     keys = list(dict.fromkeys(k for row in found for k in row.keys))
     for key in keys:
-        table.add_column(key, no_wrap=True)
+        table.add_column(plain(key), no_wrap=True)
     for name in names:
-        table.add_column(name.replace(".", "\n", 1), justify="right", no_wrap=True)
+        table.add_column(plain(name).replace(".", "\n", 1), justify="right", no_wrap=True)
     for row in found:
-        table.add_row(*(row.keys.get(k, "") for k in keys), *(shown(row.figures.get(n)) for n in names))
+        table.add_row(*(plain(row.keys.get(k, "")) for k in keys), *(shown(row.figures.get(n)) for n in names))
     if (floor := _floor(found, names)) and keys:
         table.add_row("real data", *[""] * (len(keys) - 1), *(shown(floor.get(n)) for n in names))
     width = None if Console().is_terminal else 400  # in a file or a pipe no column is cut
-    Console(highlight=False, width=width, markup=False).print(table)
+    Console(highlight=False, width=width, markup=False, emoji=False).print(table)

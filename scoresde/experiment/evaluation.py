@@ -1,7 +1,6 @@
 """The task that evaluates: distances of samples to held-out data, each with its interval and the floor of real data."""
 
 import dataclasses
-import json
 import math
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from .. import files
 from ..denoiser import Counted
 from ..errors import InputError
 from ..sampling import joined, sample, share
@@ -136,7 +136,7 @@ def _given(run: Run, known: Reference, settings: Evaluation, raw: Tensor) -> Sam
             f"{run.data.name} has {tuple(run.data.shape)}"
         )
     path = Path(settings.samples).expanduser().with_name("summary.json")
-    told = json.loads(path.read_text()) if path.exists() else {}
+    told = files.read_json(path, default={}, say=run.say)
     names = ("sampler", "evaluations", "seconds", "seed", "ema", "step")
     facts = {k: told.get(k, "unknown") for k in names} | {"samples": settings.samples}
     facts = {k: v for k, v in facts.items() if k != "seconds"}
@@ -147,7 +147,7 @@ def _given(run: Run, known: Reference, settings: Evaluation, raw: Tensor) -> Sam
 def _head(facts: dict, known: Reference) -> list[tuple[str, str]]:
     """What every figure of the table is of."""
     evaluations = facts["evaluations"]
-    cost = evaluations if isinstance(evaluations, str) else f"{evaluations:.0f}"
+    cost = f"{evaluations:.0f}" if isinstance(evaluations, int | float) else "unknown"
     model = f"seed {facts['seed']}, EMA {'yes' if facts['ema'] is True else facts['ema']}, step {facts['step']}"
     accuracy = getattr(known.extractor, "accuracy", None)
     right = "" if accuracy is None else f", {100 * accuracy:.1f} % right on test"

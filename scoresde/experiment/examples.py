@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from .. import files
 
 
 class Examples:
@@ -51,7 +51,7 @@ class Examples:
         parts = {}
         for path in self.folder.glob("[0-9]*.npz"):
             try:
-                with np.load(path) as file:
+                with files.reading(path) as data, np.load(data) as file:
                     part = {name: torch.from_numpy(file[name]) for name in file.files}
                 start, lengths = int(path.stem), {len(values) for values in part.values()}
             except Exception:  # numpy and its zip reader raise what they happen to raise
@@ -65,7 +65,7 @@ def write_columns(path: Path, columns: dict[str, Tensor]) -> None:
     """Writes an .npz, as a whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, **{name: values.cpu().numpy() for name, values in columns.items()})
-    checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
+    files.write(path, lambda file: file.write(buffer.getvalue()))
 
 
 def batches(examples: list[int], size: int) -> list[range]:

@@ -8,12 +8,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from .. import noise
+from .. import files, noise
 from ..data import Data, stack
 from ..errors import InputError
 from ..sampling.inversion import decode as decode_latent
 from ..sampling.inversion import round_trip, slerp
-from . import build, checkpoint, pictures
+from . import build, pictures
 from .order import seed_of
 from .report import bar
 from .run import Run
@@ -56,7 +56,7 @@ def interpolate(run: Run) -> None:
     began = time.perf_counter()
     raw, walks, figures = _walks(run, settings)
     figures["seconds"] = time.perf_counter() - began
-    checkpoint.write(folder / "interpolation.npy", lambda file: np.save(file, walks.numpy()))
+    files.write(folder / "interpolation.npy", lambda file: np.save(file, walks.numpy()))
     pictures.walks(folder / "interpolation.png", raw[:, 0], walks, raw[:, 1], model.levels, _scattered(run.data))
     run.tracker.image("interpolate/walks", folder / "interpolation.png")
     Metrics(folder / "metrics.jsonl", run.tracker, "interpolate/").log(0, **figures)

@@ -1,7 +1,6 @@
 """The jobs of a sweep: a folder each, with what it was asked for, how it stands, and why it failed."""
 
 import datetime
-import json
 import os
 import socket
 import traceback
@@ -14,8 +13,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from . import build, checkpoint
+from .. import files
+from . import build
 
+STATUS = {"job": int, "state": str, "overrides": files.list_of(str)}
+DONE = {"state": str, "config": str, "results": files.dict_of(str)}
 SWEEP = "SCORESDE_SWEEP"  # the environment variable with the sweep's name, which parallel jobs inherit
 WHERE = ("wandb", "tracker", "project", "artifacts", "fresh", "gif", "batch_size", "device", "out", "folder", "paths")
 
@@ -62,17 +64,12 @@ class Job:
     config: str
     lead: bool = True
 
-    @property
-    def status(self) -> dict:
-        """What status.json says; nothing if there is none that can be read."""
-        return read(self.folder / "status.json")
-
     def done(self) -> bool:
         """Whether an earlier job of the same config ended here and its results are still there."""
-        status = self.status
-        results = [Path(p) / "summary.json" for p in status.get("results", {}).values()]
-        same = status.get("state") == "done" and status.get("config") == self.config
-        return same and all(p.exists() for p in results)
+        status = files.read_json(self.folder / "status.json", DONE, default=None)
+        if status is None or status["state"] != "done" or status["config"] != self.config:
+            return False
+        return all((Path(p) / "summary.json").exists() for p in status["results"].values())
 
     def __enter__(self) -> "Job":
         if self.lead:
@@ -87,42 +84,52 @@ class Job:
         words = " ".join(str(value).split()) or ("stopped" if kind is KeyboardInterrupt else kind.__name__)
         if self.lead:
             text = "".join(traceback.format_exception(kind, value, trace))
-            checkpoint.write(self.folder / "traceback.txt", lambda file: file.write(text.encode()))
-        self._write(**(self.status | {"state": "failed", "error": words[:500]}))
+            files.write(self.folder / "traceback.txt", lambda file: file.write(text.encode(errors="replace")))
+        self._write(state="failed", error=words[:500])
 
     def end(self, results: dict[str, Path]) -> None:
         """Marks it done, with the folder of the result of each task, and gathers their summaries in summary.json."""
         summaries = {task: read(folder / "summary.json") for task, folder in results.items()}
         if self.lead:
-            checkpoint.write_json(self.folder / "summary.json", summaries)
+            files.write_json(self.folder / "summary.json", summaries)
         places = {task: str(folder.absolute()) for task, folder in results.items()}
-        self._write(**(self.status | {"state": "done", "results": places}))
+        self._write(state="done", results=places)
 
     def _write(self, **facts: Any) -> None:
         if not self.lead:
             return
         known = {"state": None, "job": self.number, "sweep": self.sweep, "overrides": list(self.overrides)}
-        known |= {"config": self.config, "folder": str(self.folder.absolute())} | facts
-        if known["state"] != "running":
-            began = datetime.datetime.fromisoformat(known["started"])
-            known |= {"ended": now()}
-            known["seconds"] = (datetime.datetime.fromisoformat(known["ended"]) - began).total_seconds()
-        checkpoint.write_json(self.folder / "status.json", known)
+        known |= {"config": self.config, "folder": str(self.folder.absolute())}
+        if facts["state"] != "running":
+            known = read(self.folder / "status.json") | known | {"ended": now()}
+            known["seconds"] = _between(known.get("started"), known["ended"])
+        files.write_json(self.folder / "status.json", known | facts)
+
+
+def _between(start: Any, end: str) -> float | None:
+    """Seconds; None if the start is not known."""
+    try:
+        return (datetime.datetime.fromisoformat(end) - datetime.datetime.fromisoformat(start)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+
+
+def interrupted(folder: Path) -> None:
+    """Notes in the folder of a job that was killed that it is no longer running."""
+    status = files.read_json(folder / "status.json", STATUS, default={})
+    if status.get("state") == "running":
+        files.write_json(folder / "status.json", status | {"state": "failed", "error": "it was killed"})
 
 
 def read(path: Path) -> dict:
     """A JSON object from a file; an empty one if there is none, or it cannot be read."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return files.read_json(path, default={})
 
 
 def statuses(sweep: Path) -> list[dict]:
     """The status of every job in a sweep's folder, by number."""
-    found = [read(p) for p in Path(sweep).glob("*/status.json")]
-    return sorted((s for s in found if "job" in s), key=lambda s: s["job"])
+    found = [files.read_json(p, STATUS, default=None) for p in Path(sweep).glob("*/status.json")]
+    return sorted((s for s in found if s is not None), key=lambda s: s["job"])
 
 
 def closing(sweep: Path) -> tuple[str, list[str]]:

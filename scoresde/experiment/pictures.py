@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from .. import files
 from .track import read_rows
 
 TILE = 64  # pixels that a small image is enlarged to, by whole numbers
@@ -49,7 +49,7 @@ def save_png(path: Path, picture: np.ndarray) -> None:
     """Writes bytes (H, W, 3) as PNG."""
     from PIL import Image
 
-    checkpoint.write(path, lambda file: Image.fromarray(picture).save(file, "PNG"))
+    files.write(path, lambda file: Image.fromarray(picture).save(file, "PNG"))
 
 
 def _figure(path: Path, columns: int, draw, size: float = 3.2, rows: int = 1) -> None:
@@ -64,7 +64,12 @@ def _figure(path: Path, columns: int, draw, size: float = 3.2, rows: int = 1) ->
     draw(figure.subplots(rows, columns, squeeze=False))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
+    files.write(path, lambda file: file.write(buffer.getvalue()))
+
+
+def _literal(name: str) -> str:
+    """A name as it is, where matplotlib would read formulas between dollars."""
+    return name.replace("$", r"\$")
 
 
 def panel(axis, x: Tensor, real: Tensor | None = None) -> None:
@@ -178,12 +183,12 @@ def losses(path: Path, metrics: Path) -> None:
             ("loss", {"linewidth": 0.7, "alpha": 0.7}),
             ("validation", {"marker": "o", "markersize": 3}),
         ):
-            points = [(r["step"], r[name]) for r in rows if name in r]
+            points = [(r["step"], r[name]) for r in rows if isinstance(r.get(name), int | float)]
             if points:
                 axes[0, 0].plot(*zip(*points, strict=True), label=name, **style)
         axes[0, 0].set(xlabel="step", ylabel="loss (mean over dimensions)", yscale="log")
         axes[0, 0].legend()
-        by_level = [r["validation_by_level"] for r in rows if "validation_by_level" in r]
+        by_level = [r["validation_by_level"] for r in rows if isinstance(r.get("validation_by_level"), list)]
         if by_level:
             axes[0, 1].bar(range(len(by_level[-1])), by_level[-1])
         axes[0, 1].set(xlabel="eighths of the training times, low noise to high", ylabel="validation loss")
@@ -220,7 +225,9 @@ def histogram(path: Path, values: dict[str, Tensor], units: str) -> None:
         axis = axes[0, 0]
         edges = np.histogram_bin_edges(torch.cat([*values.values()]).numpy(), 50)
         for i, (name, v) in enumerate(values.items()):
-            axis.hist(v.numpy(), edges, density=True, alpha=0.6, color=f"C{i}", label=f"{name}: {float(v.mean()):.3f}")
+            axis.hist(
+                v.numpy(), edges, density=True, alpha=0.6, color=f"C{i}", label=f"{_literal(name)}: {v.mean():.3f}"
+            )
             axis.axvline(float(v.mean()), color=f"C{i}")
         axis.set(xlabel=f"{units} of an example", ylabel="density")
         axis.legend(loc="upper right")
@@ -262,8 +269,8 @@ def intervals(path: Path, labels: list[str], figures: dict[str, list], floor: di
                     if figure.low is not None:
                         axis.plot([figure.low, figure.high], [y, y], color="C0")
             axis.set(ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)))
-            axis.set_title(name, fontsize=10)
-            axis.set_yticklabels([] if i % columns else labels)
+            axis.set_title(_literal(name), fontsize=10)
+            axis.set_yticklabels([] if i % columns else [*map(_literal, labels)])
             axis.locator_params(axis="x", nbins=4)
             axis.grid(alpha=0.3)
 

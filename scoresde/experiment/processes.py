@@ -9,10 +9,7 @@ import os
 import torch
 from torch import distributed as dist
 
-
-def started() -> int:
-    """How many processes the launcher started; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+from ..launcher import launched, started
 
 
 def missed() -> bool:
@@ -20,7 +17,7 @@ def missed() -> bool:
 
     On CPUs accelerate 1.15 (`simple_launcher`) leaves the starting to mpirun, and only tells where they should meet.
     """
-    return "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ
+    return "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ and not launched()
 
 
 def on_cpu(device: str) -> bool:

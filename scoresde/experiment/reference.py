@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import metrics
+from .. import files, locks, metrics
 from ..data import Data, stack
 from ..errors import InputError
 from ..metrics import features
@@ -78,9 +78,14 @@ def reference(run: Run, settings: Features) -> Reference:
     which they know as little as the test data.  Raises `InputError` for an extractor that the data or the machine
     lacks something for.
     """
+    known = run.data.fingerprint
+    folder = Path(run.config.out).expanduser() / "features" / f"{run.data.name}-{known}"
+    with locks.alone(folder, wait=True, say=run.say):
+        return _reference(run, settings, folder, known)
+
+
+def _reference(run: Run, settings: Features, folder: Path, known: str) -> Reference:
     data = run.data
-    known = data.fingerprint
-    folder = Path(run.config.out).expanduser() / "features" / f"{data.name}-{known}"
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(settings.seed))
     half = len(order) // 2
     name, extractor = _extractor(run, settings, folder, order[:half][:FITTED_ON], known)
@@ -121,7 +126,10 @@ def _extractor(run: Run, settings: Features, folder: Path, index: Tensor, known:
     name = f"{kind}{settings.width}-{build.short_hash(made)}"
     path = folder / f"{name}.pt"
     if path.exists():
-        return name, features.restore(checkpoint.load(path))
+        try:
+            return name, features.restore(checkpoint.load(path))
+        except (InputError, LookupError, TypeError, AttributeError, RuntimeError) as error:  # it can be made again
+            run.say(f"warning: {path} is damaged ({str(error).splitlines()[0]}): the extractor is made anew")
     x = data.encode(stack(data.train, index))
     if kind == "pca":
         extractor = features.PCA.fit(x, settings.width)
@@ -138,7 +146,7 @@ def _extractor(run: Run, settings: Features, folder: Path, index: Tensor, known:
 
 def _read(path: Path) -> dict[str, Tensor] | None:
     try:
-        with np.load(path) as file:
+        with files.reading(path) as data, np.load(data) as file:
             return {k: torch.from_numpy(file[k]) for k in ("test", "floor", "index", "held")}
     except Exception:  # not there, or not whole: made again
         return None
@@ -147,4 +155,4 @@ def _read(path: Path) -> dict[str, Tensor] | None:
 def _write(path: Path, columns: dict[str, Tensor]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **{k: v.numpy() for k, v in columns.items()})
-    checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
+    files.write(path, lambda file: file.write(buffer.getvalue()))

@@ -1,27 +1,28 @@
 """One command: its config, its model folder, its tracker, and what it prints."""
 
 import contextlib
-import fcntl
 import importlib.util
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from .. import files, launcher, locks
 from ..data import Data
 from ..errors import InputError
 from ..sampling import Sampler, hardware
-from . import build, checkpoint, processes
+from . import build, processes
 from .jobs import Job, fingerprint
-from .report import table
+from .report import plain, table
 from .track import TRACKERS, Rows, Tracker, Trackers
 from .with_tensorboard import TensorBoard
 from .with_wandb import ARTIFACTS, MODES, Wandb
+from .with_wandb import mode as asked
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -33,8 +34,8 @@ class Run:
         self, config: DictConfig, choices: dict[str, str], console: Console | None = None, job: Job | None = None
     ):
         self.config, self.choices, self.job = config, choices, job
-        self.lead = int(os.environ.get("RANK", "0")) == 0  # of several processes the first one writes and speaks
-        self.console = console or Console(highlight=False, quiet=not self.lead)
+        self.lead = launcher.rank() == 0  # of several processes the first one writes and speaks
+        self.console = console or Console(highlight=False, markup=False, emoji=False, quiet=not self.lead)
         for name in ("n", "batch_size"):
             if not isinstance(config[name], int) or config[name] < 1:
                 raise InputError(f"{name}={config[name]!r}: give a positive whole number")
@@ -72,7 +73,8 @@ class Run:
         home = job.folder if job else self.folder
         if job:
             found.append(Rows(home / "metrics.jsonl"))
-        if config.tracker in ("wandb", "both") and config.wandb != "disabled":
+        mode = self._wandb() if config.tracker in ("wandb", "both") else "disabled"
+        if mode != "disabled":
             task, sampler = self.choices.get("task", "task"), self.choices.get("sampler", "sampler")
             options = {"project": config.project, "config": self.plain, "job_type": task}
             options |= {"name": f"{self.folder.name} {sampler}", "group": job.sweep if job else self.folder.name}
@@ -80,10 +82,19 @@ class Run:
             tags = [f"{g}={self.choices[g]}" for g in groups if self.choices.get(g) not in (None, "default")]
             options["tags"] = list(dict.fromkeys(t[:64] for t in [*tags, *(job.overrides if job else [])]))
             key = fingerprint(config)
-            found.append(Wandb(config.wandb, home, key, config.artifacts, self.say, **options))
+            found.append(Wandb(mode, home, key, config.artifacts, self.say, **options))
         if config.tracker in ("tensorboard", "both"):
             found.append(TensorBoard(home, OmegaConf.to_yaml(config, resolve=True)))
         return found
+
+    def _wandb(self) -> str:
+        """What is left of `wandb` where the environment was heard, which a line says."""
+        here = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+        said = self.job.overrides if self.job else here
+        mode, words = asked(self.config.wandb, any(word.lstrip("+").startswith("wandb=") for word in said))
+        if words:
+            self.say(words)
+        return mode
 
     @property
     def plain(self) -> dict:
@@ -115,17 +126,19 @@ class Run:
 
     def say(self, words: str) -> None:
         """Prints a line."""
-        self.console.print(words, soft_wrap=True, markup=False)
+        self.console.print(plain(words), soft_wrap=True)
 
     def place(self, task: str, choice: str, *parts) -> Path:
         """The folder of a sampling or scoring run beneath the model's, named by what makes its result."""
-        return self.folder / f"{task}-{choice}-{build.short_hash(parts, 6)}"
+        folder = self.folder / f"{task}-{choice}-{build.short_hash(parts, 6)}"
+        files.check(folder / "summary.json")
+        return folder
 
     def finish(self, folder: Path, summary: dict, rows: list[tuple[str, str]]) -> None:
         """Writes the config and the summary of what was done, and keeps rows for the closing table."""
         config = OmegaConf.to_yaml(self.config, resolve=True)
-        checkpoint.write(folder / "config.yaml", lambda file: file.write(config.encode()))
-        checkpoint.write_json(folder / "summary.json", summary)
+        files.write(folder / "config.yaml", lambda file: file.write(config.encode()))
+        files.write_json(folder / "summary.json", summary)
         self.results += rows
         self.made[summary["task"]] = folder
 
@@ -135,19 +148,11 @@ class Run:
 
         Raises `InputError` if another command is at work in it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "w") as lock:
-            try:
-                if self.lead:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                words = f"another command is at work in {self.folder}: wait, or give another folder="
-                if not self.job:
-                    raise InputError(words) from None
-                self.say(f"waiting for the command that is at work in {self.folder}")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.lead:
-                checkpoint.sweep(self.folder)
+        if not self.lead:
+            yield
+            return
+        with locks.alone(self.folder, wait=self.job is not None, say=self.say):
+            files.sweep(self.folder)
             yield
 
 
@@ -165,17 +170,27 @@ def _installed(name: str) -> bool:
         return False
 
 
+def _remove_unused(folder: Path) -> None:
+    """Removes a folder in which no step was made, unless another command's lies beneath it, or it was taken away."""
+    made = any((folder / name).exists() for name in ("metrics.jsonl", "checkpoint.pt"))
+    with contextlib.suppress(InputError):
+        files.check(folder / locks.NAME)
+        if not made and all(path.parent == folder for path in folder.rglob(locks.NAME)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def execute(run: Run, task: Callable[[Run], None]) -> None:
     """Runs a task within its tracker and the folder's lock, and prints the table of results."""
     existed = run.folder.exists()
     for words in missing():
         run.say(words)
-    try:
-        with run.alone(), run.tracker:
-            task(run)
-    except InputError:
-        # A mistake found before the first step leaves no empty folder behind.
-        if not existed and not (run.folder / "metrics.jsonl").exists():
-            shutil.rmtree(run.folder, ignore_errors=True)
-        raise
+    with run.alone():
+        try:
+            with run.tracker:
+                task(run)
+        except InputError:
+            # A mistake found before the first step leaves no empty folder behind.
+            if not existed and run.lead:
+                _remove_unused(run.folder)
+            raise
     table(run.console, [*run.results, ("folder", str(run.folder))])

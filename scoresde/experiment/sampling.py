@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .. import files
 from ..data import stack
 from ..denoiser import Counted
 from ..sampling import Trajectory, joined, sample, share
-from . import build, checkpoint, pictures, processes
+from . import build, pictures, processes
 from .animation import animation
 from .report import bar
 from .run import Run
@@ -72,7 +73,7 @@ def _some_real(run: Run) -> torch.Tensor:
 def _save_array(path: Path, raw: torch.Tensor) -> None:
     buffer = io.BytesIO()
     np.save(buffer, raw.numpy())
-    checkpoint.write(path, lambda file: file.write(buffer.getvalue()))
+    files.write(path, lambda file: file.write(buffer.getvalue()))
 
 
 def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
@@ -89,7 +90,7 @@ def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
         x0 = torch.stack([model(a.to(run.device), t).cpu() for t, a in zip(times, x, strict=True)])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, times=np.array(times), x=x.numpy(), x0=x0.numpy())
-    checkpoint.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))
+    files.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))
     shown = sorted({round(i) for i in np.linspace(0, len(times) - 1, columns)})
     strip = ([part[i] for i in shown] for part in (times, x, x0))
     pictures.trajectory(path, *strip, model.decode, model.levels)

@@ -15,12 +15,14 @@ from hydra.errors import HydraException
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from .. import files, locks
 from ..errors import InputError
 from ..making import nearest
 from . import build
 from .command import called
 from .compare import figures
-from .jobs import SWEEP, Job, fingerprint, read
+from .jobs import SWEEP, Job, fingerprint, interrupted, read
+from .report import say
 
 LETTERS = str.maketrans({"/": "_", ".": "_"})
 
@@ -70,42 +72,68 @@ def search(config: DictConfig) -> None:
     """Runs trials until the study has `task.trials` that ended; a study that was cut off goes on.
 
     The study is search.db (SQLite) in out/search/NAME-HASH, named by what is searched and over what; every trial has
-    its folder with status.json there.  Raises `InputError` if Optuna is missing, or for a wrong space.
+    its folder with status.json there.  Raises `InputError` if Optuna is missing, for a wrong space, for a damaged
+    study, and where another command is at work on it.
     """
     try:
         import optuna
     except ImportError:
         raise InputError("task=search needs Optuna: pip install optuna") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     task = config.task
     if task.direction not in ("minimize", "maximize"):
         raise InputError(f"task.direction={task.direction!r}: choose minimize or maximize")
     places, words = space(list(task.space)), _fixed()
     said = [task.of, task.objective, task.direction, *sorted(task.space), *sorted(words)]
     home = Path(config.out) / "search" / f"{task.objective.translate(LETTERS)}-{build.short_hash(said)}"
-    home.mkdir(parents=True, exist_ok=True)
     os.environ[SWEEP] = home.name
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = f"sqlite:///{(home / 'search.db').absolute()}"
-    study = optuna.create_study(study_name="search", storage=storage, direction=task.direction, load_if_exists=True)
-    _drop_unfinished(study)
-    ended = len(study.trials)
-    if ended:
-        print(f"{home}: {sum(t.state.is_finished() for t in study.trials)} trials were made before")
-    # The sampler's own state is not stored: seeded by the number of trials, it is a function of what came before.
-    while (left := task.trials - _count(study)) > 0:
-        study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials), n_startup_trials=task.startup)
-        trial = study.ask()
-        try:
-            study.tell(trial, _try(trial, places, words, config, home))
-            print(f"{left - 1} trials left")
-        except Exception as error:  # an interruption leaves the trial as it is, to be tried again
-            trial.set_user_attr("error", str(error)[:500])
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            print(f"trial {trial.number} failed: {error}; see {home}/{trial.number}/traceback.txt")
-        failed = sum("error" in t.user_attrs for t in study.trials)
-        if failed > task.failures:
-            raise InputError(f"{failed} trials failed, more than task.failures={task.failures}: see {home}")
-    _report(study, home, words, task)
+    with locks.alone(home, say=say):
+        files.sweep(home)
+        study = _study(home, task.direction)
+        if ended := _ended(study):
+            say(f"{home}: {ended} trials were made before")
+        while (left := task.trials - _count(study)) > 0:
+            # The sampler's own state is not stored: seeded by the number of trials that came before, of which those
+            # that were cut off are none, it draws what it would have drawn undisturbed.
+            seed = config.seed + _ended(study)
+            study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=task.startup)
+            trial = study.ask()
+            try:
+                study.tell(trial, _try(trial, places, words, config, home))
+                say(f"{left - 1} trials left")
+            except Exception as error:
+                trial.set_user_attr("error", str(error)[:500])
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                say(f"trial {trial.number} failed: {error}; see {home}/{trial.number}/traceback.txt")
+            except BaseException:  # asked to end: the next search draws the same trial
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                raise
+            failed = sum("error" in t.user_attrs for t in study.trials)
+            if failed > task.failures:
+                raise InputError(f"{failed} trials failed, more than task.failures={task.failures}: see {home}")
+        _report(study, home, words, task)
+
+
+def _study(home: Path, direction: str):
+    """The study in a folder, new if there is none; trials that a killed search left running are closed."""
+    import optuna
+
+    path = home / "search.db"
+    if path.is_symlink():
+        raise InputError(f"{path} is a link, which is not followed: put the file itself in its place")
+    known = {"study_name": "search", "storage": f"sqlite:///{path.absolute()}", "direction": direction}
+    try:
+        study = optuna.create_study(**known, load_if_exists=True)
+        for trial in study.trials:
+            if trial.state == optuna.trial.TrialState.RUNNING:
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                interrupted(home / str(trial.number))
+    except Exception as error:  # of Optuna, SQLAlchemy and SQLite, as they happen to be
+        reason = str(error.__cause__ or error).strip().splitlines()[0][:150]
+        raise InputError(
+            f"{path} cannot be used ({reason}): if it is damaged, put back a copy, or remove it to search anew"
+        ) from error
+    return study
 
 
 def _fixed() -> list[str]:
@@ -118,13 +146,9 @@ def _count(study) -> int:
     return sum(t.state.name in ("COMPLETE", "PRUNED") for t in study.trials)
 
 
-def _drop_unfinished(study) -> None:
-    """Trials that a killed search left running are closed, and their overrides are tried first."""
-    from optuna.trial import TrialState
-
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+def _ended(study) -> int:
+    """How many trials came to an end of their own, good or bad."""
+    return _count(study) + sum(t.state.name == "FAIL" and "error" in t.user_attrs for t in study.trials)
 
 
 def _try(trial, places: list[Space], words: list[str], config: DictConfig, home: Path) -> float:
@@ -138,7 +162,7 @@ def _try(trial, places: list[Space], words: list[str], config: DictConfig, home:
     choices = dict(made.hydra.runtime.choices)
     made = OmegaConf.masked_copy(made, [k for k in made if k != "hydra"])
     made.paths = config.paths
-    print(f"\ntrial {trial.number}: {' '.join(chosen)}", flush=True)
+    say(f"\ntrial {trial.number}: {' '.join(chosen)}")
     job = Job(home / str(trial.number), trial.number, home.name, tuple(overrides), fingerprint(made))
     with job:
         work = Run(made, choices, job=job)
@@ -159,18 +183,14 @@ def _word(value: Any) -> str:
 
 def _report(study, home: Path, words: list[str], task: DictConfig) -> None:
     """Prints the best trials and the command that repeats the best one, and writes them to best.json."""
-    from . import checkpoint
-
     done = sorted((t for t in study.trials if t.value is not None), key=lambda t: t.value)
     done = done if task.direction == "minimize" else done[::-1]
     best = done[0]
     said = {t.number: [f"{k}={_word(v)}" for k, v in t.params.items()] for t in done}
     chosen = said[best.number]
-    print(f"\n{task.objective}, {task.direction}, of {len(done)} trials:")
+    say(f"\n{task.objective}, {task.direction}, of {len(done)} trials:")
     for trial in done[:5]:
-        print(
-            f"  {trial.value:.5g}  trial {trial.number}: {' '.join(f'{k}={_word(v)}' for k, v in trial.params.items())}"
-        )
-    print(f"the best again: {called()} {' '.join([*words, *chosen])}\nthe study: {home}/search.db")
+        say(f"  {trial.value:.5g}  trial {trial.number}: {' '.join(said[trial.number])}")
+    say(f"the best again: {called()} {' '.join([*words, *chosen])}\nthe study: {home}/search.db")
     found = {"objective": task.objective, "value": best.value, "trial": best.number, "overrides": [*words, *chosen]}
-    checkpoint.write_json(home / "best.json", found)
+    files.write_json(home / "best.json", found)

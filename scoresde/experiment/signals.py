@@ -1,4 +1,4 @@
-"""Signals that ask a training to end: it finishes its step and writes a checkpoint first."""
+"""Signals that ask a command to end: a training finishes its step and writes a checkpoint first."""
 
 import contextlib
 import os
@@ -6,16 +6,27 @@ import signal
 import threading
 from collections.abc import Iterator
 
-ASKING = (signal.SIGTERM, signal.SIGINT)  # a cluster that wants its machine back, and Ctrl-C
+# A cluster that wants its machine back, Ctrl-C, and a terminal that was closed (there is none of that on Windows).
+ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 
 
 class Terminated(BaseException):
-    """SIGTERM, as an exception: what the command line makes of it."""
+    """SIGTERM or SIGHUP, as an exception with its `number`: what the command line makes of it."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
-def terminate(number: int, frame) -> None:
-    """A handler that raises `Terminated`."""
-    raise Terminated
+def listen() -> None:
+    """Makes exceptions of the signals that ask to end, KeyboardInterrupt of SIGINT; those that are ignored stay so."""
+    for number in ASKING:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and a shell's background jobs have it
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _terminate)
+
+
+def _terminate(number: int, frame) -> None:
+    raise Terminated(number)
 
 
 class Held:
@@ -46,7 +57,10 @@ class Held:
 
 @contextlib.contextmanager
 def held() -> Iterator[Held]:
-    """Keeps SIGTERM and SIGINT back within the block; those that are ignored stay so.  Only in the main thread."""
+    """Keeps the signals of `ASKING` back within the block, and delivers at its end what came and was not delivered.
+
+    Those that are ignored stay so.  Only in the main thread.
+    """
     keep = Held()
     if threading.current_thread() is threading.main_thread():
         found = {number: signal.getsignal(number) for number in ASKING}
@@ -58,3 +72,5 @@ def held() -> Iterator[Held]:
     finally:
         for number, handler in keep.handlers.items():
             signal.signal(number, handler)
+        if keep.number:
+            keep.deliver(keep.number)

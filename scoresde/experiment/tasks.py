@@ -1,10 +1,10 @@
 """The tasks that a command can run: functions of a `Run`."""
 
-import json
 import math
 
 import torch
 
+from .. import files
 from ..data import Data, stack
 from . import build, checkpoint, pictures, processes
 from .report import bar
@@ -60,7 +60,7 @@ def train(run: Run) -> None:
     last: dict = {}
     if run.lead:
         run.finish(run.folder, {"task": "train", "finished": False}, [])
-        checkpoint.write_json(run.folder / "model.json", build.model_config(run.config))
+        files.write_json(run.folder / "model.json", build.model_config(run.config))
         metrics = Metrics(run.folder / "metrics.jsonl", run.tracker, "train/", keep=done)
         last = metrics.last()
     with bar(run.console, "training", steps, done) as advance:
@@ -68,7 +68,8 @@ def train(run: Run) -> None:
         def report(step: int, **figures) -> None:
             metrics.log(step, **figures)
             last.update(figures, step=step)
-            advance(step, "  ".join(f"{k} {last[k]:.4f}" for k in ("loss", "validation") if k in last))
+            shown = {k: last[k] for k in ("loss", "validation") if isinstance(last.get(k), int | float)}
+            advance(step, "  ".join(f"{k} {v:.4f}" for k, v in shown.items()))
 
         fit(denoiser, data, run.loss, run.training, run.folder, report, run.config.device, build.facts(data))
     if run.lead:
@@ -76,17 +77,15 @@ def train(run: Run) -> None:
         run.tracker.image("train/loss", run.folder / "loss.png")
         run.tracker.artifact(run.folder.name, "model", [run.folder / "checkpoint.pt"])
         summary = dict(task="train", finished=True, parameters=size, examples=len(data.train), **last)
-        seconds, validation = (last.get(k, math.nan) for k in ("seconds", "validation"))  # somebody may remove the rows
+        known = {k: v for k, v in last.items() if isinstance(v, int | float)}
+        seconds, validation = (known.get(k, math.nan) for k in ("seconds", "validation"))  # the rows may be gone
         words = f"trained {steps} steps in {seconds:.0f} s, validation loss {validation:.4f}"
         run.finish(run.folder, summary, [("model", words)])
 
 
 def _finished(run: Run) -> bool:
     """Whether the summary, which is written last, is there."""
-    try:
-        return json.loads((run.folder / "summary.json").read_text())["finished"] is True
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return False
+    return files.read_json(run.folder / "summary.json", default={}).get("finished") is True
 
 
 def _warn_noise(run: Run, sde, data: Data) -> None:

@@ -2,14 +2,14 @@
 
 import abc
 import contextlib
-import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import checkpoint
+from .. import files
 
 TRACKERS = ("wandb", "tensorboard", "both", "none")
 
@@ -36,7 +36,7 @@ class Tracker(abc.ABC):
         """Shows the distribution of the values."""
 
     @abc.abstractmethod
-    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+    def artifact(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Notes the files of a result, of the kind "model" or "samples"."""
 
     @abc.abstractmethod
@@ -72,9 +72,9 @@ class Trackers:
         """Shows the distribution of the finite values."""
         self._each("histogram", name, values[torch.isfinite(values)].double().cpu())
 
-    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+    def artifact(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Notes the files of a result."""
-        self._each("artifact", name, kind, files)
+        self._each("artifact", name, kind, paths)
 
     def _each(self, action: str, *given: Any) -> None:
         for tracker in list(self.trackers):
@@ -118,8 +118,7 @@ class Rows(Tracker):
     def log(self, prefix: str, step: int, figures: dict) -> None:
         """Appends a row."""
         row = {f"{prefix}step": step, **{prefix + k: v for k, v in figures.items()}}
-        with open(self.path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        files.append(self.path, files.to_json(row))
 
     def image(self, name: str, path: Path) -> None:
         """Nothing: the picture is a file already."""
@@ -127,7 +126,7 @@ class Rows(Tracker):
     def histogram(self, name: str, values: torch.Tensor) -> None:
         """Nothing: the values are in a file already."""
 
-    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+    def artifact(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Nothing: the files are there."""
 
     def finish(self, failed: bool) -> None:
@@ -139,8 +138,8 @@ class Metrics:
 
     def __init__(self, path: Path, trackers: Trackers | None = None, prefix: str = "", keep: int = 0):
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read_rows(path) if line["step"] <= keep] if keep else []
-        checkpoint.write(path, lambda file: file.write("".join(json.dumps(row) + "\n" for row in kept).encode()))
+        kept = [files.to_json(row) + "\n" for row in read_rows(path) if row["step"] <= keep] if keep else []
+        files.write(path, lambda file: file.write("".join(kept).encode()))
         self.path, self.trackers, self.prefix = path, trackers, prefix
 
     def last(self) -> dict:
@@ -149,19 +148,22 @@ class Metrics:
 
     def log(self, step: int, **figures: Any) -> None:
         """Adds a row; figures are numbers, strings or lists of them."""
-        with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
+        files.append(self.path, files.to_json({"step": step, **figures}))
         if self.trackers is not None:
             self.trackers.log(self.prefix, step, figures)
 
 
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a file of JSON lines, less any that a kill or a full disk cut short."""
-    found = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:  # a kill in the middle of a line
-                continue
-    return found
+    """The rows of figures in a file of JSON lines, each with its step, less what a kill or a full disk cut short.
+
+    Figures are numbers, lists of them, or strings; null is NaN, and what is none of these is left out.
+    """
+    found = [{name: _figure(value) for name, value in row.items()} for row in files.read_rows(path, {"step": int})]
+    return [{name: value for name, value in row.items() if value is not None} for row in found]
+
+
+def _figure(value: Any) -> float | str | list[float] | None:
+    if isinstance(value, list):
+        parts = [_figure(v) for v in value]
+        return parts if all(isinstance(v, int | float) for v in parts) else None
+    return math.nan if value is None else value if isinstance(value, int | float | str) else None

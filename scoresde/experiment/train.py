@@ -1,8 +1,10 @@
 """Training by denoising score matching: the whole loop."""
 
+import contextlib
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from .. import launcher, locks
 from ..data import Data, as_data
 from ..denoiser import Denoiser
 from ..errors import InputError
@@ -85,15 +88,19 @@ def train(
     `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `loss` is not changed:
     times that learn do so in a copy.  `facts` are plain values kept in the checkpoint.
 
-    Raises `InputError` for wrong settings, `FloatingPointError` when the loss stops being finite.
+    Raises `InputError` for wrong settings, and where another is at work in `folder`, or it is taken away, or its
+    checkpoint is damaged; `FloatingPointError` when the loss stops being finite.
     """
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
     data = as_data(data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     path = None if folder is None else Path(folder) / "checkpoint.pt"
-    trainer = _Trainer(denoiser, data, loss, training or Training(**options), path, device, facts or {})
-    return trainer.run(report or (lambda step, **figures: None))
+    if words := launcher.ignored():
+        warnings.warn(words, stacklevel=2)
+    with locks.alone(folder) if folder is not None and launcher.rank() == 0 else contextlib.nullcontext():
+        trainer = _Trainer(denoiser, data, loss, training or Training(**options), path, device, facts or {})
+        return trainer.run(report or (lambda step, **figures: None))
 
 
 class _Trainer:
@@ -124,13 +131,7 @@ class _Trainer:
         if self.path is None or not self.path.exists():
             return
         state = checkpoint.load(self.path, self.device, ("step", "seconds", "model", "ema", "optimizer"))
-        try:
-            self.denoiser.load_state_dict(state["model"])
-            self.ema.model.load_state_dict(state["ema"])
-            optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
-            raise InputError(f"{self.path} holds another network: give another folder, or remove it") from error
-        self.loss.load_state(state.get("loss", {}))
+        checkpoint.restore(self.path, state, self.denoiser, self.ema.model, optimizer, self.loss)
         self.step, self.seconds = state["step"], state["seconds"]
 
     def run(self, report: Callable[..., None]) -> Denoiser:
@@ -238,7 +239,8 @@ def _accelerator(precision: str, cpu: bool):
             raise
         return Single(precision, cpu)
     AcceleratorState._reset_state()  # one process may train twice, with another precision
-    return Accelerator(mixed_precision=precision, cpu=cpu)
+    with launcher.hidden():
+        return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
 def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:

@@ -1,16 +1,16 @@
 """What is fitted to a trained model and kept in its folder: the best sampler for a budget, and a time grid."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from .. import files
 from ..errors import InputError
 from ..sampling import FittedGrid, Sampler, fit_grid
 from ..tuning import Trial, plain, tune
-from . import build, checkpoint, pictures
+from . import build, pictures
 from .report import bar
 from .run import Run
 from .track import Metrics
@@ -55,9 +55,9 @@ def search(run: Run) -> None:
         found[budget] = trials
         text = f"# {trials[0].name}, {trials[0].grid} grid: {trials[0].rms:.3g} rms, {trials[0].median:.3g} median\n"
         config = text + OmegaConf.to_yaml(OmegaConf.create(plain(trials[0].sampler, model.sde)))
-        checkpoint.write(run.folder / f"tuned-{budget}.yaml", lambda file, config=config: file.write(config.encode()))
+        files.write(run.folder / f"tuned-{budget}.yaml", lambda file, config=config: file.write(config.encode()))
     rows = {b: [_figures(t) for t in trials] for b, trials in found.items()}
-    checkpoint.write_json(folder / "trials.json", rows)
+    files.write_json(folder / "trials.json", rows)
     pictures.front(folder / "front.png", rows)
     run.tracker.image("tune/front", folder / "front.png")
     figures = {f"error_{b}": trials[0].error for b, trials in found.items()}
@@ -98,12 +98,12 @@ def tuned(budget: int, folder: Path) -> Sampler:
 def model_grid(run: Run) -> FittedGrid:
     """The time grid fitted to the trained model: kept in grid.json in its folder, made at the first use."""
     path, model = run.folder / "grid.json", run.model
-    if path.exists():
-        known = json.loads(path.read_text())
-        if known["step"] == model.step:
-            return FittedGrid(tuple(known["angles"]), tuple(known["share"]))
+    needs = {"step": int, "angles": files.list_of(float), "share": files.list_of(float)}
+    known = files.read_json(path, needs, default=None, say=run.say)
+    if known and known["step"] == model.step and len(known["angles"]) == len(known["share"]) > 1:
+        return FittedGrid(tuple(known["angles"]), tuple(known["share"]))
     grid = fit_grid(model, (32, *model.shape))
     if run.lead:
-        checkpoint.write_json(path, {"step": model.step, "angles": grid.angles, "share": grid.share})
+        files.write_json(path, {"step": model.step, "angles": grid.angles, "share": grid.share})
         run.say(f"fitted a time grid to the model: {path}")
     return grid

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from .. import files
 from .track import Tracker
 
 
@@ -20,6 +21,7 @@ class TensorBoard(Tracker):
         """Opens an event file."""
         from torch.utils.tensorboard import SummaryWriter
 
+        files.check(self.folder / "tensorboard" / "events")
         self.writer = SummaryWriter(str(self.folder / "tensorboard"))
         self.writer.add_text("config", f"```\n{self.about}\n```")
 
@@ -42,9 +44,9 @@ class TensorBoard(Tracker):
         """Adds a histogram."""
         self.writer.add_histogram(name, values)
 
-    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
+    def artifact(self, name: str, kind: str, paths: Sequence[Path]) -> None:
         """Adds where the files are."""
-        self.writer.add_text(f"{kind}/{name}", "\n".join(str(f.resolve()) for f in files))
+        self.writer.add_text(f"{kind}/{name}", "\n".join(str(f.resolve()) for f in paths))
 
     def finish(self, failed: bool) -> None:
         """Adds how it ended and closes the file."""

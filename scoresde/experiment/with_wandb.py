@@ -3,6 +3,7 @@
 import contextlib
 import netrc
 import os
+import re
 import secrets
 import shutil
 import urllib.parse
@@ -11,11 +12,32 @@ from pathlib import Path
 
 import torch
 
+from .. import files
 from .track import Tracker
 
 MODES = ("offline", "online", "disabled")
 ARTIFACTS = ("reference", "upload", "none")
+PRIVATE = {"online": 0, "run": 0, "shared": 0, "offline": 1, "dryrun": 1, "disabled": 2}  # the words of WANDB_MODE
+LONGEST = 128  # letters of a name
 SPARE = 1 << 20  # bytes that must be free: wandb writes in another process, which says nothing when the disk is full
+
+
+def mode(asked: str, said: bool) -> tuple[str, str]:
+    """What becomes of wandb=`asked` in this environment, and what to say of it, "" for nothing.
+
+    WANDB_DISABLED and WANDB_MODE take the place of the config; of what the command line `said` they can only make
+    something more private.
+    """
+    off = os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "t", "yes", "y", "on")
+    name = "WANDB_DISABLED" if off else "WANDB_MODE"
+    value = os.environ.get(name, "")
+    level = 2 if off else PRIVATE.get(value.lower())
+    if value and level is None:
+        return asked, f"warning: WANDB_MODE={value} in the environment is unknown and ignored: say {', '.join(MODES)}"
+    if level is None or level == PRIVATE[asked] or (said and level < PRIVATE[asked]):
+        return asked, ""
+    heeded = ("online", "offline", "disabled")[level]
+    return heeded, f"{name}={value} in the environment: wandb={heeded}"
 
 
 class Wandb(Tracker):
@@ -39,6 +61,7 @@ class Wandb(Tracker):
         **options,
     ):
         self.mode, self.folder, self.key, self.artifacts, self.warn = mode, Path(folder), key, artifacts, warn
+        options = {k: v[:LONGEST] if k in ("name", "group") else v for k, v in options.items()}
         self.options, self.run, self.known, self.step = options, None, set(), 0
 
     @property
@@ -51,12 +74,11 @@ class Wandb(Tracker):
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
+        files.check(self.note)
         self.note.parent.mkdir(parents=True, exist_ok=True)
         self._check_space()
-        if not self.note.exists() or not self.note.read_text().partition("\n")[0]:
-            self.note.write_text(f"{secrets.token_hex(4)}\n")
-        name, _, sent = self.note.read_text().partition("\n")
-        self.step, options = len(sent), {**self.options, "dir": str(self.folder)}
+        name, sent = self._noted()
+        self.step, options = sent, {**self.options, "dir": str(self.folder)}
         options["id"] = os.environ.get("WANDB_RUN_ID", name)  # an agent of a wandb sweep has named its run
         settings = wandb.Settings(
             silent=True, console="off", reinit="finish_previous", init_timeout=30, finish_timeout=60
@@ -73,6 +95,16 @@ class Wandb(Tracker):
         if self.run is None:
             self.run = wandb.init(**options, mode="offline", settings=settings)
         self.step = max(self.step, self.run.step)
+
+    def _noted(self) -> tuple[str, int]:
+        """The id of the run, new if there is none, and how many rows it was sent."""
+        with contextlib.suppress(FileNotFoundError), files.reading(self.note) as file:
+            name, _, sent = file.read().decode(errors="replace").partition("\n")
+            if re.fullmatch(r"[0-9a-f]{8}", name):
+                return name, sent.count(".")
+        name = secrets.token_hex(4)
+        files.write(self.note, lambda file: file.write(f"{name}\n".encode()))
+        return name, 0
 
     def log(self, prefix: str, step: int, figures: dict) -> None:
         """Sends a row."""
@@ -95,19 +127,24 @@ class Wandb(Tracker):
 
         self._send({name: wandb.Histogram(values.numpy(), num_bins=64)})
 
-    def artifact(self, name: str, kind: str, files: Sequence[Path]) -> None:
-        """Notes the files by reference, or uploads them."""
+    def artifact(self, name: str, kind: str, paths: Sequence[Path]) -> None:
+        """Notes the files by reference, or uploads them; one that wandb refuses costs a line, not the run."""
         if self.artifacts == "none":
             return
         import wandb
 
-        made = wandb.Artifact(name, kind)
-        for path in files:
-            if self.artifacts == "upload":
-                made.add_file(str(path))
-            else:
-                made.add_reference(f"file://{path.resolve()}")
-        self.run.log_artifact(made)
+        name = re.sub(r"[^a-zA-Z0-9_.-]", "-", name)[:LONGEST]
+        try:
+            made = wandb.Artifact(name, kind)
+            for path in paths:
+                if self.artifacts == "upload":
+                    made.add_file(str(path))
+                else:
+                    made.add_reference(f"file://{path.resolve()}")
+            self.run.log_artifact(made)
+        except Exception as error:  # whatever wandb happens to raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+            self.warn(f"wandb refused the artifact {name} ({reason}): the run goes on without it")
 
     def finish(self, failed: bool) -> None:
         """Ends the run with the exit code 0, or 1 if it failed."""
@@ -117,8 +154,7 @@ class Wandb(Tracker):
         self._check_space()
         self.run.log(row, step=self.step, commit=True)
         self.step += 1
-        with open(self.note, "a") as file:
-            file.write(".")
+        files.append(self.note, ".")
 
     def _check_space(self) -> None:
         free = shutil.disk_usage(self.note.parent).free

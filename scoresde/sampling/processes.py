@@ -1,12 +1,12 @@
 """Several processes sample together: each draws its share, and all of them get the whole."""
 
-import os
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from .. import launcher
 from ..errors import InputError
 
 
@@ -17,9 +17,9 @@ def joined() -> tuple[int, int]:
     """
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launcher.started() > 1:
         raise InputError(
-            f"processes=True: {os.environ['WORLD_SIZE']} processes were started, but not joined: "
+            f"processes=True: {launcher.started()} processes were started, but not joined: "
             "call scoresde.experiment.processes.join() first"
         )
     return 0, 1
