@@ -47,7 +47,7 @@ __all__ = [
 def __getattr__(name: str):
     # These need accelerate and Hydra, which take seconds to import.
     if name == "load":
-        from .experiment.build import load
+        from .experiment.model import load
 
         return load
     if name == "train":

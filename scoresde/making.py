@@ -1,14 +1,17 @@
-"""Objects from plain nodes, `{"_target_": "scoresde.VP", "beta_max": 10}`: of a config, or of a model's folder."""
+"""Objects from plain nodes, {"_target_": "scoresde.VP", "beta_max": 10}, of a config or a model's folder; and back."""
 
+import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from .errors import InputError
-from .settings import brief, check, hints_of
+from .settings import brief, check, checked, hints_of
 
 # Where an untrusted target of each part of a config must be defined.
 ROOMS = {
@@ -17,7 +20,7 @@ ROOMS = {
     "rule": "scoresde.denoiser",
     "data": "scoresde.data",
     "loss": "scoresde.loss",
-    "train": "scoresde.experiment.train",
+    "train": "scoresde.experiment.training",
     "sampler": "scoresde.sampling",
 }
 
@@ -36,7 +39,8 @@ def make(node: Any, place: str, kind: type | None = None, trust: bool = True, **
         InputError: no such target, or one that is not trusted; an argument that it does not know, lacks, or refuses.
     """
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-        raise InputError(f"{place}={brief(node)}: a config with a _target_ is needed (see conf/{place.split('.')[0]}/)")
+        said = "null" if node is None else brief(node)
+        raise InputError(f"{place}={said}: a config with a _target_ is needed (see conf/{place.split('.')[0]}/)")
     target = locate(node["_target_"], place, trust)
     given = {k: v for k, v in node.items() if not str(k).startswith("_")}
     parameters = inspect.signature(target).parameters
@@ -107,12 +111,94 @@ def _found(name: str) -> Any:
     return found
 
 
+def recorded(init: Callable) -> Callable:
+    """An `__init__` whose arguments are checked (`settings.checked`) and kept in `self.arguments`, for `node_of`."""
+    signature, run = inspect.signature(init), checked(init)
+
+    @functools.wraps(init)
+    def made(self, *args, **kwargs):
+        bound = signature.bind(self, *args, **kwargs)
+        run(self, *args, **kwargs)
+        if "arguments" not in self.__dict__:  # else a subclass's own are there, which make the same object
+            bound.apply_defaults()
+            self.arguments = {k: v for k, v in bound.arguments.items() if k != next(iter(signature.parameters))}
+
+    return made
+
+
+def node_of(value: Any) -> Any:
+    """The plain node that `make` makes the value of again, all its settings named: what two equal objects share.
+
+    Numbers, texts and lists are themselves; a dataclass, or an object with `arguments` (see `recorded`), is its public
+    name and its settings; of anything else only the name is known.
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [node_of(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): node_of(v) for k, v in value.items()}
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return public_name(value)
+    if dataclasses.is_dataclass(value):
+        settings = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    else:
+        settings = getattr(value, "arguments", {})
+    return {"_target_": public_name(type(value)), **{k: node_of(v) for k, v in settings.items()}}
+
+
+def check_targets(node: Any, place: str) -> None:
+    """Raises `InputError` for a target in a node that is not trusted."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            locate(str(node["_target_"]), place, trust=False)
+        for key, value in node.items():
+            check_targets(value, f"{place}.{key}")
+    for value in node if isinstance(node, list | tuple) else ():
+        check_targets(value, place)
+
+
+def canonical(node: Any, place: str) -> Any:
+    """A node as `node_of` would give it: the public name of its target, and every setting, by its default if not given.
+
+    A target that is not of this package stays as it is, and is not imported.
+    """
+    if isinstance(node, Mapping):
+        given = {str(k): canonical(v, f"{place}.{k}") for k, v in node.items()}
+        try:
+            target = locate(str(node["_target_"]), place, trust=False)
+            parameters = inspect.signature(target).parameters
+        except (KeyError, InputError, ValueError):
+            return given
+        defaults = {k: node_of(p.default) for k, p in parameters.items() if p.default is not p.empty}
+        return defaults | given | {"_target_": public_name(target)}
+    return [canonical(v, place) for v in node] if isinstance(node, list | tuple) else node_of(node)
+
+
+def public_name(thing: Callable) -> str:
+    """The shortest dotted name under which a class or a function of this package is found; of others the full one."""
+    parts = [*thing.__module__.split("."), *thing.__qualname__.split(".")]
+    for n in range(1, len(thing.__module__.split(".")) if parts[0] == "scoresde" else 0):
+        package = importlib.import_module(".".join(parts[:n]))
+        if package.__dict__.get(parts[-1]) is thing:
+            return ".".join([*parts[:n], parts[-1]])
+    return ".".join(parts)
+
+
 def placed(error: InputError, place: str) -> InputError:
     """The error of a setting with the place where the config has it, and values in the words of YAML."""
     if error.setting is None:
         return error
-    words = re.sub(r"\b(None|True|False)\b", lambda m: {"None": "null"}.get(m[0], m[0].lower()), str(error))
-    return InputError(f"{place}.{words}", f"{place}.{error.setting}")
+    return InputError(f"{place}.{in_yaml(str(error))}", f"{place}.{error.setting}")
+
+
+def in_yaml(words: str) -> str:
+    """Words for the command line: null, true and false as YAML has them."""
+    return re.sub(r"\b(None|True|False)\b", lambda m: {"None": "null"}.get(m[0], m[0].lower()), words)
 
 
 def last_line(error: BaseException) -> str:

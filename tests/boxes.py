@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from scoresde.experiment import checkpoint
+from scoresde.experiment.model import weights_of
 
 ROOT = Path(__file__).resolve().parent.parent
 # Trains in half a second once Python is warm.
@@ -185,6 +186,8 @@ def unreadable(folder: Path) -> list[str]:
 def _read(path: Path):
     if path.suffix == ".pt":
         return checkpoint.load(path)
+    if path.suffix == ".safetensors":
+        return weights_of(path.parent)
     if path.suffix == ".json":
         return json.loads(path.read_text())
     if path.suffix == ".jsonl":
@@ -205,6 +208,7 @@ def differences(whole: Path, other: Path) -> list[str]:
     """Where the weights, rows, samples and likelihoods of two model folders differ, to the bit."""
     wrong, a, b = [], *(checkpoint.load(folder / "checkpoint.pt") for folder in (whole, other))
     wrong += [f"step {b['step']}"] * (a["step"] != b["step"])
+    wrong += ["model.safetensors"] * (weights_of(whole) != weights_of(other))
     for part in ("model", "ema"):
         wrong += [f"{part}.{name}" for name in a[part] if not torch.equal(a[part][name], b[part][name])]
     losses = [[(r["step"], r["loss"]) for r in _read(f / "metrics.jsonl") if "loss" in r] for f in (whole, other)]

@@ -125,30 +125,49 @@ def checkpoint_of_another_kind(box):
 
 
 def _refused(box, change, *words):
+    """A finished model does without its checkpoint, until more steps are asked for."""
     path = box.model / "checkpoint.pt"
     box.run(TRAIN)
     whole = path.read_bytes()
     change(path)
     damaged = path.read_bytes()
-    for command in (TRAIN, SAMPLE):
-        ended = box.start(command).wait()
-        assert ended.code == 1 and ended.err.startswith("error: ") and ended.err.count("\n") == 1, ended
-        assert all(word in ended.err for word in ("m/checkpoint.pt", *words)) and path.read_bytes() == damaged, ended
+    box.run(SAMPLE)
+    ended = box.start([*TRAIN, "train.steps=70"]).wait()
+    assert ended.code == 1 and ended.err.startswith("error: ") and ended.err.count("\n") == 1, ended
+    assert all(word in ended.err for word in ("m/checkpoint.pt", *words)) and path.read_bytes() == damaged, ended
     box.last = ended
     path.write_bytes(whole)
-    box.same(TRAIN)
+    box.same(TRAIN, SAMPLE)
     shutil.rmtree(box.model)
+
+
+@fault
+def model_damaged(box):
+    """model.safetensors cut short or a bit flipped: sampling is refused, training falls back to the checkpoint."""
+    path = box.model / "model.safetensors"
+    for change in (lambda data: data[:-300], lambda data: data[:-300] + bytes([data[-300] ^ 4]) + data[-299:]):
+        box.run(TRAIN)
+        path.write_bytes(change(path.read_bytes()))
+        ended = box.start(SAMPLE).wait()
+        assert ended.code == 1 and "m/model.safetensors cannot be read" in ended.err and ended.err.count("\n") == 1, (
+            ended
+        )
+        assert "checkpoint.pt has its weights" in ended.err, ended
+        assert "it was removed" in " ".join(box.run(TRAIN).out.split())
+        box.run(SAMPLE)
+        box.last = ended
+        shutil.rmtree(box.model)
 
 
 @fault
 def config_damaged(box):
     box.run(TRAIN)
-    for name, command in (("model.json", TRAIN), ("config.yaml", SAMPLE)):
-        whole = (box.model / name).read_bytes()
-        (box.model / name).write_bytes(whole[:20])
+    for command in (TRAIN, SAMPLE):
+        whole = (box.model / "model.json").read_bytes()
+        (box.model / "model.json").write_bytes(whole[:20])
         ended = box.start(command).wait()
-        assert ended.code == 1 and name in ended.err and ended.err.count("\n") == 1, ended
-        (box.model / name).write_bytes(whole)
+        assert ended.code == 1 and "model.json" in ended.err and ended.err.count("\n") == 1, ended
+        (box.model / "model.json").write_bytes(whole)
     box.last = ended
     box.same(TRAIN)
 

@@ -15,6 +15,7 @@ from boxes import ROOT, SAMPLE, SCORE, SLOW, TINY, TRAIN, begun, differences, fa
 from fault_files import quiet
 
 from scoresde.experiment import checkpoint
+from scoresde.experiment.model import load, save
 
 ONE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
@@ -171,10 +172,10 @@ def nan_in_weights(box):
 @fault
 def nan_in_a_model(box):
     box.run(TRAIN)
-    path = box.model / "checkpoint.pt"
-    whole, state = path.read_bytes(), checkpoint.load(path)
-    next(iter(state["ema"].values())).fill_(float("nan"))
-    checkpoint.save(path, state)
+    path = box.model / "model.safetensors"
+    whole, model = path.read_bytes(), load(box.model)
+    next(model.parameters()).fill_(float("nan"))
+    save(box.model, model)
     box.fails(box.start(SAMPLE).wait(), 1, "not finite")
     assert not list(box.model.glob("sample-*/samples.npy"))
     box.fails(box.start(SCORE).wait(), 1, "not finite")

@@ -128,10 +128,10 @@ def test_raw_items_are_float32_where_that_is_enough():
 
 
 def test_a_trained_folder_knows_such_units(tmp_path):
-    from scoresde.experiment import build
+    from scoresde.experiment.model import facts
 
     data = D.from_tensor(1.7e9 + 20 * Z)
-    torch.save(build.facts(data), tmp_path / "facts.pt")
+    torch.save(facts(data), tmp_path / "facts.pt")
     known = torch.load(tmp_path / "facts.pt", weights_only=True)
     transform = D.Affine(known["scale"], known["shift"])
     x = torch.randn(50, 2)

@@ -62,5 +62,6 @@ def test_own_problem(tmp_path):
     assert done.returncode == 1 and "did you mean sde.rate?" in done.stderr and done.stderr.count("\n") == 1
 
     # Another process, from another folder, finds the user's classes again.
-    words = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import scoresde; model = scoresde.load({str(folder)!r})"
+    words = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import scoresde"
+    words = f"{words}; model = scoresde.load({str(folder)!r}, trust=True)"
     assert "problem.Fade" in python("/", "-c", f"{words}; print(type(model.sde))")

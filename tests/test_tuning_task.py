@@ -5,6 +5,8 @@ import json
 import pytest
 from commands import TINY, command
 
+import scoresde
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -22,7 +24,10 @@ def test_tune_then_sample(monkeypatch, capfd, folder):
     assert code == 0, err
     code, out, err = say(monkeypatch, capfd, folder, "task=tune", "task.budgets=[3]", "task.n=8")
     assert code == 0, err
-    assert "sampler=tuned sampler.budget=3" in out and (folder / "model" / "tuned-3.yaml").exists()
+    assert (
+        "sampler=tuned sampler.budget=3" in out
+        and "3" in json.loads((folder / "model" / "tuned.json").read_text())["samplers"]
+    )
     (run,) = (folder / "model").glob("tune-*")
     trials = json.loads((run / "trials.json").read_text())["3"]
     assert len(trials) > 20 and trials[0]["error"] == min(t["error"] for t in trials)
@@ -40,7 +45,11 @@ def test_a_fitted_grid_is_kept_beside_the_model(monkeypatch, capfd, folder):
     assert code == 0, err
     assert "fitted a time grid" in out
     grid = json.loads((folder / "model" / "grid.json").read_text())
-    assert grid["step"] == 4 and grid["share"][0] == 0 and abs(grid["share"][-1] - 1) < 1e-12
+    assert (
+        grid["weights"] == scoresde.load(folder / "model").weights
+        and grid["share"][0] == 0
+        and abs(grid["share"][-1] - 1) < 1e-12
+    )
     before = (folder / "model" / "grid.json").stat().st_mtime_ns
     code, out, err = say(monkeypatch, capfd, folder, *words, "n=3")
     assert code == 0 and "fitted" not in out and (folder / "model" / "grid.json").stat().st_mtime_ns == before

@@ -1,31 +1,37 @@
-"""From a config to objects, and from a trained folder back to a denoiser."""
+"""From a config to objects, and what of a config makes a model."""
 
 import copy
 import hashlib
 import json
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import nn
 
 from .. import making
-from ..data import Affine, Data, Tensors, as_data
+from ..data import Data, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..making import last_line
 from ..sde import SDE
-from . import checkpoint
+from .description import RUNNING, flatten, rule_name
+from .model import MODEL, described
 
-MODEL = ("sde", "net", "data", "loss", "rule", "train")
-RUNNING = ("workers", "validate_every", "checkpoint_every", "log_every")  # do not change what is trained
+PARTS = ("sde", "net", "data", "loss", "rule", "train")
+OTHER = "other"  # data scored beside the model's own
 
 
-def make(node: Any, place: str, kind: type | None = None, **extra: Any) -> Any:
+def make(node: Any, place: str, kind: type | None = None, trust: bool = True, **extra: Any) -> Any:
     """`making.make` of a node of a config, resolved."""
-    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    return making.make(plain, place, kind, **extra)
+    return making.make(_plain(node), place, kind, trust, **extra)
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def import_paths(config: DictConfig) -> None:
@@ -35,16 +41,68 @@ def import_paths(config: DictConfig) -> None:
             sys.path.insert(0, path)
 
 
+def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
+    """A config with the parts of the model that is in `config.folder`, but for what the command said of them.
+
+    Arguments:
+        said: the command's overrides: `sde=ve` asks for a part as it is composed, `train.steps=5000` for a setting.
+
+    Returns:
+        The config, and the names of the parts that the folder gave.
+    """
+    if config.folder is None or config.fresh is True or any("experiment=" in word for word in said):
+        return config, ()
+    folder = Path(str(config.folder)).expanduser()
+    if not (folder / MODEL).exists():
+        return config, ()
+    there = described(folder)
+    known = {k: there.get(k) for k in PARTS} | {"data": (there.get("data") or {}).get("settings")}
+    keys = [word.lstrip("+~").partition("=")[0].partition("@")[0] for word in said]
+    config = copy.deepcopy(config)
+    given = [part for part in PARTS if part not in keys and f"{part}._target_" not in keys]
+    with open_dict(config):
+        for part in given:
+            node = copy.deepcopy(known[part])
+            inner = [key for key in keys if key.startswith(f"{part}.")]
+            if part == "train":
+                node = _plain(config.train) | (node or {}) | {k: config.train[k] for k in RUNNING}
+            if part == "data" and node is not None:
+                node[OTHER] = config.data.get(OTHER)
+            held = OmegaConf.create({part: node})
+            for key in inner if node is not None else ():
+                OmegaConf.update(held, key, OmegaConf.select(config, key), force_add=True)
+            config[part] = held[part]
+        if config.trust is True:
+            config.paths = [*(config.paths or []), *(str(p) for p in there.get("paths") or [])]
+    for part in given if config.trust is not True else ():
+        if part != "data":  # which is made only where it is needed
+            making.check_targets(_plain(config[part]), part)
+    return config, tuple(given)
+
+
 def model_config(config: DictConfig) -> dict:
-    """What makes the model: sde, net, data, loss, rule and training, resolved, as plain types."""
-    parts = {
-        k: OmegaConf.to_container(config[k], resolve=True) if OmegaConf.is_config(config[k]) else config[k]
-        for k in MODEL
+    """What makes the model, as far as a config tells: sde, net, data, loss, rule, training, and the user's own code.
+
+    Nothing is imported for it but this package's own: settings of others stand as they were given.
+    """
+    plain = {part: _plain(config[part]) for part in PARTS}
+    plain["data"] = {k: v for k, v in (plain["data"] or {}).items() if k != OTHER} or None
+    known = {part: making.canonical(node, part) for part, node in plain.items()}
+    return known | {
+        "net": {k: v for k, v in known["net"].items() if k != "shape"},
+        "rule": known["rule"] if isinstance(known["rule"], str) else _rule(known["rule"]),
+        "train": {k: v for k, v in known["train"].items() if k not in (*RUNNING, "_target_")},
+        "data": {"settings": known["data"]},
+        "code": _own_code(plain, config.get("paths") or []),
     }
-    parts["train"] = {k: v for k, v in parts["train"].items() if k not in RUNNING}
-    parts["data"] = {k: v for k, v in parts["data"].items() if k != "other"}  # scored beside it, not trained on
-    parts["code"] = _own_code(parts, config.get("paths") or [])
-    return parts
+
+
+def _rule(node: Any) -> Any:
+    """The name of a rule that has one."""
+    try:
+        return rule_name(making.make(node, "rule", trust=False))
+    except InputError:
+        return node
 
 
 def _own_code(parts: dict, paths: list[str]) -> dict[str, str]:
@@ -65,8 +123,9 @@ def short_hash(value: Any, length: int = 8) -> str:
 
 
 def name_of(node: DictConfig) -> str:
-    """A short name from the target: scoresde.SubVP gives subvp."""
-    return str(node["_target_"]).rsplit(".", 1)[-1].lower()
+    """A short name: the kind of toy data, the name of a file or a folder of data, or what the target is called."""
+    name = node.get("kind") or (Path(str(node["root"])).stem if node.get("root") else "") or str(node["_target_"])
+    return re.sub(r"[^A-Za-z0-9]+", "_", str(name).rsplit(".", 1)[-1]).strip("_").lower()[:32] or "data"
 
 
 def model_folder(config: DictConfig) -> Path:
@@ -77,38 +136,9 @@ def model_folder(config: DictConfig) -> Path:
     return Path(config.out).expanduser() / f"{names}-{short_hash(model_config(config))}"
 
 
-def check_folder(folder: Path, config: DictConfig) -> None:
-    """Raises `InputError` if `folder` holds a model made by another config."""
-    path = folder / "model.json"
-    if path.exists():
-        try:
-            there, here = flatten(json.loads(path.read_text())), flatten(model_config(config))
-        except ValueError:
-            raise InputError(
-                f"{path} is damaged: put back a copy, or remove it if the model is the one you ask for"
-            ) from None
-        differ = [k for k in sorted({*there, *here}) if there.get(k) != here.get(k)]
-        if differ:
-            k = differ[0]
-            more = f" (and {len(differ) - 1} more)" if len(differ) > 1 else ""
-            raise InputError(
-                f"{folder} holds another model: {k} is {there.get(k)!r} there and {here.get(k)!r} here{more}; "
-                "ask for the same, give another folder=, or start over with fresh=true"
-            )
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """{'a': {'b': 1}} to {'a.b': 1}."""
-    if not isinstance(value, dict):
-        return {prefix: json.loads(json.dumps(value, default=str))}
-    return {
-        k: v for key, part in value.items() for k, v in flatten(part, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
-
-
-def build_sde(config: DictConfig) -> SDE:
+def build_sde(config: DictConfig, trust: bool = True) -> SDE:
     """The SDE of a config.  Raises `InputError` if its log-SNR is not finite, or does not decrease."""
-    sde = make(config.sde, "sde")
+    sde = make(config.sde, "sde", SDE, trust)
     t = torch.linspace(sde.t_min, sde.t_max, 101, dtype=torch.float64)
     log_snr = sde.log_snr(t)
     bad = ~torch.isfinite(log_snr)
@@ -119,86 +149,21 @@ def build_sde(config: DictConfig) -> SDE:
     return sde
 
 
-def build_data(config: DictConfig) -> Data:
+def build_data(config: DictConfig, trust: bool = True) -> Data:
     """The data set of a config."""
-    node = copy.deepcopy(config.data)  # which keeps its parent, for interpolations
-    with open_dict(node):
-        node.pop("other", None)
-    return as_data(make(node, "data"))
+    node = {k: v for k, v in (_plain(config.data) or {}).items() if k != OTHER}
+    return as_data(make(node or None, "data", trust=trust))
 
 
-def build_denoiser(config: DictConfig, shape: tuple[int, ...]) -> Denoiser:
-    """An untrained denoiser of a config, its weights a function of train.seed."""
+def build_denoiser(config: DictConfig, shape: tuple[int, ...], adopted: Sequence[str] = ()) -> Denoiser:
+    """An untrained denoiser of a config, its weights a function of train.seed.
+
+    The parts in `adopted` came from a folder, and are made of this package's own only.
+    """
+    trusted = {part: config.trust is True or part not in adopted for part in PARTS}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config.train.seed))
-        net = make(config.net, "net", shape=shape)
-    rule = make(config.rule, "rule") if OmegaConf.is_config(config.rule) else config.rule
-    return Preconditioned(net, build_sde(config), rule)
-
-
-def facts(data: Data) -> dict:
-    """What a checkpoint must know of the data to be sampled without it: shape, levels, transform, columns."""
-    return {
-        "name": data.name,
-        "shape": list(data.shape),
-        "levels": data.levels,
-        "scale": torch.as_tensor(data.transform.scale, dtype=torch.float64),
-        "shift": torch.as_tensor(data.transform.shift, dtype=torch.float64),
-        "columns": None if data.columns is None else list(data.columns),
-    }
-
-
-class Trained(Denoiser):
-    """A trained denoiser: `shape` of one sample, `encode(raw)` and `decode(x)`, `levels` of raw (None: continuous).
-
-    The weights are the averaged ones.  `step` is how many steps of training they saw.
-    """
-
-    def __init__(self, denoiser: Denoiser, state: dict):
-        super().__init__(denoiser.sde)
-        self.denoiser, self.step = denoiser.eval().requires_grad_(False), state["step"]
-        known = state["facts"]
-        self.shape, self.levels = tuple(known["shape"]), known["levels"]
-        empty = Tensors(torch.empty(0, *self.shape))
-        transform, columns = Affine(known["scale"], known["shift"]), known.get("columns")
-        columns = None if columns is None else tuple(columns)
-        self.data = Data(known["name"], empty, empty, transform, self.levels, columns=columns)
-
-    def forward(self, x, t, **cond):
-        return self.denoiser(x, t, **cond)
-
-    def encode(self, raw: torch.Tensor) -> torch.Tensor:
-        """Raw values (B, *shape) to model space: the middle of its bin for a discrete value."""
-        return self.data.encode(raw)
-
-    def decode(self, x: torch.Tensor) -> torch.Tensor:
-        """Model space (B, *shape) to raw values: bytes or levels for discrete data, else the data's own units."""
-        return self.data.decode(x)
-
-
-def load(folder: str | Path, device: str = "cpu") -> Trained:
-    """The trained denoiser of a model folder, on `device`, with the averaged weights.
-
-    Raises `InputError` if there is none, or if its checkpoint is damaged or of another network.
-    """
-    folder = Path(folder).expanduser()
-    if not (folder / "config.yaml").exists():
-        raise InputError(f"{folder} is not a model folder: it has no config.yaml (train one: python run.py task=train)")
-    try:
-        config = OmegaConf.load(folder / "config.yaml")
-        lost = [key for key in ("sde", "net", "rule", "train.seed") if OmegaConf.select(config, key) is None]
-        if lost:
-            raise ValueError(f"it has no {lost[0]}")
-    except Exception as error:  # of yaml and OmegaConf
-        words = str(error).splitlines()[0]
-        raise InputError(f"{folder}/config.yaml is damaged ({words}): put back a copy") from error
-    import_paths(config)
-    state = checkpoint.load(folder / "checkpoint.pt", device, ("step", "ema", "facts"))
-    denoiser = build_denoiser(config, tuple(state["facts"]["shape"]))
-    try:
-        denoiser.load_state_dict(state["ema"])
-    except RuntimeError as error:
-        raise InputError(
-            f"{folder}/checkpoint.pt holds another network than its config.yaml: {last_line(error)}"
-        ) from error
-    return Trained(denoiser, state).to(device)
+        net = make(config.net, "net", nn.Module, trusted["net"], shape=shape)
+    rule = config.rule
+    rule = make(rule, "rule", None, trusted["rule"]) if OmegaConf.is_config(rule) else rule
+    return Preconditioned(net, build_sde(config, trusted["sde"]), rule)

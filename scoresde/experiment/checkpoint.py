@@ -14,7 +14,10 @@ from torch import nn
 
 from .. import files
 from ..errors import InputError
+from ..loss import DenoisingLoss
 from ..sampling.hardware import out_of_memory
+from .ema import EMA
+from .state import load_state
 
 AGAIN = "put back a copy, or train again with fresh=true"
 
@@ -69,7 +72,7 @@ def load(path: Path, device: torch.device | str = "cpu", needs: tuple[str, ...] 
     except InputError:
         raise
     except Exception as error:  # torch raises what its zip reader or unpickler happens to raise
-        _raise_if_of_the_machine(error)
+        raise_if_of_the_machine(error)
         raise InputError(f"{path} is whole, but not a checkpoint of scoresde ({_line(error)}); {AGAIN}") from error
     if not isinstance(state, dict):
         raise InputError(f"{path} is not a checkpoint of scoresde; {AGAIN}")
@@ -88,13 +91,14 @@ def _whole(path: Path, file: BinaryIO) -> None:
         if damaged:
             raise ValueError(f"its part {damaged.partition('/')[2]} has a wrong checksum")
     except Exception as error:  # as above
-        _raise_if_of_the_machine(error)
+        raise_if_of_the_machine(error)
         raise InputError(f"{path} cannot be read ({_line(error)}): it was cut short or damaged; {AGAIN}") from error
     file.seek(0)
 
 
-def _raise_if_of_the_machine(error: Exception) -> None:
-    # A disk or a network that fails says nothing of the file, but for a place before the start of one cut short.
+def raise_if_of_the_machine(error: Exception) -> None:
+    """Raises an error that says nothing of the file: memory ran out, or a disk or a network failed."""
+    # EINVAL asks for a place before the start of a file that was cut short.
     if out_of_memory(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
         raise error
 
@@ -142,17 +146,17 @@ PARTS: dict[str, Callable[[Any], bool]] = {
 
 
 def restore(
-    path: Path, state: dict, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, loss
+    path: Path, state: dict, model: nn.Module, average: EMA, optimizer: torch.optim.Optimizer, loss: DenoisingLoss
 ) -> None:
     """Takes up what a training saved.  Raises `InputError` that names what does not fit; the file stays as it is."""
     try:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["ema"])
+        load_state(model, state["model"])
+        average.load(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
         loss.load_state(state.get("loss", {}))
         _check_moments(optimizer)
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:  # torch's, as they happen to be
-        _raise_if_of_the_machine(error)
+        raise_if_of_the_machine(error)
         raise InputError(
             f"{path} holds another network or its optimizer ({' '.join(str(error).split())[:150]}): give the network "
             "that it was trained with, or another folder"

@@ -14,7 +14,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -135,23 +134,27 @@ def fail(message: str, code: int = 1) -> None:
 
 def run(config: DictConfig) -> None:
     """Runs one composed config."""
-    from .run import Run, execute
+    from .build import import_paths, make
+    from .options import checked
+    from .run import Run, Task, execute
 
     choices = dict(HydraConfig.get().runtime.choices)
     sources = [s.path for s in HydraConfig.get().runtime.config_sources if s.provider == "command-line"]
-    with open_dict(config):
-        config.paths = [*(config.get("paths") or []), *(str(Path(p).absolute()) for p in sources)]
     try:
-        task = get_method(config.task["_target_"])
-    except Exception as error:
-        raise InputError(f"task={config.task!r}: choose one of the files in conf/task, such as task=full") from error
-    alone = config.task.get("alone", False)  # such a task takes the config, and needs no model
-    if not alone and HydraConfig.get().mode == RunMode.MULTIRUN:
-        run_job(config, choices, task)
-        return
-    try:
-        task(config) if alone else execute(Run(config, choices), task)
+        checked(config)
+        with open_dict(config):
+            config.paths = [*config.paths, *(str(Path(p).absolute()) for p in sources)]
+        import_paths(config)
+        task = make(config.task, "task", Task)
+        if not task.alone and HydraConfig.get().mode == RunMode.MULTIRUN:
+            run_job(config, choices, task)
+        elif task.alone:
+            task(config)
+        else:
+            execute(Run(config, choices, said=tuple(HydraConfig.get().overrides.task)), task)
     except TOLD as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
         fail(told(error))  # raised, Hydra would add words of its own
 
 
@@ -168,7 +171,7 @@ def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None
         return
     say(f"\n{words}")
     with job:
-        made = Run(config, choices, job=job)
+        made = Run(config, choices, job=job, said=overrides)
         execute(made, task)
         job.end(made.made)
 
@@ -212,7 +215,7 @@ def _keys(conf: Path) -> list[str]:
     home, chosen = (folder[1], [f"hydra.searchpath=[{conf}]", *chosen[1:]]) if name and folder else (conf, chosen)
     with initialize_config_dir(str(Path(home).absolute()), version_base="1.3"):
         config = OmegaConf.to_container(compose(name[1] if name else "config", chosen))
-    from .build import flatten
+    from .description import flatten
 
     return sorted({*flatten(config), *(str(k) for k in config)})
 

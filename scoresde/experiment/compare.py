@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -17,9 +18,11 @@ from scipy import stats
 from .. import files
 from ..errors import InputError
 from ..making import nearest
+from ..settings import Range, check
 from . import build, pictures
 from .jobs import STATUS, read, statuses
 from .report import plain, say
+from .run import Task
 
 USUAL = (
     *("likelihood.bits_per_dim", "likelihood.nats", "likelihood.bound_bits_per_dim", "evaluate.frechet"),
@@ -27,9 +30,31 @@ USUAL = (
     *("evaluate.seconds", "sample.evaluations", "sample.seconds_per_sample", "likelihood.evaluations"),
     *("train.validation", "train.seconds"),
 )
+# Figures that are better when high; of those that are better when low, the beginnings of their names.
+HIGH = ("nats", "bound_nats", "precision", "recall", "density", "coverage", "auroc", "round_trip_same")
+LOW = (
+    *("bits_per_dim", "bound_bits_per_dim", "frechet", "kid", "mmd", "sliced", "wasserstein", "energy", "c2st"),
+    *(
+        "memorisation",
+        "copies",
+        "validation",
+        "loss",
+        "evaluations",
+        "seconds",
+        "error_",
+        "round_trip",
+        "probes_stderr",
+    ),
+)
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # and as wide as East Asian letters
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 ASIDE = ("step", "seed", "n", "parameters", "examples", "lr")  # told by the other columns, or no figure of merit
+
+
+def direction(name: str) -> str | None:
+    """Whether a figure, TASK.NAME, is better high ("maximize") or low ("minimize"); None where that is not known."""
+    name = name.rpartition(".")[2]
+    return "maximize" if name in HIGH else "minimize" if name.startswith(LOW) else None
 
 
 @dataclass(frozen=True)
@@ -49,11 +74,28 @@ class Row:
     figures: dict[str, Figure] = field(default_factory=dict)
 
 
-def compare(config: DictConfig) -> None:
-    """Prints the table and writes compare.csv and compare.png.  Raises `InputError` where there is nothing to read."""
-    task = config.task
-    if not 0 < task.level < 1:
-        raise InputError(f"task.level={task.level!r}: it must lie between 0 and 1")
+@dataclass(frozen=True)
+class Compare(Task):
+    """One table, one picture and one CSV of the runs in `runs`: compare.csv and compare.png.
+
+    `figures` by name, or the usual ones; rows that differ in the key `over` alone become their mean; intervals at the
+    `level`; written to the folder `to`.
+    """
+
+    alone: ClassVar[bool] = True
+
+    figures: tuple[str, ...] | None = None
+    over: str | None = None
+    level: Annotated[float, Range(above=0, below=1)] = 0.95
+    to: str | None = None
+
+    def __call__(self, config: DictConfig) -> None:
+        compare(config, self)
+
+
+def compare(config: DictConfig, task: Compare) -> None:
+    """Does what `Compare` says.  Raises `InputError` where there is nothing to read."""
+    check("runs", _plain(config.runs), str | tuple[str, ...] | None)
     if not config.runs:
         raise InputError("runs is not set: say runs=FOLDER, runs=[FOLDER,FOLDER] or runs='FOLDER/*'")
     given = [config.runs] if isinstance(config.runs, str) else list(OmegaConf.to_container(config.runs))
@@ -73,6 +115,10 @@ def compare(config: DictConfig) -> None:
     pictures.intervals(to / "compare.png", [plain(_label(r)) for r in found], columns, _floor(found, names))
     _print(found, names, task.level)
     say(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def _folders(given: Iterable[str]) -> list[Path]:

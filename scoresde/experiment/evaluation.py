@@ -1,13 +1,12 @@
 """The task that evaluates: distances of samples to held-out data, each with its interval and the floor of real data."""
 
-import dataclasses
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from .. import files
@@ -18,21 +17,26 @@ from . import build, processes, tasks
 from .measures import Evaluation, Sampled, measured
 from .reference import Reference, reference
 from .report import bar
-from .run import Run
+from .run import Run, Task
 from .scoring import score
 from .track import Metrics
-from .tuning import model_grid
 
 HELD = 2**25  # numbers in the samples that are drawn between two visits to the extractor
 
 
-def evaluate(run: Run) -> None:
+@dataclass(frozen=True)
+class Evaluate(Evaluation, Task):
     """Trains the model if it is not trained yet, draws n samples and measures them: summary.json and a table.
 
     Of several processes each draws its share, and the first one measures.  Samples are not kept, only their features.
     """
-    node = OmegaConf.merge(run.config.task, {"_target_": f"{Evaluation.__module__}.{Evaluation.__name__}"})
-    settings: Evaluation = build.make(node, "task")
+
+    def __call__(self, run: Run) -> None:
+        evaluate(run, self)
+
+
+def evaluate(run: Run, settings: Evaluation) -> None:
+    """Does what `Evaluate` says."""
     given = None if settings.samples is None else _array(Path(settings.samples).expanduser())
     _check(run, settings, run.config.n if given is None else len(given))
     if given is None:
@@ -49,7 +53,7 @@ def evaluate(run: Run) -> None:
         return
     if given is None:
         choice = run.choices.get("sampler", build.name_of(run.config.sampler))
-        parts = (repr(run.sampler), run.config.n, run.config.seed, run.model.step, run.config.autocast)
+        parts = (repr(run.fitted_sampler), run.config.n, run.config.seed, run.model.weights, run.config.autocast)
     else:
         choice, parts = "file", (str(Path(settings.samples).resolve()), build.short_hash(given.sum().tolist()))
     folder = run.place("evaluate", choice, *parts, run.plain["task"])
@@ -82,17 +86,15 @@ def _warn_few(run: Run, known: Reference, n: int) -> None:
 
 def _drawn(run: Run, known: Reference | None) -> Sampled | None:
     """The samples of the model, their features taken chunk by chunk; on the first process only."""
-    config, model = run.config, run.model
-    if run.fits_grid:
-        run.sampler, run.fits_grid = dataclasses.replace(run.sampler, grid=model_grid(run)), False
+    config, model, sampler = run.config, run.model, run.fitted_sampler
     processes.join(config.device)
     counted, n = Counted(model), config.n
     options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
     size = max(config.batch_size * joined()[1], HELD // math.prod(model.shape))
     pieces, seconds, done = [], 0.0, 0
-    own = len(share(n, *joined())) * run.sampler.steps
+    own = len(share(n, *joined())) * sampler.steps
 
-    with bar(run.console, "sampling", None if run.sampler.steps < 2 else own) as advance:
+    with bar(run.console, "sampling", None if sampler.steps < 2 else own) as advance:
 
         def progress(step: int, t: float, x: Tensor, x0: Tensor) -> None:
             nonlocal done
@@ -102,15 +104,15 @@ def _drawn(run: Run, known: Reference | None) -> Sampled | None:
         for start in range(0, n, size):
             shape, began = (min(size, n - start), *model.shape), time.perf_counter()
             more = {"offset": start, "callback": progress, "store": "cpu", "processes": True}
-            x = sample(counted, run.sampler, shape, config.seed, **more, **options)
+            x = sample(counted, sampler, shape, config.seed, **more, **options)
             seconds += time.perf_counter() - began
             if known is not None:
                 pieces.append(_seen(run, known, model.decode(x)))
     evaluations = processes.total(counted.rows, config.device) / n
     if known is None:
         return None
-    facts = {"sampler": repr(run.sampler), "evaluations": evaluations, "seconds": seconds}
-    facts |= {"seed": config.seed, "ema": True, "step": model.step, "sde": repr(model.sde)}
+    facts = {"sampler": repr(sampler), "evaluations": evaluations, "seconds": seconds}
+    facts |= {"seed": config.seed, "ema": True, "step": model.step, "weights": model.weights, "sde": repr(model.sde)}
     return Sampled(*(torch.cat(part) for part in zip(*pieces, strict=True)), facts)
 
 
@@ -158,8 +160,11 @@ def _head(facts: dict, known: Reference) -> list[tuple[str, str]]:
     ]
 
 
-def benchmark(run: Run) -> None:
+@dataclass(frozen=True)
+class Benchmark(Evaluate):
     """Trains the model if it is not trained yet, measures n samples and scores the data: every figure of a table."""
-    evaluate(run)
-    processes.wait(run.config.device)
-    score(run)
+
+    def __call__(self, run: Run) -> None:
+        evaluate(run, self)
+        processes.wait(run.config.device)
+        score(run)

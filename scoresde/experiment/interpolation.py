@@ -2,10 +2,10 @@
 
 import time
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from .. import files, noise
@@ -13,33 +13,27 @@ from ..data import Data, stack
 from ..errors import InputError
 from ..sampling.inversion import decode as decode_latent
 from ..sampling.inversion import round_trip, slerp
-from . import build, pictures
+from ..settings import Count, Positive, Range, Scale
+from . import pictures
 from .order import seed_of
 from .report import bar
-from .run import Run
+from .run import Run, Task
 from .track import Metrics
 
 
 @dataclass(frozen=True)
-class Interpolation:
+class Interpolate(Task):
     """`pairs` of examples of the `split`, `points` on each walk; the flow to `rtol`, `atol`, from `t_min`."""
 
-    pairs: int = 6
-    points: int = 9
-    split: str = "test"
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    t_min: float | None = None
+    pairs: Count = 6
+    points: Annotated[int, Range(2, 10**6)] = 9
+    split: Literal["train", "test"] = "test"
+    rtol: Positive = 1e-5
+    atol: Positive = 1e-5
+    t_min: Scale | None = None
 
-    def __post_init__(self):
-        if self.split not in ("train", "test"):
-            raise InputError(f"task.split={self.split!r}: choose train or test")
-        for name, least in (("pairs", 1), ("points", 2)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise InputError(f"task.{name}={value!r}: give a whole number of at least {least}")
-        if not (self.rtol > 0 and self.atol > 0):
-            raise InputError(f"task.rtol={self.rtol!r}, task.atol={self.atol!r}: both must be positive")
+    def __call__(self, run: Run) -> None:
+        interpolate(run, self)
 
     @property
     def flow(self) -> dict:
@@ -47,12 +41,10 @@ class Interpolation:
         return {"rtol": self.rtol, "atol": self.atol, "t_min": self.t_min}
 
 
-def interpolate(run: Run) -> None:
+def interpolate(run: Run, settings: Interpolate) -> None:
     """Walks between the latents of pairs of examples: interpolation.npy (pairs, points, *shape), interpolation.png."""
-    node = OmegaConf.merge(run.config.task, {"_target_": f"{__name__}.{Interpolation.__name__}"})
-    settings: Interpolation = build.make(node, "task")
     model, seed = run.model, run.config.seed
-    folder = run.place("interpolate", settings.split, run.plain["task"], seed, model.step)
+    folder = run.place("interpolate", settings.split, run.plain["task"], seed, model.weights)
     began = time.perf_counter()
     raw, walks, figures = _walks(run, settings)
     figures["seconds"] = time.perf_counter() - began
@@ -61,11 +53,12 @@ def interpolate(run: Run) -> None:
     run.tracker.image("interpolate/walks", folder / "interpolation.png")
     Metrics(folder / "metrics.jsonl", run.tracker, "interpolate/").log(0, **figures)
     how = {"split": settings.split, "rtol": settings.rtol, "atol": settings.atol}
-    summary = dict(task="interpolate", **how, seed=seed, ema=True, step=model.step, **figures)
+    about = {"seed": seed, "ema": True, "step": model.step, "weights": model.weights}
+    summary = dict(task="interpolate", **how, **about, **figures)
     run.finish(folder, summary, [*_rows(figures), ("", str(folder / "interpolation.png"))])
 
 
-def _walks(run: Run, settings: Interpolation) -> tuple[Tensor, Tensor, dict]:
+def _walks(run: Run, settings: Interpolate) -> tuple[Tensor, Tensor, dict]:
     """The raw pairs (pairs, 2, *shape), the raw walks (pairs, points, *shape) and the figures of both ways."""
     model, data, size = run.model, run.data, run.config.batch_size
     raw, x = _examples(data, settings, run.config.seed)
@@ -90,7 +83,7 @@ def _walks(run: Run, settings: Interpolation) -> tuple[Tensor, Tensor, dict]:
     return raw.unflatten(0, (settings.pairs, 2)), raw_walks, figures | _errors(data, raw, x, back)
 
 
-def _examples(data: Data, settings: Interpolation, seed: int) -> tuple[Tensor, Tensor]:
+def _examples(data: Data, settings: Interpolate, seed: int) -> tuple[Tensor, Tensor]:
     """2 x pairs examples drawn without replacement by the seed: raw, and in the model's space."""
     examples, n = getattr(data, settings.split), 2 * settings.pairs
     if n > len(examples):

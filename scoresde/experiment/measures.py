@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import Tensor
 
 from .. import metrics
 from ..errors import InputError
 from ..metrics import Estimate
+from ..settings import Count, OneOf, Range
 from .reference import Features, Reference, near
 
 NEIGHBOURS = ("precision", "recall", "density", "coverage")
@@ -25,21 +27,17 @@ class Evaluation(Features):
     Wasserstein distance; the fields of `Features` say what they look at.
     """
 
-    metrics: tuple[str, ...] = DEFAULT
+    metrics: tuple[Annotated[str, OneOf(NAMES)], ...] = DEFAULT
     samples: str | None = None
-    k: int = 5
-    projections: int = 256
-    groups: int = 20
-    most: int = 1000
+    k: Count = 5
+    projections: Annotated[int, Range(1, 10**6)] = 256
+    groups: Annotated[int, Range(3, 10**4)] = 20
+    most: Annotated[int, Range(10, 2**32)] = 1000
 
     def __post_init__(self):
         super().__post_init__()
-        names = [self.metrics] if isinstance(self.metrics, str) else list(self.metrics)
-        if not names or isinstance(self.metrics, str) or set(names) - set(NAMES):
-            raise InputError(f"task.metrics={names}: give a list of some of {', '.join(NAMES)}")
-        for name, least in (("k", 1), ("projections", 1), ("groups", 3), ("most", 10)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
-                raise InputError(f"task.{name}={getattr(self, name)!r}: give a whole number, at least {least}")
+        if not self.metrics:
+            raise InputError(f"metrics=[]: give a list of some of {', '.join(NAMES)}", "metrics")
 
 
 @dataclass(frozen=True)

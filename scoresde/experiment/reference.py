@@ -3,6 +3,7 @@
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from .. import files, locks, metrics
 from ..data import Data, stack
 from ..errors import InputError
 from ..metrics import features
+from ..settings import Checked, Count, OneOf, Range, Seed
 from . import build, checkpoint
 from .run import Run
 
@@ -22,25 +24,18 @@ SMALL = 4096  # entries of an item, up to which it is compared itself; larger on
 
 
 @dataclass(frozen=True)
-class Features:
+class Features(Checked):
     """The `extractor`: auto, flatten, pca, classifier or inception, with what it is fitted by.
 
     A classifier of `width` features is trained for `steps` with `seed`; pca keeps `width` axes.  `weights` is the file
     of inception's.
     """
 
-    extractor: str = "auto"
-    width: int = 32
-    steps: int = 800
-    seed: int = 0
+    extractor: Annotated[str, OneOf(features.EXTRACTORS)] = "auto"
+    width: Annotated[int, Range(1, 10**5)] = 32
+    steps: Count = 800
+    seed: Seed = 0
     weights: str | None = None
-
-    def __post_init__(self):
-        if self.extractor not in features.EXTRACTORS:
-            raise InputError(f"task.extractor={self.extractor!r}: choose one of {', '.join(features.EXTRACTORS)}")
-        for name in ("width", "steps"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"task.{name}={getattr(self, name)!r}: give a positive whole number")
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,15 @@
 """One command: its config, its model folder, its tracker, and what it prints."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import shutil
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -15,47 +19,62 @@ from rich.console import Console
 from .. import files, launcher, locks
 from ..data import Data
 from ..errors import InputError
+from ..loss import DenoisingLoss
 from ..sampling import Sampler, hardware
-from . import build, processes
+from ..settings import Checked
+from . import book, build, model, options, processes
+from .book import check
+from .description import about
 from .jobs import Job, fingerprint
+from .model import MODEL, WEIGHTS, Trained
 from .report import plain, table
-from .track import TRACKERS, Rows, Tracker, Trackers
+from .track import Rows, Tracker, Trackers
+from .training import Training
 from .with_tensorboard import TensorBoard
-from .with_wandb import ARTIFACTS, MODES, Wandb
+from .with_wandb import Wandb
 from .with_wandb import mode as asked
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+
+@dataclass(frozen=True)
+class Task(Checked, ABC):
+    """What a command does: its settings, checked before any work, and the work itself."""
+
+    alone: ClassVar[bool] = False  # such a task takes the config in place of a run, and needs no model
+
+    @abstractmethod
+    def __call__(self, run: "Run") -> None:
+        """Does it."""
 
 
 class Run:
     """One command: its config, checked as a whole before any work, its model folder, and where figures and words go."""
 
     def __init__(
-        self, config: DictConfig, choices: dict[str, str], console: Console | None = None, job: Job | None = None
+        self,
+        config: DictConfig,
+        choices: dict[str, str],
+        console: Console | None = None,
+        job: Job | None = None,
+        said: Sequence[str] = (),
     ):
-        self.config, self.choices, self.job = config, choices, job
+        options.checked(config)
+        self.config, self.adopted = build.adopt(config, said)  # the parts that the folder's own model gave
+        config = self.config
+        self.choices, self.job = choices, job
         self.lead = launcher.rank() == 0  # of several processes the first one writes and speaks
         self.console = console or Console(highlight=False, markup=False, emoji=False, quiet=not self.lead)
-        for name in ("n", "batch_size"):
-            if not isinstance(config[name], int) or config[name] < 1:
-                raise InputError(f"{name}={config[name]!r}: give a positive whole number")
-        known_words = {"wandb": MODES, "tracker": TRACKERS, "artifacts": ARTIFACTS, "device": DEVICES}
-        for name, known in known_words.items():
-            if config[name] not in known:
-                raise InputError(f"{name}={config[name]!r} is unknown: choose one of {', '.join(known)}")
         if config.device == "cuda" and not torch.cuda.is_available():
             raise InputError("device=cuda: torch sees no CUDA device here; say device=auto or device=cpu")
         hardware.check(config.compile, config.cuda_graphs, config.autocast, self.device)
         build.import_paths(config)
         self.folder = build.model_folder(config)
-        self.sampler: Sampler = build.make(config.sampler, "sampler", folder=self.folder)
-        if not isinstance(self.sampler, Sampler):
-            raise InputError(f"sampler._target_={config.sampler['_target_']} makes no scoresde.sampling.Sampler")
+        self.sampler: Sampler = build.make(config.sampler, "sampler", Sampler, folder=self.folder)
         self.fits_grid = getattr(self.sampler, "grid", None) == "fitted"  # waits for the trained model
-        sde = build.build_sde(config)
+        sde = build.build_sde(config, self.trusts("sde"))
         if not self.fits_grid:
             self.sampler.times(sde)
-        self.training, self.loss = build.make(config.train, "train"), build.make(config.loss, "loss")
+        self.training = build.make(config.train, "train", Training)
+        self.loss = build.make(config.loss, "loss", DenoisingLoss, self.trusts("loss"))
         self.scoring = build.make(config.likelihood, "likelihood")
         self.results: list[tuple[str, str]] = []
         self.made: dict[str, Path] = {}  # the folder of each result, by its task
@@ -64,6 +83,10 @@ class Run:
                 "accelerate launch starts one process on CPUs: for several, torchrun --nproc_per_node N run.py ..."
             )
         self.tracker = Trackers(self._trackers(), self.say)
+
+    def trusts(self, part: str) -> bool:
+        """Whether a part of the model may be of anybody's making: of the command's own, or trusted."""
+        return self.config.trust or part not in self.adopted
 
     def _trackers(self) -> list[Tracker]:
         """A job's own rows, and what `tracker` and `wandb` ask for; none on any but the first process."""
@@ -103,8 +126,15 @@ class Run:
 
     @cached_property
     def data(self) -> Data:
-        """The data set, loaded at its first use."""
-        return build.build_data(self.config)
+        """The data set, loaded at its first use.  Raises `InputError` if the model was trained on other data."""
+        if self.config.data is None:
+            raise InputError(f"{self.folder} was trained from Python, on data that it does not name: say data=...")
+        data = build.build_data(self.config, self.trusts("data"))
+        for words in getattr(data, "notes", ()):
+            self.say(words)
+        if (self.folder / MODEL).exists() and not self.config.fresh:
+            check(self.folder, {"data": about(data)})
+        return data
 
     @cached_property
     def device(self) -> str:
@@ -114,15 +144,24 @@ class Run:
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
     @cached_property
-    def model(self) -> build.Trained:
+    def model(self) -> Trained:
         """The trained denoiser in the folder.  Raises `InputError` if there is none or it is not the config's."""
-        build.check_folder(self.folder, self.config)
-        if not (self.folder / "checkpoint.pt").exists():
+        if not any((self.folder / name).exists() for name in (WEIGHTS, "checkpoint.pt")):
             raise InputError(f"{self.folder} has no trained model: run the same command with task=train first")
-        model = build.load(self.folder, self.device)
-        if model.step < self.training.steps:
-            self.say(f"the model in {self.folder} has seen {model.step} of {self.training.steps} steps so far")
-        return model
+        check(self.folder, build.model_config(self.config))
+        shape = model.shape_of(self.folder)
+        denoiser = build.build_denoiser(self.config, shape, self.adopted)
+        found = model.load(self.folder, self.device, denoiser=denoiser)
+        if found.step < self.training.steps:
+            self.say(f"the model in {self.folder} has seen {found.step} of {self.training.steps} steps so far")
+        return found
+
+    @cached_property
+    def fitted_sampler(self) -> Sampler:
+        """The sampler, its grid fitted to the trained model where it asks for that."""
+        from .tuning import model_grid
+
+        return dataclasses.replace(self.sampler, grid=model_grid(self)) if self.fits_grid else self.sampler
 
     def say(self, words: str) -> None:
         """Prints a line."""
@@ -136,11 +175,19 @@ class Run:
 
     def finish(self, folder: Path, summary: dict, rows: list[tuple[str, str]]) -> None:
         """Writes the config and the summary of what was done, and keeps rows for the closing table."""
-        config = OmegaConf.to_yaml(self.config, resolve=True)
-        files.write(folder / "config.yaml", lambda file: file.write(config.encode()))
+        self.keep_config(folder)
         files.write_json(folder / "summary.json", summary)
         self.results += rows
         self.made[summary["task"]] = folder
+
+    def keep_config(self, folder: Path) -> None:
+        """Writes config.yaml, for people to read."""
+        config = OmegaConf.to_yaml(self.config, resolve=True)
+        files.write(folder / "config.yaml", lambda file: file.write(config.encode()))
+
+    def trained(self) -> bool:
+        """Whether the folder has the model that is asked for, all its steps made.  Raises `InputError` for another."""
+        return book.Book(self.folder, build.model_config(self.config), self.training.steps).finished()
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

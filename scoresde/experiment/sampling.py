@@ -4,6 +4,7 @@ import dataclasses
 import io
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +13,32 @@ import torch
 from .. import files
 from ..data import stack
 from ..denoiser import Counted
+from ..errors import InputError
 from ..sampling import Trajectory, joined, sample, share
 from . import build, pictures, processes
 from .animation import animation
 from .report import bar
-from .run import Run
+from .run import Run, Task
 from .track import Metrics
-from .tuning import model_grid
 
 
-def draw(run: Run) -> None:
+@dataclass(frozen=True)
+class Sample(Task):
     """Samples the trained model: samples.npy, samples.png, trajectory.png.
 
     Of several processes each draws its share, and the first one writes.
     """
-    config, model = run.config, run.model
-    if run.fits_grid:
-        run.sampler, run.fits_grid = dataclasses.replace(run.sampler, grid=model_grid(run)), False
-    sampler = run.sampler
+
+    def __call__(self, run: Run) -> None:
+        draw(run)
+
+
+def draw(run: Run) -> None:
+    """Does what `Sample` says."""
+    config, model, sampler = run.config, run.model, run.fitted_sampler
     choice = run.choices.get("sampler", build.name_of(config.sampler))
     precision = [config.autocast] if config.autocast else []
-    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.step, *precision)
+    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.weights, *precision)
     processes.join(config.device)
     began = time.perf_counter()
     own = len(share(config.n, *joined()))
@@ -60,13 +66,19 @@ def draw(run: Run) -> None:
     run.tracker.artifact(f"{run.folder.name}-{folder.name}", "samples", [folder / "samples.npy"])
     figures = {"n": config.n, "evaluations": evaluations, "seconds": seconds, "seconds_per_sample": seconds / config.n}
     Metrics(folder / "metrics.jsonl", run.tracker, "sample/").log(0, **figures)
-    summary = dict(task="sample", sampler=repr(sampler), seed=config.seed, ema=True, step=model.step, **figures)
+    about = {"seed": config.seed, "ema": True, "step": model.step, "weights": model.weights}
+    summary = dict(task="sample", sampler=repr(sampler), **about, **figures)
     words = f"{config.n} by {choice}: {evaluations:.0f} evaluations and {1e3 * seconds / config.n:.1f} ms a sample"
     run.finish(folder, summary, [("samples", words), ("", str(folder / "samples.png"))])
 
 
-def _some_real(run: Run) -> torch.Tensor:
-    data = run.data
+def _some_real(run: Run) -> torch.Tensor | None:
+    """Some of the data to draw samples over; none where the data is gone, as samples do not need it."""
+    try:
+        data = run.data
+    except (InputError, OSError) as error:
+        run.say(f"the picture of the samples goes without the data: {error}")
+        return None
     return data.decode(data.encode(stack(data.test, range(min(4000, len(data.test))))))
 
 
@@ -78,7 +90,7 @@ def _save_array(path: Path, raw: torch.Tensor) -> None:
 
 def _trajectory(run: Run, path: Path, columns: int = 10) -> None:
     """The way of a few samples from noise: a strip at `path`, and beside it .npz (times, x, x0) and .gif."""
-    model, sampler = run.model, run.sampler
+    model, sampler = run.model, run.fitted_sampler
     if sampler.steps == 1 and isinstance(sampler.grid, str):
         sampler = dataclasses.replace(sampler, steps=columns)  # the adaptive flow, stopping on its way
     n = min(1000 if len(model.shape) == 1 else 6, run.config.n)

@@ -4,30 +4,29 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..data import stack
 from ..errors import InputError
-from ..likelihood.divergence import NAMES
+from ..likelihood.divergence import NAMES, Probes
+from ..likelihood.paths import FixedSteps
+from ..ode import METHODS
 from ..sampling import joined
+from ..settings import Checked, Count, OneOf, Positive, Scale
 from . import processes, scores
 from .densities import scorer, time_of
 from .examples import Examples, batches, write_columns
 from .other import other
 from .report import bar
-from .run import Run
+from .run import Run, Task
 from .track import Metrics, read_rows
-
-DIVERGENCES = (None, *NAMES)
-CONTROLS = (None, "gaussian", "average")
-DEQUANTISERS = ("uniform", "importance", "truncated_normal", "decoder", "variational")
-BOUNDS = ("elbo", "vlb")
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Scoring(Checked):
     """What to score: `n` examples (None: all) of the `split`, through the flow, and beside it by a `bound`.
 
     `probes` of the divergence (None: exact; "auto": until the standard error of an example is `target_stderr` nats),
@@ -35,54 +34,48 @@ class Scoring:
     model's space, with `draws` of them averaged in probability.  `bound` is None, "elbo" or "vlb", of `bound_draws`.
     """
 
-    split: str = "test"
-    n: int | None = None
-    probes: int | str | None = 1
-    target_stderr: float = 0.1
-    max_probes: int = 64
-    steps: int | None = None
-    rtol: float = 1e-2
-    atol: float = 1e-2
-    method: str = "adams"
-    t_min: float | None = None
-    divergence: str | None = None
-    control: str | None = None
-    dequantiser: str = "uniform"
-    draws: int = 1
-    bound: str | None = None
-    bound_draws: int = 32
+    split: Literal["train", "test"] = "test"
+    n: Count | None = None
+    probes: Probes | Literal["auto"] | None = 1
+    target_stderr: Positive = 0.1
+    max_probes: Probes = 64
+    steps: FixedSteps | None = None
+    rtol: Positive = 1e-2
+    atol: Positive = 1e-2
+    method: Annotated[str, OneOf(METHODS)] = "adams"
+    t_min: Scale | None = None
+    divergence: Annotated[str, OneOf(NAMES)] | None = None
+    control: Literal["gaussian", "average"] | None = None
+    dequantiser: Literal["uniform", "importance", "truncated_normal", "decoder", "variational"] = "uniform"
+    draws: Count = 1
+    bound: Literal["elbo", "vlb"] | None = None
+    bound_draws: Count = 32
 
     def __post_init__(self):
-        choices = {"split": ("train", "test"), "dequantiser": DEQUANTISERS, "bound": (None, *BOUNDS)}
-        for name, known in (choices | {"divergence": DIVERGENCES, "control": CONTROLS}).items():
-            if getattr(self, name) not in known:
-                choices = ", ".join("null" if k is None else k for k in known)
-                raise InputError(f"likelihood.{name}={getattr(self, name)!r}: choose one of {choices}")
-        for name, free in (("n", True), ("probes", True), ("steps", True), ("draws", False), ("bound_draws", False)):
-            value = getattr(self, name)
-            if not ((free and value is None) or (name == "probes" and value == "auto") or _positive(value)):
-                raise InputError(f"likelihood.{name}={value!r}: give a positive whole number{', or null' * free}")
-        for name in ("rtol", "atol", "target_stderr"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"likelihood.{name}={getattr(self, name)!r}: give a positive number")
+        super().__post_init__()
         if self.draws > 1 and self.dequantiser in ("uniform", "variational"):
-            raise InputError(
-                f"likelihood.draws={self.draws} is for dequantiser=importance, truncated_normal or decoder"
-            )
+            words = "give dequantiser=importance, truncated_normal or decoder"
+            raise InputError(f"draws={self.draws}, dequantiser={self.dequantiser!r}: {words}", "draws")
+        if self.bound is not None and self.bound_draws % 2:
+            raise InputError(f"bound_draws={self.bound_draws}: give an even number", "bound_draws")
 
 
-def _positive(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def score(run: Run) -> None:
+@dataclass(frozen=True)
+class Score(Task):
     """Scores the examples: likelihood.npz, histogram.png, extremes.png, and summary.json with every figure.
 
     Of several processes each scores its share; examples that an earlier, unfinished run scored are kept.
     """
+
+    def __call__(self, run: Run) -> None:
+        score(run)
+
+
+def score(run: Run) -> None:
+    """Does what `Score` says, by the settings `run.scoring`."""
     model, data, settings, seed = run.model, run.data, run.scoring, run.config.seed
     second = other(run.config, data)
-    parts = (run.plain["likelihood"], seed, model.step, *([str(run.config.data.other)] if second else []))
+    parts = (run.plain["likelihood"], seed, model.weights, *([str(run.config.data.other)] if second else []))
     folder = run.place("likelihood", settings.split, *parts)
     if _known(run, folder):
         return
@@ -109,7 +102,8 @@ def score(run: Run) -> None:
     scores.draw(run, folder, sets, columns)
     Metrics(folder / "metrics.jsonl", run.tracker, "likelihood/").log(0, **figures)
     how = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("n", "t_min")}
-    summary = dict(task="likelihood", **how, seed=seed, ema=True, step=model.step, **figures)
+    about = {"seed": seed, "ema": True, "step": model.step, "weights": model.weights}
+    summary = dict(task="likelihood", **how, **about, **figures)
     words = f"{figures['evaluations']:.0f} evaluations an example, {_how(settings)}, t_min {t_min:g}"
     run.finish(folder, summary, [*rows, ("", words), ("", str(folder / "summary.json"))])
     for name in sets:

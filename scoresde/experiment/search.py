@@ -5,24 +5,25 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
 from hydra.errors import HydraException
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from .. import files, locks
 from ..errors import InputError
 from ..making import nearest
+from ..settings import Count, Whole
 from . import build
 from .command import called
-from .compare import figures
+from .compare import direction, figures
 from .jobs import SWEEP, Job, fingerprint, interrupted, read
 from .report import say
+from .run import Task
 
 LETTERS = str.maketrans({"/": "_", ".": "_"})
 
@@ -68,7 +69,43 @@ def space(words: list[str]) -> list[Space]:
     return found
 
 
-def search(config: DictConfig) -> None:
+@dataclass(frozen=True)
+class Search(Task):
+    """Trials of the task `of`, whose figure `objective` is to be optimised over the `space`, until there are `trials`.
+
+    `direction` is the figure's own, where it is known; the first `startup` trials are drawn at random; more than
+    `failures` that fail end it.
+    """
+
+    alone: ClassVar[bool] = True
+
+    of: str = "full"
+    objective: str = "likelihood.bits_per_dim"
+    direction: Literal["minimize", "maximize"] | None = None
+    trials: Count = 20
+    startup: Whole = 8
+    failures: Whole = 3
+    space: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        known = direction(self.objective)
+        if self.direction is None and known is None:
+            words = f"whether {self.objective} is better high or low is not known: give minimize or maximize"
+            raise InputError(f"direction=null: {words}", "direction")
+        if None not in (known, self.direction) and known != self.direction:
+            raise InputError(f"direction={self.direction}: {self.objective} is to be {known}d", "direction")
+
+    @property
+    def goal(self) -> str:
+        """minimize or maximize."""
+        return self.direction or direction(self.objective)
+
+    def __call__(self, config: DictConfig) -> None:
+        search(config, self)
+
+
+def search(config: DictConfig, task: Search) -> None:
     """Runs trials until the study has `task.trials` that ended; a study that was cut off goes on.
 
     The study is search.db (SQLite) in out/search/NAME-HASH, named by what is searched and over what; every trial has
@@ -80,16 +117,13 @@ def search(config: DictConfig) -> None:
     except ImportError:
         raise InputError("task=search needs Optuna: pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    task = config.task
-    if task.direction not in ("minimize", "maximize"):
-        raise InputError(f"task.direction={task.direction!r}: choose minimize or maximize")
     places, words = space(list(task.space)), _fixed()
-    said = [task.of, task.objective, task.direction, *sorted(task.space), *sorted(words)]
+    said = [task.of, task.objective, task.goal, *sorted(task.space), *sorted(words)]
     home = Path(config.out) / "search" / f"{task.objective.translate(LETTERS)}-{build.short_hash(said)}"
     os.environ[SWEEP] = home.name
     with locks.alone(home, say=say):
         files.sweep(home)
-        study = _study(home, task.direction)
+        study = _study(home, task.goal)
         if ended := _ended(study):
             say(f"{home}: {ended} trials were made before")
         while (left := task.trials - _count(study)) > 0:
@@ -99,7 +133,7 @@ def search(config: DictConfig) -> None:
             study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=task.startup)
             trial = study.ask()
             try:
-                study.tell(trial, _try(trial, places, words, config, home))
+                study.tell(trial, _try(trial, places, words, config, home, task))
                 say(f"{left - 1} trials left")
             except Exception as error:
                 trial.set_user_attr("error", str(error)[:500])
@@ -151,12 +185,12 @@ def _ended(study) -> int:
     return _count(study) + sum(t.state.name == "FAIL" and "error" in t.user_attrs for t in study.trials)
 
 
-def _try(trial, places: list[Space], words: list[str], config: DictConfig, home: Path) -> float:
+def _try(trial, places: list[Space], words: list[str], config: DictConfig, home: Path, task: Search) -> float:
     """Runs one trial as a job, and gives the figure that judges it."""
     from .run import Run, execute
 
     chosen = [f"{p.key}={_word(p.suggest(trial))}" for p in places]
-    here, task = HydraConfig.get(), config.task
+    here = HydraConfig.get()
     overrides = [*words, *chosen, f"task={task.of}"]
     made = compose(here.job.config_name, overrides, return_hydra_config=True)
     choices = dict(made.hydra.runtime.choices)
@@ -165,8 +199,8 @@ def _try(trial, places: list[Space], words: list[str], config: DictConfig, home:
     say(f"\ntrial {trial.number}: {' '.join(chosen)}")
     job = Job(home / str(trial.number), trial.number, home.name, tuple(overrides), fingerprint(made))
     with job:
-        work = Run(made, choices, job=job)
-        execute(work, get_method(made.task["_target_"]))
+        work = Run(made, choices, job=job, said=overrides)
+        execute(work, build.make(made.task, "task", Task))
         job.end(work.made)
         found = figures(read(job.folder / "summary.json"))
         if task.objective not in found:
@@ -181,14 +215,14 @@ def _word(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _report(study, home: Path, words: list[str], task: DictConfig) -> None:
+def _report(study, home: Path, words: list[str], task: Search) -> None:
     """Prints the best trials and the command that repeats the best one, and writes them to best.json."""
     done = sorted((t for t in study.trials if t.value is not None), key=lambda t: t.value)
-    done = done if task.direction == "minimize" else done[::-1]
+    done = done if task.goal == "minimize" else done[::-1]
     best = done[0]
     said = {t.number: [f"{k}={_word(v)}" for k, v in t.params.items()] for t in done}
     chosen = said[best.number]
-    say(f"\n{task.objective}, {task.direction}, of {len(done)} trials:")
+    say(f"\n{task.objective}, {task.goal}, of {len(done)} trials:")
     for trial in done[:5]:
         say(f"  {trial.value:.5g}  trial {trial.number}: {' '.join(said[trial.number])}")
     say(f"the best again: {called()} {' '.join([*words, *chosen])}\nthe study: {home}/search.db")

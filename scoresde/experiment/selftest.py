@@ -168,9 +168,9 @@ def failed(checks: list[Check]) -> str:
     return f"{len(names)} of {len(checks)} checks failed: {'; '.join(names)}" if names else ""
 
 
-def task(config) -> None:
-    """The task: it takes the config alone.  Raises `FloatingPointError` if a check fails."""
-    words = failed(selftest(config.device))
+def prove(device: str) -> None:
+    """What task=selftest does.  Raises `FloatingPointError` if a check fails."""
+    words = failed(selftest(device))
     if words:
         raise FloatingPointError(words)
 

@@ -1,8 +1,9 @@
-"""What training needs of accelerate, for one process where it is not installed."""
+"""What training needs of accelerate, and what takes its place for one process where it is not installed."""
 
 import torch
 from torch import Tensor, nn
 
+from .. import launcher
 from ..errors import InputError
 
 
@@ -47,3 +48,17 @@ class Single:
     def reduce(self, value: Tensor, how: str) -> Tensor:
         """The mean of one."""
         return value
+
+
+def accelerator(precision: str, cpu: bool):
+    """accelerate's `Accelerator`, or `Single` where there is none."""
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+    except ModuleNotFoundError:
+        if launcher.started() > 1:
+            raise
+        return Single(precision, cpu)
+    AcceleratorState._reset_state()  # one process may train twice, with another precision
+    with launcher.hidden():
+        return Accelerator(mixed_precision=precision, cpu=cpu)

@@ -1,94 +1,100 @@
-"""The tasks that a command can run: functions of a `Run`."""
+"""The tasks that make and use a model: to train it, and to do all in a row."""
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from omegaconf import DictConfig
 
-from .. import files
 from ..data import Data, stack
-from . import build, checkpoint, pictures, processes
+from ..errors import InputError
+from ..sde import SDE
+from . import build, pictures, processes
+from .model import step_of
 from .report import bar
-from .run import Run
-from .sampling import draw
-from .scoring import score
-from .track import Metrics
+from .run import Run, Task
+from .sampling import Sample
+from .scoring import Score
+from .selftest import prove
 from .train import train as fit
 
-__all__ = ["draw", "full", "score", "train"]
 
-
-def full(run: Run) -> None:
+@dataclass(frozen=True)
+class Full(Task):
     """Trains the model if it is not trained yet, then samples it, then scores it."""
-    train(run)
-    processes.wait(run.config.device)  # until the first process has written the model
-    draw(run)
-    score(run)
+
+    def __call__(self, run: Run) -> None:
+        train(run)
+        processes.wait(run.config.device)  # until the first process has written the model
+        Sample()(run)
+        Score()(run)
+
+
+@dataclass(frozen=True)
+class SelfTest(Task):
+    """Proves the installation on this machine and device."""
+
+    alone: ClassVar[bool] = True
+
+    def __call__(self, config: DictConfig) -> None:
+        prove(config.device)
+
+
+@dataclass(frozen=True)
+class Train(Task):
+    """Trains the model, or goes on from its last checkpoint; a trained one is left as it is."""
+
+    def __call__(self, run: Run) -> None:
+        train(run)
 
 
 def train(run: Run) -> None:
-    """Trains the model, or goes on from its last checkpoint; a trained one is left as it is."""
-    if run.config.fresh and run.lead:
-        build.build_denoiser(run.config, run.data.shape)  # a mistake shows before the old model goes
-        for name in (
-            "checkpoint.pt",
-            "checkpoint.before.pt",
-            "model.json",
-            "metrics.jsonl",
-            "summary.json",
-            "loss.png",
-        ):
-            (run.folder / name).unlink(missing_ok=True)
-    if run.lead:
-        mended = checkpoint.mend(run.folder / "checkpoint.pt")
-        if mended:
-            run.say(f"warning: {mended}")
-    processes.wait(run.config.device)  # all see the same files
-    build.check_folder(run.folder, run.config)
-    path, steps = run.folder / "checkpoint.pt", run.training.steps
-    done = checkpoint.load(path)["step"] if path.exists() else 0
-    if done >= steps and _finished(run):
-        run.say(f"{run.folder} is trained already ({done} steps)")
-        run.results.append(("model", f"trained before, {done} steps"))
-        run.made["train"] = run.folder
+    """Trains the model of a run, if that is not done yet: `scoresde.train` in the run's folder."""
+    path, steps, before = run.folder, run.training.steps, 0 if run.config.fresh else _step(run)
+    if before >= steps and run.trained():
+        run.say(f"{path} is trained already ({before} steps)")
+        run.results.append(("model", f"trained before, {before} steps"))
+        run.made["train"] = path
         return
     data = run.data
-    denoiser = build.build_denoiser(run.config, data.shape)
+    denoiser = build.build_denoiser(run.config, data.shape, run.adopted)
     size = sum(p.numel() for p in denoiser.parameters())
     _warn_noise(run, denoiser.sde, data)
     words = f"training {build.name_of(run.config.sde)} on {data.name} {data.shape}, {len(data.train)} examples"
-    run.say(f"{words}, {size:,} parameters{f', from step {done} of {steps}' if done else ''}")
+    run.say(f"{words}, {size:,} parameters{f', from step {before} of {steps}' if before else ''}")
     last: dict = {}
-    if run.lead:
-        run.finish(run.folder, {"task": "train", "finished": False}, [])
-        files.write_json(run.folder / "model.json", build.model_config(run.config))
-        metrics = Metrics(run.folder / "metrics.jsonl", run.tracker, "train/", keep=done)
-        last = metrics.last()
-    with bar(run.console, "training", steps, done) as advance:
+    with bar(run.console, "training", steps, before) as advance:
 
         def report(step: int, **figures) -> None:
-            metrics.log(step, **figures)
-            last.update(figures, step=step)
+            run.tracker.log("train/", step, figures)
+            last.update(figures)
             shown = {k: last[k] for k in ("loss", "validation") if isinstance(last.get(k), int | float)}
             advance(step, "  ".join(f"{k} {v:.4f}" for k, v in shown.items()))
 
-        fit(denoiser, data, run.loss, run.training, run.folder, report, run.config.device, build.facts(data))
+        made = build.model_config(run.config) | {"paths": list(run.config.paths)}
+        options = {"loss": run.loss, "training": run.training, "folder": path, "report": report, "say": run.say}
+        fit(denoiser, data, **options, device=run.config.device, fresh=run.config.fresh, made=made)
     if run.lead:
-        pictures.losses(run.folder / "loss.png", metrics.path)
-        run.tracker.image("train/loss", run.folder / "loss.png")
-        run.tracker.artifact(run.folder.name, "model", [run.folder / "checkpoint.pt"])
-        summary = dict(task="train", finished=True, parameters=size, examples=len(data.train), **last)
-        known = {k: v for k, v in last.items() if isinstance(v, int | float)}
-        seconds, validation = (known.get(k, math.nan) for k in ("seconds", "validation"))  # the rows may be gone
+        run.keep_config(path)
+        pictures.losses(path / "loss.png", path / "metrics.jsonl")
+        run.tracker.image("train/loss", path / "loss.png")
+        run.tracker.artifact(path.name, "model", [path / "model.safetensors"])
+        seconds, validation = (last.get(k, math.nan) for k in ("seconds", "validation"))
         words = f"trained {steps} steps in {seconds:.0f} s, validation loss {validation:.4f}"
-        run.finish(run.folder, summary, [("model", words)])
+        run.results.append(("model", words))
+        run.made["train"] = path
 
 
-def _finished(run: Run) -> bool:
-    """Whether the summary, which is written last, is there."""
-    return files.read_json(run.folder / "summary.json", default={}).get("finished") is True
+def _step(run: Run) -> int:
+    """How far the folder's model is, as far as can be read."""
+    try:
+        return step_of(run.folder)
+    except InputError:  # `fit` mends it, or tells
+        return 0
 
 
-def _warn_noise(run: Run, sde, data: Data) -> None:
+def _warn_noise(run: Run, sde: SDE, data: Data) -> None:
     """Song, Ermon (2020), technique 1: sigma_T / alpha_T should reach the largest distance between two data points."""
     x = data.encode(stack(data.train, range(min(512, len(data.train))))).flatten(1).double()
     farthest, reach = float(torch.cdist(x, x).max()), math.exp(-float(sde.log_snr(sde.t_max)) / 2)

@@ -6,116 +6,115 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from .. import launcher, locks
 from ..data import Data, as_data
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
+from ..settings import checked
 from . import checkpoint, processes, signals
+from .book import Book
+from .description import describe
 from .ema import EMA
+from .guards import check_finite, prepare
+from .model import Trained, facts, load
 from .objective import Objective, Validation
 from .order import batches, seed_of, told
-from .single import Single
+from .single import accelerator
+from .state import plain_state
+from .training import Training
 
 
-@dataclass(frozen=True)
-class Training:
-    """AdamW with a linear warm-up and a cosine decay to 0, gradients clipped to the norm `clip`, weights averaged with
-    the decay `ema`.  `batch_size` is over all processes; `precision` is accelerate's ("no", "bf16", "fp16").
-    `dequantise` of discrete data: "uniform" within its bin, anew at each step, or "none", the middle of the bin."""
-
-    steps: int = 1000
-    batch_size: int = 128
-    lr: float = 2e-3
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
-    warmup: int = 100
-    clip: float = 1.0
-    ema: float = 0.999
-    seed: int = 0
-    precision: str = "no"
-    dequantise: str = "uniform"
-    workers: int = 0
-    validate_every: int = 200
-    checkpoint_every: int = 100
-    log_every: int = 10
-
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "validate_every", "checkpoint_every", "log_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise InputError(f"train.{name}={getattr(self, name)!r}: give a positive whole number")
-        for name in ("lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"train.{name}={getattr(self, name)!r}: it must be positive")
-        if not 0 <= self.ema < 1:
-            raise InputError(f"train.ema={self.ema!r}: it must lie in [0, 1)")
-        if self.precision not in ("no", "bf16", "fp16"):
-            raise InputError(f"train.precision={self.precision!r}: choose one of no, bf16, fp16")
-        if self.dequantise not in ("uniform", "none"):
-            raise InputError(f"train.dequantise={self.dequantise!r}: choose uniform or none")
-
-    def rate(self, step: int) -> float:
-        """The learning rate of step 0, 1, ..."""
-        return self.lr * min(1, (step + 1) / (self.warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
-
+@checked
 def train(
     denoiser: Denoiser,
-    data: Data | Tensor | Dataset,
+    data: Any,
     loss: DenoisingLoss | None = None,
     training: Training | None = None,
     folder: str | Path | None = None,
     report: Callable[..., None] | None = None,
     device: str = "auto",
-    facts: dict | None = None,
+    fresh: bool = False,
+    say: Callable[[str], None] | None = None,
+    made: dict | None = None,
     **options,
-) -> Denoiser:
+) -> Trained:
     """Minimises the denoising loss E[w(t) |D(x_t, t) - x_0|^2] and returns the averaged denoiser, ready to sample.
 
-    `data` is a `Data`, a tensor (N, *shape) in the model's own units (about unit variance), or any dataset that
-    `data.as_data` takes.  `options` are fields of `Training`.
+    With a `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one continues
+    it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.  The folder knows what
+    makes its model (network, SDE, loss, training, data), and refuses another; more `steps` go on from where it is.  The
+    command line makes the same folder, and takes the same lock.  SIGTERM, SIGINT and SIGHUP wait for the end of the
+    step (of several processes, of the next logged one) and one more checkpoint.  Items are dequantised afresh at each
+    step.
 
-    With `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one continues
-    it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.  SIGTERM and SIGINT wait
-    for the end of the step (of several processes, of the next logged one) and one more checkpoint.
-    `report(step, **figures)` gets the figures.  Items are dequantised afresh at each step.  `loss` is not changed:
-    times that learn do so in a copy.  `facts` are plain values kept in the checkpoint.
+    Arguments:
+        denoiser: its weights are where training starts; a trained one, of `load` or `train`, is trained further.
+        data: a `Data`, a dataset, or a tensor (N, *shape) in the model's own units (unit variance): see `as_data`.
+        loss: it is not changed: times that learn do so in a copy.
+        training: the settings, or give its fields as `options`.
+        report: called as report(step, **figures).
+        fresh: remove the model that is in the folder first.
+        say: who gets the lines that there may be to say; by default they are warnings.
+        made: more of what makes the model (`model.describe`), for the folder to know.
 
-    Raises `InputError` for wrong settings, and where another is at work in `folder`, or it is taken away, or its
-    checkpoint is damaged; `FloatingPointError` when the loss stops being finite.
+    Returns:
+        A `Denoiser` with the averaged weights, and with `shape`, `encode` and `decode` of the data.
+
+    Raises:
+        InputError: wrong settings; another model in the folder, or another command at work in it; the folder was taken
+            away, or its checkpoint is damaged.
+        FloatingPointError: the loss stops being finite.
     """
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
+    start = copy.deepcopy(denoiser.denoiser).requires_grad_(True) if isinstance(denoiser, Trained) else denoiser
     data = as_data(data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
-    path = None if folder is None else Path(folder) / "checkpoint.pt"
+    training = training or Training(**options)
+    book = Book(
+        None if folder is None else Path(folder).expanduser(), describe(start, data, loss, training), training.steps
+    )
+    book.add(made or {})
+    say = say or (lambda words: warnings.warn(words, stacklevel=4))
     if words := launcher.ignored():
-        warnings.warn(words, stacklevel=2)
-    with locks.alone(folder) if folder is not None and launcher.rank() == 0 else contextlib.nullcontext():
-        trainer = _Trainer(denoiser, data, loss, training or Training(**options), path, device, facts or {})
+        say(words)
+    processes.join(device)
+    lead = launcher.rank() == 0
+    with locks.alone(book.folder, say=say) if book.folder is not None and lead else contextlib.nullcontext():
+        if lead and (words := book.prepare(fresh)):
+            say(f"warning: {words}")
+        processes.wait(device)  # all see the same files
+        if book.finished():
+            return load(book.folder, str(_device(start)), denoiser=start)
+        processes.wait(device)  # all have looked
+        trainer = _Trainer(start, data, loss, training, book, device)
         return trainer.run(report or (lambda step, **figures: None))
+
+
+def _device(denoiser: Denoiser) -> torch.device:
+    return next((p.device for p in denoiser.parameters()), torch.device("cpu"))
 
 
 class _Trainer:
     """A training under way: what a step changes, and how it is kept."""
 
-    def __init__(self, denoiser, data: Data, loss: DenoisingLoss, training: Training, path, device: str, facts: dict):
-        processes.join(device)
-        self.accelerator = _accelerator(training.precision, processes.on_cpu(device))
+    def __init__(self, denoiser, data: Data, loss: DenoisingLoss, training: Training, book: Book, device: str):
+        self.accelerator = accelerator(training.precision, processes.on_cpu(device))
         self.device, self.lead = self.accelerator.device, self.accelerator.is_main_process
         self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.denoiser, self.data, self.loss, self.training = denoiser.to(self.device).train(), data, loss, training
-        self.path, self.facts, self.step, self.seconds = path, facts, 0, 0.0
+        self.book, self.facts, self.step, self.seconds = book, facts(data), 0, 0.0
+        prepare(denoiser, data)
         self.ema = EMA(denoiser, training.ema)
         optimizer = torch.optim.AdamW(
-            denoiser.parameters(), training.lr, training.betas, weight_decay=training.weight_decay
+            denoiser.parameters(), training.lr, tuple(training.betas), weight_decay=training.weight_decay
         )
         self.validation = Validation(data, loss, denoiser, self.device, dequantise=training.dequantise)
         self._go_on(optimizer)
@@ -125,18 +124,20 @@ class _Trainer:
 
     def _go_on(self, optimizer: torch.optim.Optimizer) -> None:
         """Takes up the last checkpoint, if there is one."""
-        if self.path is not None and self.lead:
-            checkpoint.mend(self.path)
-        self.accelerator.wait_for_everyone()
-        if self.path is None or not self.path.exists():
+        path = self.book.checkpoint
+        if path is None or not path.exists():
             return
-        state = checkpoint.load(self.path, self.device, ("step", "seconds", "model", "ema", "optimizer"))
-        checkpoint.restore(self.path, state, self.denoiser, self.ema.model, optimizer, self.loss)
+        state = checkpoint.load(path, self.device, ("step", "seconds", "model", "ema", "optimizer"))
+        checkpoint.restore(path, state, self.denoiser, self.ema, optimizer, self.loss)
         self.step, self.seconds = state["step"], state["seconds"]
 
-    def run(self, report: Callable[..., None]) -> Denoiser:
+    def run(self, report: Callable[..., None]) -> Trained:
         """Trains to the last step; returns the averaged denoiser."""
         training, began = self.training, time.perf_counter() - self.seconds
+        size = sum(p.numel() for p in self.denoiser.parameters())
+        about = {"parameters": size, "examples": len(self.data.train)}
+        if self.lead:
+            self.book.begin(self.step, about)
         loader = batches(
             self.data.train,
             training.batch_size,
@@ -154,6 +155,7 @@ class _Trainer:
                 self.seconds = time.perf_counter() - began
                 figures = self._figures(value, norm)
                 if figures and self.lead:
+                    self.book.log(self.step, figures)
                     report(self.step, **figures)
                 saves = self._every(training.checkpoint_every)
                 if saves:
@@ -163,9 +165,10 @@ class _Trainer:
                     if not saves:
                         self._save()
                     signal.deliver(asked)
-        if self.path is not None and self.lead:  # a kill between the last checkpoint and the end of its writing left it
-            checkpoint.before(self.path).unlink(missing_ok=True)
-        return self.ema.model
+        model = Trained(self.ema.model, self.facts, self.step)
+        if self.lead:
+            self.book.end(model, about)
+        return model
 
     def _every(self, steps: int) -> bool:
         """Whether this step is one of every so many, or the last."""
@@ -194,7 +197,7 @@ class _Trainer:
         check_every = 1 if self.device.type == "cpu" else training.log_every  # reading a loss from a GPU waits for it
         if step % check_every == 0 or (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
             # Under fp16 accelerate scales the loss, and skips the steps whose gradients overflow.
-            _check(value if training.precision == "fp16" else value + 0 * norm, self.denoiser, step)
+            check_finite(value if training.precision == "fp16" else value + 0 * norm, self.denoiser, step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -220,34 +223,11 @@ class _Trainer:
 
     def _save(self) -> None:
         """Writes the checkpoint, of finite weights only."""
-        if self.path is None or not self.lead:
+        if self.book.checkpoint is None or not self.lead:
             return
         if not all(bool(p.isfinite().all()) for p in self.denoiser.parameters()):
-            _check(torch.tensor(math.nan), self.denoiser, self.step - 1)
-        state = {"step": self.step, "seconds": self.seconds, "model": self.denoiser.state_dict()}
-        state |= {"ema": self.ema.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+            check_finite(torch.tensor(math.nan), self.denoiser, self.step - 1)
+        state = {"step": self.step, "seconds": self.seconds, "model": plain_state(self.denoiser)}
+        state |= {"ema": self.ema.state(), "optimizer": self.optimizer.state_dict()}
         state |= {"loss": self.loss.state(), "facts": self.facts}
-        checkpoint.save(self.path, state, last=self.step == self.training.steps)
-
-
-def _accelerator(precision: str, cpu: bool):
-    try:
-        from accelerate import Accelerator
-        from accelerate.state import AcceleratorState
-    except ModuleNotFoundError:
-        if processes.started() > 1:
-            raise
-        return Single(precision, cpu)
-    AcceleratorState._reset_state()  # one process may train twice, with another precision
-    with launcher.hidden():
-        return Accelerator(mixed_precision=precision, cpu=cpu)
-
-
-def _check(value: Tensor, denoiser: Denoiser, step: int) -> None:
-    if not bool(torch.isfinite(value)):
-        bad = (name for name, p in denoiser.named_parameters() if not bool(torch.isfinite(p).all()))
-        where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
-        raise FloatingPointError(
-            f"the loss or its gradient is not finite at step {step + 1}; {where}; the last checkpoint is kept "
-            "(try a smaller train.lr)"
-        )
+        checkpoint.save(self.book.checkpoint, state, last=self.step == self.training.steps)

@@ -1,48 +1,51 @@
 """What is fitted to a trained model and kept in its folder: the best sampler for a budget, and a time grid."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from omegaconf import OmegaConf
-
-from .. import files
+from .. import files, making
 from ..errors import InputError
 from ..sampling import FittedGrid, Sampler, fit_grid
+from ..settings import Positive, Range, Scale
 from ..tuning import Trial, plain, tune
-from . import build, pictures
+from . import pictures
+from .model import Trained, weights_of
 from .report import bar
-from .run import Run
+from .run import Run, Task
 from .track import Metrics
+
+TUNED = "tuned.json"
+Budget = Annotated[int, Range(2, 10**6)]
 
 
 @dataclass(frozen=True)
-class Search:
+class Tune(Task):
     """`budgets` of evaluations; `n` samples to judge on; `last` and `t_min` of the samplers; the flow's `tolerance`."""
 
-    budgets: tuple[int, ...] = (5, 10, 20)
-    n: int = 64
-    last: str = "tweedie"
-    t_min: float | None = None
-    tolerance: float = 1e-5
+    budgets: tuple[Budget, ...] = (5, 10, 20)
+    n: Annotated[int, Range(8, 2**20)] = 64
+    last: Literal["tweedie", "mean", "none"] = "tweedie"
+    t_min: Scale | None = None
+    tolerance: Positive = 1e-5
 
     def __post_init__(self):
-        if not self.budgets or not all(isinstance(b, int) and b >= 2 for b in self.budgets):
-            raise InputError(f"task.budgets={list(self.budgets)}: give numbers of evaluations, each at least 2")
-        if not isinstance(self.n, int) or self.n < 8:
-            raise InputError(f"task.n={self.n!r}: give a whole number of samples, at least 8")
-        if not self.tolerance > 0:
-            raise InputError(f"task.tolerance={self.tolerance!r}: it must be positive")
+        super().__post_init__()
+        if not self.budgets:
+            raise InputError("budgets=[]: give numbers of evaluations, such as [5,10,20]", "budgets")
+
+    def __call__(self, run: Run) -> None:
+        search(run, self)
 
 
-def search(run: Run) -> None:
-    """Looks for the best sampler at each budget: tuned-BUDGET.yaml in the model's folder, and the trials' picture."""
+def search(run: Run, settings: Tune) -> None:
+    """Looks for the best sampler at each budget: it is kept in tuned.json in the model's folder, with a picture."""
     if not run.lead:
         return
-    node = OmegaConf.merge(run.config.task, {"_target_": f"{__name__}.{Search.__name__}"})
-    settings: Search = build.make(node, "task")
     model, seed = run.model, run.config.seed
-    folder = run.place("tune", "search", run.plain["task"], seed, model.step)
+    folder = run.place("tune", "search", run.plain["task"], seed, model.weights)
     began, found = time.perf_counter(), {}
     for budget in settings.budgets:
         with bar(run.console, f"tuning for {budget} evaluations", 1000) as advance:
@@ -53,9 +56,7 @@ def search(run: Run) -> None:
             options = {"last": settings.last, "t_min": settings.t_min, "tolerance": settings.tolerance}
             trials = tune(model, budget, (settings.n, *model.shape), seed, report=report, **options)
         found[budget] = trials
-        text = f"# {trials[0].name}, {trials[0].grid} grid: {trials[0].rms:.3g} rms, {trials[0].median:.3g} median\n"
-        config = text + OmegaConf.to_yaml(OmegaConf.create(plain(trials[0].sampler, model.sde)))
-        files.write(run.folder / f"tuned-{budget}.yaml", lambda file, config=config: file.write(config.encode()))
+        _keep(run.folder, model, budget, trials[0])
     rows = {b: [_figures(t) for t in trials] for b, trials in found.items()}
     files.write_json(folder / "trials.json", rows)
     pictures.front(folder / "front.png", rows)
@@ -64,7 +65,8 @@ def search(run: Run) -> None:
     figures |= {"n": settings.n, "seconds": time.perf_counter() - began}
     Metrics(folder / "metrics.jsonl", run.tracker, "tune/").log(0, **figures)
     best = {b: _figures(trials[0]) for b, trials in found.items()}
-    run.finish(folder, dict(task="tune", seed=seed, step=model.step, best=best, **figures), _table(found, folder))
+    about = {"seed": seed, "step": model.step, "weights": model.weights, "best": best}
+    run.finish(folder, dict(task="tune", **about, **figures), _table(found, folder))
 
 
 def _figures(trial: Trial) -> dict:
@@ -82,28 +84,45 @@ def _table(found: dict[int, list[Trial]], folder: Path) -> list[tuple[str, str]]
     return [*rows, ("use it", f"sampler=tuned sampler.budget={next(iter(found))}"), ("", str(folder / "front.png"))]
 
 
-def tuned(budget: int, folder: Path) -> Sampler:
-    """The sampler that `task=tune` found for a model and a budget.  Raises `InputError` if it has not looked."""
-    path = Path(folder) / f"tuned-{budget}.yaml"
-    if not path.exists():
-        there = sorted(int(p.stem.partition("-")[2]) for p in Path(folder).glob("tuned-*.yaml"))
-        known = f"it has them for {', '.join(map(str, there))} evaluations; " if there else ""
-        raise InputError(
-            f"sampler.budget={budget}: {folder} has no tuned sampler for it; {known}find one with "
-            f"task=tune task.budgets=[{budget}]"
-        )
-    return build.make(OmegaConf.load(path), str(path))
+def _known(folder: Path, say: Callable[[str], None] = lambda words: None) -> dict:
+    """What tuned.json says: the weights that were tuned for, and a sampler's node for each budget."""
+    needs = {"weights": str, "samplers": files.dict_of(dict)}
+    return files.read_json(folder / TUNED, needs, default={"weights": "", "samplers": {}}, say=say)
+
+
+def _keep(folder: Path, model: Trained, budget: int, best: Trial) -> None:
+    """Adds a budget's sampler to those of the same weights."""
+    known = _known(folder)
+    samplers = known["samplers"] if known["weights"] == model.weights else {}
+    samplers[str(budget)] = {"sampler": plain(best.sampler, model.sde), "rms": best.rms, "median": best.median}
+    files.write_json(folder / TUNED, {"weights": model.weights, "samplers": samplers})
+
+
+def tuned(budget: Budget, folder: str | Path) -> Sampler:
+    """The sampler that `task=tune` found for the weights in a folder and a budget.
+
+    Raises `InputError` if it has not looked, or looked before the model was trained again.
+    """
+    folder = Path(folder)
+    known = _known(folder)
+    there = known["samplers"] if known["weights"] and known["weights"] == weights_of(folder) else {}
+    if str(budget) not in there:
+        others = sorted(int(b) for b in there if b.isdecimal())
+        words = f"it has them for {', '.join(map(str, others))} evaluations; " if others else ""
+        words = f"{folder} has no tuned sampler for it; {words}find one with task=tune task.budgets=[{budget}]"
+        raise InputError(f"budget={budget}: {words}", "budget")
+    return making.make(there[str(budget)].get("sampler"), "sampler", Sampler, trust=False)
 
 
 def model_grid(run: Run) -> FittedGrid:
     """The time grid fitted to the trained model: kept in grid.json in its folder, made at the first use."""
     path, model = run.folder / "grid.json", run.model
-    needs = {"step": int, "angles": files.list_of(float), "share": files.list_of(float)}
+    needs = {"weights": str, "angles": files.list_of(float), "share": files.list_of(float)}
     known = files.read_json(path, needs, default=None, say=run.say)
-    if known and known["step"] == model.step and len(known["angles"]) == len(known["share"]) > 1:
+    if known and known["weights"] == model.weights and len(known["angles"]) == len(known["share"]) > 1:
         return FittedGrid(tuple(known["angles"]), tuple(known["share"]))
     grid = fit_grid(model, (32, *model.shape))
     if run.lead:
-        files.write_json(path, {"step": model.step, "angles": grid.angles, "share": grid.share})
+        files.write_json(path, {"weights": model.weights, "angles": grid.angles, "share": grid.share})
         run.say(f"fitted a time grid to the model: {path}")
     return grid

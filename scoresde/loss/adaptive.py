@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from ..making import recorded
 from ..sde import SDE
-from ..settings import OneOf, Range, checked
+from ..settings import OneOf, Range
 from .times import TIMES, Times, at_level, bin_of, by_weight, density, level_range, quantile
 from .weights import Weighting
 
@@ -35,7 +36,7 @@ class Adaptive(nn.Module, Times):
     them, in place.  Raises `InputError` for settings out of range.
     """
 
-    @checked
+    @recorded
     def __init__(
         self,
         weight: Weighting = "likelihood",

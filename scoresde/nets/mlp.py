@@ -7,11 +7,12 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from ..settings import Count, Positive, Range, Whole, checked
+from ..settings import Count, Positive, Range, Whole
+from .base import Network
 from .embedding import LevelEmbedding, Octave, Octaves
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """A residual MLP for data of any shape, flattened: `net(x, c)`, x (B, *shape), c (B,) -> (B, *shape).
 
     The input is joined by `fourier` random waves sin, cos(2 pi w x) with w ~ N(0, fourier_scale^2 / D), which let a
@@ -19,7 +20,6 @@ class MLP(nn.Module):
     `octaves` adds the waves of `Octaves` of each entry.
     """
 
-    @checked
     def __init__(
         self,
         shape: Sequence[Count],

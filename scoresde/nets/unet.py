@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..settings import Count, Range, Whole, checked
+from ..settings import Count, Range, Whole
+from .base import Network
 from .embedding import LevelEmbedding, Octave, Octaves
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """Residual blocks, attention and skips at several resolutions: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
     The number of space axes (1, 2 or 3) is that of `shape` = (C, *space); any size will do, odd ones too.  Resolution
@@ -24,7 +25,6 @@ class UNet(nn.Module):
     arXiv 2105.05233.  Raises `InputError` for data without a channel and one to three space axes.
     """
 
-    @checked
     def __init__(
         self,
         shape: Sequence[Count],

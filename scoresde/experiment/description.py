@@ -1,0 +1,71 @@
+"""What makes a model, as plain data: what its folder knows, and what is compared where a folder is used again."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .. import making
+from ..data import Data
+from ..denoiser import RULES, Denoiser
+
+FORMAT = 2
+RUNNING = ("workers", "validate_every", "checkpoint_every", "log_every")  # do not change what is trained
+
+
+def describe(denoiser: Denoiser, data: Data, loss: Any, training: Any) -> dict:
+    """What makes a model, as plain data: two trainings of the same description are the same training."""
+    net = getattr(getattr(denoiser, "net", None), "_orig_mod", getattr(denoiser, "net", None))
+    rule = getattr(denoiser, "rule", None)
+    node = making.node_of(net if net is not None else denoiser)
+    return {
+        "format": FORMAT,
+        "sde": making.node_of(denoiser.sde),
+        "net": {k: v for k, v in node.items() if k != "shape"} if isinstance(node, dict) else node,
+        "rule": rule_name(rule),
+        "loss": making.node_of(loss),
+        "train": {k: v for k, v in making.node_of(training).items() if k != "_target_"},
+        "data": about(data),
+    }
+
+
+def about(data: Data) -> dict:
+    """What a description says of data."""
+    known = {"name": data.name, "shape": list(data.shape), "levels": data.levels, "fingerprint": data.fingerprint}
+    return known | {"columns": None if data.columns is None else list(data.columns)}
+
+
+def rule_name(rule: Any) -> Any:
+    """The name of a preconditioning, or its node where it has none."""
+    return next((name for name, known in RULES.items() if known == rule), making.node_of(rule))
+
+
+def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
+    """(key, there, here) of what two descriptions say otherwise; what one of them does not know is passed over."""
+    a, b = flatten(there), flatten(here)
+    found = []
+    for key in sorted({*a, *b}):
+        top = key.split(".")[0]
+        known = top in there and top in here and top not in ("format", "paths")
+        if top == "data":  # its settings are the command's, its fingerprint is known once it has been read
+            part = ".".join(key.split(".")[:2])
+            known = known and part not in ("data.name", "data.columns") and all(_has(d, part) for d in (there, here))
+        if known and key.removeprefix("train.") not in RUNNING and a.get(key) != b.get(key):
+            found.append((key, a.get(key), b.get(key)))
+    return found
+
+
+def _has(described: Mapping, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(described, Mapping) or described.get(part) is None:
+            return False
+        described = described[part]
+    return True
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} to {'a.b': 1}."""
+    if not isinstance(value, Mapping):
+        return {prefix: json.loads(json.dumps(value, default=str))}
+    return {
+        k: v for key, part in value.items() for k, v in flatten(part, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

@@ -1,0 +1,32 @@
+"""What a training is not begun with, and what it stops at."""
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import UninitializedParameter
+
+from ..data import Data, stack
+from ..denoiser import Denoiser
+from ..errors import InputError
+
+
+@torch.no_grad()
+def prepare(denoiser: Denoiser, data: Data) -> None:
+    """Gives lazy modules their weights.  Raises `InputError` if there is nothing to train."""
+    if any(isinstance(p, UninitializedParameter) for p in denoiser.parameters()):
+        x = data.encode(stack(data.train, [0])).to(next(denoiser.parameters()).device)
+        denoiser(x, denoiser.sde.t_max)
+    if not any(p.requires_grad for p in denoiser.parameters()):
+        raise InputError(
+            f"denoiser={type(denoiser).__name__} has no parameters that require gradients: nothing to train"
+        )
+
+
+def check_finite(value: Tensor, denoiser: Denoiser, step: int) -> None:
+    """Raises `FloatingPointError` if the loss or a gradient's norm is not finite, and names what is not."""
+    if not bool(torch.isfinite(value)):
+        bad = (name for name, p in denoiser.named_parameters() if not bool(torch.isfinite(p).all()))
+        where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
+        raise FloatingPointError(
+            f"the loss or its gradient is not finite at step {step + 1}; {where}; the last checkpoint is kept "
+            "(try a smaller lr)"
+        )

@@ -1,0 +1,36 @@
+"""The settings of a training."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from ..settings import Checked, Count, Positive, Range, Scale, Seed, Whole
+
+BelowOne = Annotated[float, Range(0, below=1)]
+
+
+@dataclass(frozen=True)
+class Training(Checked):
+    """AdamW with a linear warm-up and a cosine decay to 0, gradients clipped to the norm `clip`, weights averaged with
+    the decay `ema`.  `batch_size` is over all processes; `precision` is accelerate's ("no", "bf16", "fp16").
+    `dequantise` of discrete data: "uniform" within its bin, anew at each step, or "none", the middle of the bin."""
+
+    steps: Count = 1000
+    batch_size: Count = 128
+    lr: Positive = 2e-3
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.99)
+    weight_decay: Scale = 0.01
+    warmup: Whole = 100
+    clip: Annotated[float, Range(above=0, high=math.inf)] = 1.0
+    ema: BelowOne = 0.999
+    seed: Seed = 0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    dequantise: Literal["uniform", "none"] = "uniform"
+    workers: Annotated[int, Range(0, 512)] = 0
+    validate_every: Count = 200
+    checkpoint_every: Count = 100
+    log_every: Count = 10
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step 0, 1, ..."""
+        return self.lr * min(1, (step + 1) / (self.warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / self.steps))
