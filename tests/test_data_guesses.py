@@ -141,7 +141,9 @@ def test_datasets_by_length_and_number():
     refuses("dict of train, test", call=lambda: D.custom({"train": Rows(x=x), "test": Rows(x=x)}))
     refuses("with_format", call=lambda: D.custom(Rows(a=x.tolist())))
     both = D.custom(Rows(x=x, label=y), Rows(x=x[:9], label=y[:9]))
-    assert len(both.test) == 9 and both.labels is None and "not label" in both.notes[0]
+    assert len(both.test) == 9 and "not label; its class" in both.notes[0] and torch.equal(both.labels[1], y[:9])
+    both = D.custom(TensorDataset(x, y), TensorDataset(x[:20], y[:20]))
+    assert torch.equal(both.labels[0], y) and torch.equal(both.labels[1], y[:20])
 
 
 @pytest.mark.parametrize("kind", ["TensorDataset", "targets", "Subset", "Entries"])
@@ -167,7 +169,8 @@ def test_classes_beside_the_items_are_kept(kind):
     [
         lambda x: Pairs(x),  # only its items tell
         lambda x: TensorDataset(x, torch.randn(len(x))),
-        lambda x: TensorDataset(x, torch.arange(len(x)) - 3),
+        lambda x: TensorDataset(x, torch.arange(len(x)) % 3 - 1),
+        lambda x: TensorDataset(x, torch.arange(len(x))),  # numbers of the items, no classes
         lambda x: Targets(x, [0.5] * len(x)),
         lambda x: ConcatDataset([TensorDataset(x, torch.ones(len(x)))]),
     ],

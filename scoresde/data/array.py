@@ -156,7 +156,7 @@ def _check(x, name: str) -> None:
     if isinstance(x, np.ndarray) and x.dtype.names:
         raise InputError(f"{name} has named columns: say scoresde.data.from_table")
     if isinstance(x, Tensor):
-        real = not x.is_complex() and x.layout is torch.strided and not x.is_quantized
+        real = not (x.is_complex() or x.is_quantized or x.is_meta) and x.layout is torch.strided
         kind = x.dtype if x.layout is torch.strided else x.layout
     else:
         real, kind = x.dtype.kind in "biuf", x.dtype

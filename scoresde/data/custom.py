@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -50,26 +52,21 @@ def custom(
         words = f"scale={scale:g} shift={shift:g}: not with levels={levels}, which has its own"
         raise InputError(words, "scale")
     name = type(train).__name__.lower() if name is None else name
-    apart = test is not None and not isinstance(test, int | float)
-    parts, notes = [], []
-    for part, items in (("train", train), *((("test", test),) if apart else ())):
-        _check(items, part)
-        items, found = _entries(items, key)
-        notes += [note for note in found if note not in notes]
-        parts.append((items, _first(items, levels, part), _labels(items)))
-    if apart:
-        (train, shape, y), (test, other, z) = parts
-        if other != shape:
-            raise InputError(f"{name}: train items have shape {shape}, test items {other}: must be the same")
-        labels = None if y is None or z is None else (y, z)
+    first = _seen(train, "train", key, levels)
+    if test is None or isinstance(test, Real):
+        parts = split(len(train), 0.1 if test is None else test, seed)
+        labels = None if first.labels is None else tuple(first.labels[part] for part in parts)
+        train, test = (Subset(first.items, part.tolist()) for part in parts)
     else:
-        train, _, y = parts[0]
-        keep, hold = split(len(train), 0.1 if test is None else test, seed)
-        labels = None if y is None else (y[keep], y[hold])
-        train, test = Subset(train, keep.tolist()), Subset(train, hold.tolist())
-    if labels is not None:
-        notes = [f"{note}; its class is kept as labels" for note in notes]
-    return Data(name, train, test, Affine(scale, shift) if levels is None else CUBE, levels, labels, notes=tuple(notes))
+        other = _seen(test, "test", key, levels)
+        if other.shape != first.shape:
+            shapes = f"train items have shape {first.shape}, test items {other.shape}"
+            raise InputError(f"{name}: {shapes}: must be the same")
+        both = (first.labels, other.labels)
+        labels = None if any(y is None for y in both) else both
+        train, test = first.items, other.items
+    notes = () if first.note is None else (first.note + "; its class is kept as labels" * (labels is not None),)
+    return Data(name, train, test, Affine(scale, shift) if levels is None else CUBE, levels, labels, notes=notes)
 
 
 def as_data(obj: Any) -> Data:
@@ -107,6 +104,22 @@ def _like_a_dataset(obj: Any) -> bool:
     return hasattr(obj, "__getitem__") and hasattr(obj, "__len__") and not plain
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A dataset that was looked at: its tensors, their shape, their classes where it gives them, and what to say."""
+
+    items: Any
+    shape: tuple[int, ...]
+    labels: Tensor | None
+    note: str | None
+
+
+def _seen(items: Any, part: str, key: str | None, levels: int | None) -> _Seen:
+    _check(items, part)
+    items, note = _entries(items, key)
+    return _Seen(items, _first(items, levels, part), _labels(items), note)
+
+
 def _check(items: Any, part: str) -> None:
     """InputError unless it is a dataset with a length, and not empty."""
     kind = type(items).__name__
@@ -122,14 +135,14 @@ def _check(items: Any, part: str) -> None:
         raise InputError(f"data {part} is an empty {kind}: at least one item is needed")
 
 
-def _entries(items: Any, key: str | None) -> tuple[Any, list[str]]:
+def _entries(items: Any, key: str | None) -> tuple[Any, str | None]:
     """The dataset, its tensors taken out of dicts where they are not under "x", and what is said of that."""
     first = items[0]
     if not isinstance(first, Mapping):
         if key is not None:
             raise InputError(f"key={key}: items are no dicts, but each a {type(first).__name__}: leave key out", "key")
         more = isinstance(first, (tuple, list)) and len(first) > 1 and isinstance(first[0], Tensor)
-        return items, [f"of each item, one of {len(first)} things, only the first is trained on"] if more else []
+        return items, f"of each item, one of {len(first)} things, only the first is trained on" if more else None
     names = [k for k, v in first.items() if isinstance(v, Tensor) and v.ndim]
     if key is None and "x" not in first and len(names) != 1:
         words = f"items are dicts of {', '.join(map(str, first))}, {len(names)} of them tensors"
@@ -138,8 +151,8 @@ def _entries(items: Any, key: str | None) -> tuple[Any, list[str]]:
     if key not in first:
         raise InputError(f"key={key}: items have {', '.join(map(str, first))}: give one of these", "key")
     others = ", ".join(str(k) for k in first if k != key)
-    notes = [f"of each item, only {key} is trained on, and not {others}"] if others else []
-    return (items if key == "x" else Entries(items, key)), notes
+    note = f"of each item, only {key} is trained on, and not {others}" if others else None
+    return Entries(items, key), note
 
 
 def _labels(items: Any) -> Tensor | None:
@@ -172,13 +185,13 @@ def _column(dataset: Any, key: str) -> Any:
 
 
 def _classes(values: Any) -> Tensor | None:
-    """Values as classes 0, 1, ..., int64 (N,), if they are that."""
+    """Values as classes 0, 1, ..., int64 (N,), if they are that, and not numbers of the items themselves."""
     try:
         found = torch.as_tensor(values if isinstance(values, Tensor | np.ndarray) else list(values))
     except (TypeError, ValueError, RuntimeError):
         return None
     whole = found.ndim == 1 and not found.is_floating_point() and not found.is_complex() and found.dtype != torch.bool
-    return found.long() if whole and len(found) and int(found.min()) >= 0 else None
+    return found.long() if whole and len(found) and 0 <= int(found.min()) <= int(found.max()) < len(found) / 2 else None
 
 
 def _first(dataset: Any, levels: int | None, part: str) -> tuple[int, ...]:

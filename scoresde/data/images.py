@@ -63,10 +63,7 @@ def images(
     """
     root = find(root, "give the folder with the image files", folder=True)
     found = _Found(root, broken == "skip")
-    for path in found.files():
-        found.look(path)
-    if broken == "skip":
-        found.try_all()
+    found.look_at_all()
     if not found.headers:
         left = f" ({found.left_out()})" if found.left_out() else ""
         raise InputError(f"root={root} has no image files{left}: expected some of .png .jpg .webp .tif ...", "root")
@@ -76,8 +73,8 @@ def images(
     shape = (channels, *_common_size(paths, headers, size))
     train, hold = split(len(paths), test, seed)
     keep = len(paths) * int(np.prod(shape)) < IN_MEMORY
-    make = lambda part: ImageFiles([paths[i] for i in part], root, shape, size, background)
-    train, hold = (make(part).checked(keep) for part in (train, hold))
+    parts = (ImageFiles([paths[i] for i in part], root, shape, size, background) for part in (train, hold))
+    train, hold = (part.checked(keep) for part in parts)
     return Data(root.resolve().name or "images", train, hold, CUBE, levels=256, notes=(found.note(background),))
 
 
@@ -141,6 +138,17 @@ class _Found:
                     self.left["broken link" if path.is_symlink() else "special file"] += 1
         return sorted(files, key=lambda path: path.relative_to(self.root).parts)
 
+    def look_at_all(self) -> None:
+        """Takes up the headers of all images, and decodes each where broken ones are to be left out."""
+        for path in self.files():
+            self.look(path)
+        for path in list(self.headers) if self.skip else ():
+            try:
+                pixels.load(path, 3)
+            except InputError as error:
+                del self.headers[path]
+                self._drop(path, error)
+
     def look(self, path: Path) -> None:
         """Takes up the header of a file, if it is an image."""
         suffix = path.suffix.lower()
@@ -154,15 +162,6 @@ class _Found:
             if not known:
                 self.left[(suffix or "file without a suffix") + WHY.get(suffix, "")] += 1
             else:
-                self._drop(path, error)
-
-    def try_all(self) -> None:
-        """Decodes every file, and leaves out the broken ones."""
-        for path in list(self.headers):
-            try:
-                pixels.load(path, 3)
-            except InputError as error:
-                del self.headers[path]
                 self._drop(path, error)
 
     def _drop(self, path: Path, error: InputError) -> None:

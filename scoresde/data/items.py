@@ -66,6 +66,8 @@ class Blocks:
     def __init__(self, held, channels: str = "first", columns: tuple[str, ...] | None = None) -> None:
         if isinstance(held, np.memmap) and isinstance(held.base, mmap.mmap):
             held = File(held)
+        elif isinstance(held, np.ndarray) and not isinstance(held, np.ma.MaskedArray):
+            held = np.asarray(held)  # and no matrix, which has axes of its own mind
         self.held, self.channels, self.columns = held, channels, columns
         self.shape = (len(self), *self._arranged(np.empty((0, *held.shape[1:]))).shape[1:])
 
