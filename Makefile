@@ -1,13 +1,15 @@
 # make run                           sets up .venv once, then trains, samples and scores on digits
 # make run ARGS="sde=ve sampler=ode" passes overrides on
-# make test                          the same environment, ruff and the whole test suite
+# make test                          the same environment, ruff and the whole test suite but for the slow laws
+# make test-slow                     the laws that take minutes; PART=2/3 for the second third of them
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?= sde=vp sampler=pc
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: run test
+.PHONY: run test test-slow
 
 run: $(READY)
 	$(BIN)/python run.py $(ARGS)
@@ -15,7 +17,10 @@ run: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(PYTEST)
+
+test-slow: $(READY)
+	$(PYTEST) -m 'slow and not gpu' $(if $(PART),--slow-part $(PART))
 
 # Installs again only when what is to be installed changes; the mark is written last, so a broken install is not taken for a whole one.
 $(READY): pyproject.toml constraints.txt

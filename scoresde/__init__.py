@@ -1,8 +1,12 @@
 """scoresde: score-based generative modeling with stochastic differential equations."""
 
-from . import data, exact, grids, loss, metrics, nets, sampling
+import importlib
+
+from . import data, exact, grids, loss, nets, sampling
 from .denoiser import Counted, Denoiser, FromScore, Preconditioned
 from .errors import InputError
+from .experiment.model import Trained, load
+from .experiment.train import train
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
 from .sampling import decode, encode, sample
@@ -26,6 +30,7 @@ __all__ = [
     "Linear",
     "Preconditioned",
     "SubVP",
+    "Trained",
     "bits_per_dim",
     "data",
     "decode",
@@ -45,13 +50,6 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    # These need accelerate and Hydra, which take seconds to import.
-    if name == "load":
-        from .experiment.model import load
-
-        return load
-    if name == "train":
-        from .experiment.train import train
-
-        return train
+    if name == "metrics":  # whoever asks for these waits for them: they are seldom of use beside a model
+        return importlib.import_module(".metrics", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake."""
+"""The one exception for a user's mistake, and what a missing module is called where it is installed from."""
 
 
 class InputError(ValueError):
@@ -15,3 +15,9 @@ class InputError(ValueError):
     def __init__(self, message: str = "", setting: str | None = None):
         super().__init__(message)
         self.setting = setting
+
+
+def package(module: str) -> str:
+    """What to pip install for a module."""
+    known = {"PIL": "pillow", "sklearn": "scikit-learn", "ot": "POT", "yaml": "pyyaml", "hydra": "hydra-core"}
+    return known.get(module, module)

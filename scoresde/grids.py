@@ -85,17 +85,18 @@ def times(grid: str | Grid | Sequence[float], sde: SDE, steps: int, start: float
     """
     if isinstance(grid, str):
         if grid == "fitted":
-            raise InputError("grid='fitted' needs the model: give what sampling.fit_grid(denoiser, ...) returns")
-        if grid not in GRIDS:
             raise InputError(
-                f"grid={grid!r} is unknown: choose one of {', '.join(GRIDS)}, or give the times themselves"
+                "grid='fitted' needs the model: give what sampling.fit_grid(denoiser, ...) returns", "grid"
             )
+        if grid not in GRIDS:
+            words = f"choose one of {', '.join(GRIDS)}, or give the times themselves"
+            raise InputError(f"grid={grid!r} is unknown: {words}", "grid")
         grid = GRIDS[grid]
     t = grid(sde, steps, start, end).tolist() if callable(grid) else [float(s) for s in grid]
     if callable(grid):
         t[0], t[-1] = start, end  # the ends to the bit, whatever the rounding in between
     if len(t) < 2 or not all(b < a for a, b in itertools.pairwise(t)):
-        raise InputError(f"the time grid {t[:6]} must decrease strictly and hold at least two times")
+        raise InputError(f"grid={t[:6]}: the times must decrease strictly, and be at least two", "grid")
     if t[0] > sde.t_max or t[-1] < 0:
-        raise InputError(f"the time grid runs from {t[0]} to {t[-1]}: it must lie in [0, {sde.t_max}]")
+        raise InputError(f"grid={t[:6]}: the times, {t[0]} to {t[-1]}, must lie in [0, {sde.t_max}]", "grid")
     return t

@@ -26,6 +26,12 @@ def started() -> int:
     return int(os.environ["WORLD_SIZE"]) if launched() else 1
 
 
+def claimed() -> int:
+    """How many processes WORLD_SIZE speaks of, whoever set it."""
+    size = os.environ.get("WORLD_SIZE", "")
+    return int(size) if size.isdecimal() else 1
+
+
 def left_over() -> dict[str, str]:
     """The variables of the environment that some launcher left for another process than this."""
     if launched():

@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import functools
+import operator
 import os
 import stat
 import threading
@@ -20,10 +22,12 @@ except ModuleNotFoundError:  # Windows
     fcntl = None
 
 NAME = ".lock"
+BUSY = (errno.EAGAIN, errno.EWOULDBLOCK) if fcntl else (errno.EACCES, errno.EDEADLK)
 WITHOUT = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # what a file system without locks answers
 PAUSE = 0.2  # seconds between two looks at a lock that another holds
 # A link is not followed, a pipe not waited for, a child process not burdened.
-SAFELY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOINHERIT", "O_BINARY"))
+_FLAGS = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOINHERIT", "O_BINARY")
+SAFELY = functools.reduce(operator.or_, (getattr(os, name, 0) for name in _FLAGS))
 _HELD: dict[tuple[str, int], "Lock"] = {}  # by the real path of the folder, and the thread
 
 
@@ -37,7 +41,8 @@ class Lock:
     """
 
     def __init__(self, folder: Path, file: int, sure: bool):
-        self.folder, self.path = Path(os.path.abspath(folder)), Path(os.path.abspath(folder)) / NAME
+        self.given, self.folder = folder, Path(os.path.abspath(folder))
+        self.path = self.folder / NAME
         # Open, so that no later folder can get its number.
         here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY) if hasattr(os, "O_DIRECTORY") else None
         self.file, self.here, self.sure = file, here, sure
@@ -47,7 +52,7 @@ class Lock:
         there = _same(self.path, self.file)
         if there is False or (self.here is not None and not _same(self.folder, self.here)):
             raise InputError(
-                f"{self.folder} was removed, moved or replaced while this command was at work in it: nothing more is "
+                f"{self.given} was removed, moved or replaced while this command was at work in it: nothing more is "
                 "written there; start again, there or in another folder"
             )
 
@@ -55,14 +60,13 @@ class Lock:
         """Lets go of the lock, and removes its file."""
         if self.file is None:  # a forked child, which never held it
             return
-        ours = self.sure and _same(self.path, self.file)
-        if fcntl is None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            ours = self.sure and _same(self.path, self.file)
+            if fcntl is None:
                 os.lseek(self.file, 0, os.SEEK_SET)
                 msvcrt.locking(self.file, msvcrt.LK_UNLCK, 1)
-            self.close()  # an open file could not be removed
-        if ours:
-            with contextlib.suppress(OSError):
+                self.close()  # an open file could not be removed
+            if ours:
                 self.path.unlink()
         self.close()
 
@@ -160,9 +164,9 @@ def _try(file: int) -> bool | None:
         else:
             os.lseek(file, 0, os.SEEK_SET)
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-    except (BlockingIOError, PermissionError):  # Windows says the second
-        return False
     except OSError as error:
+        if error.errno in BUSY:
+            return False
         if error.errno in WITHOUT:
             return None
         raise
@@ -173,10 +177,12 @@ def _same(path: Path, descriptor: int) -> bool | None:
     """Whether a path is the open file; None if there is nothing."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError:  # of a network's file system that lost the file
-        return False
+    except OSError as error:
+        if error.errno == errno.ESTALE:  # another machine removed it
+            return False
+        raise
 
 
 def _let_go() -> None:

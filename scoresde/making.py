@@ -38,26 +38,12 @@ def make(node: Any, place: str, kind: type | None = None, trust: bool = True, **
     Raises:
         InputError: no such target, or one that is not trusted; an argument that it does not know, lacks, or refuses.
     """
-    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
-        said = "null" if node is None else brief(node)
-        raise InputError(f"{place}={said}: a config with a _target_ is needed (see conf/{place.split('.')[0]}/)")
-    target = locate(node["_target_"], place, trust)
-    given = {k: v for k, v in node.items() if not str(k).startswith("_")}
+    target = vet(node, place, kind, trust, extra)
+    arguments = {k: _made(v, f"{place}.{k}", trust) for k, v in node.items() if not str(k).startswith("_")}
     parameters = inspect.signature(target).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        extra = {k: v for k, v in extra.items() if k in parameters}
-        for key in given:
-            if key not in parameters:
-                raise InputError(f"{place}.{key} is unknown to {node['_target_']}{nearest(key, parameters)}")
-    for key, p in parameters.items():
-        needed = p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        if needed and key not in extra and given.get(key, "???") == "???":
-            raise InputError(f"{place}.{key} is not set: {node['_target_']} needs it (say {place}.{key}=...)")
-    arguments = {k: _made(v, f"{place}.{k}", trust) for k, v in given.items()} | extra
-    hints = hints_of(target)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    arguments |= {k: v for k, v in extra.items() if open_ended or k in parameters}
     try:
-        for key in given:
-            check(key, arguments[key], hints.get(key, Any))
         found = target(**arguments)
     except InputError as error:
         raise placed(error, place) from None
@@ -66,6 +52,56 @@ def make(node: Any, place: str, kind: type | None = None, trust: bool = True, **
     if kind is not None and not isinstance(found, kind):
         raise InputError(f"{place}._target_={node['_target_']} makes a {type(found).__name__}: give a {kind.__name__}")
     return found
+
+
+def vet(node: Any, place: str, kind: type | None = None, trust: bool = True, extra: Iterable[str] = ()) -> Callable:
+    """The target of a node, once its settings are found to be its own, complete, and of their types and ranges.
+
+    Nothing is called.  The arguments are those of `make`, and its errors.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        where = f"{place}._target_" if isinstance(node, Mapping) and "_target_" in node else place
+        value = node["_target_"] if where != place else node
+        said = in_yaml(brief(value))
+        raise InputError(f"{where}={said}: a config with a _target_ is needed (see conf/{place.split('.')[0]}/)")
+    target = locate(node["_target_"], place, trust)
+    if kind is not None and inspect.isclass(target) and not issubclass(target, kind):
+        raise InputError(f"{place}._target_={node['_target_']} makes a {target.__name__}: give a {kind.__name__}")
+    given = {k: v for k, v in node.items() if not str(k).startswith("_")}
+    parameters, hints = inspect.signature(target).parameters, hints_of(target)
+    for key in given:
+        if key not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            raise InputError(f"{place}.{key} is unknown to {node['_target_']}{nearest(key, parameters)}")
+    for key, p in parameters.items():
+        needed = p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        if needed and key not in extra and given.get(key, "???") == "???":
+            raise InputError(f"{place}.{key} is not set: {node['_target_']} needs it (say {place}.{key}=...)")
+    try:
+        for key, value in given.items():
+            if _nodes(value):
+                _vet_all(value, f"{place}.{key}", trust)
+            else:
+                check(key, value, hints.get(key, Any))
+    except InputError as error:
+        raise placed(error, place) from None
+    return target
+
+
+def _nodes(value: Any) -> bool:
+    """Whether there is a node in a value."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_nodes, value.values()))
+    return isinstance(value, list | tuple) and any(map(_nodes, value))
+
+
+def _vet_all(value: Any, place: str, trust: bool) -> None:
+    if isinstance(value, Mapping) and "_target_" in value:
+        vet(value, place, None, trust)
+        return
+    pairs = value.items() if isinstance(value, Mapping) else ((None, v) for v in value)
+    for key, part in pairs:
+        if _nodes(part):
+            _vet_all(part, place if key is None else f"{place}.{key}", trust)
 
 
 def _made(value: Any, place: str, trust: bool) -> Any:
@@ -191,7 +227,7 @@ def public_name(thing: Callable) -> str:
 
 def placed(error: InputError, place: str) -> InputError:
     """The error of a setting with the place where the config has it, and values in the words of YAML."""
-    if error.setting is None:
+    if error.setting is None or error.setting.startswith(f"{place}."):
         return error
     return InputError(f"{place}.{in_yaml(str(error))}", f"{place}.{error.setting}")
 

@@ -75,6 +75,15 @@ class OneOf:
         return [*self.names, *self.more]
 
 
+@dataclasses.dataclass(frozen=True)
+class Filled:
+    """A text that is not empty."""
+
+    def __contains__(self, value: Any) -> bool:
+        return isinstance(value, str) and bool(value.strip())
+
+
+Text = Annotated[str, Filled()]
 Count = Annotated[int, Range(1, 2**32)]
 Whole = Annotated[int, Range(0, 2**32)]
 Seed = Annotated[int, Range(0, below=2**63)]
@@ -137,7 +146,7 @@ def matches(value: Any, hint: Any) -> bool:
     """Whether a value is what an annotation says; one that says nothing known here allows everything."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        marks = [m for m in args[1:] if isinstance(m, Range | OneOf)]
+        marks = [m for m in args[1:] if isinstance(m, Range | OneOf | Filled)]
         open_ended = any(isinstance(m, Range) and math.inf in (m.low, m.high, -(m.low or 0)) for m in marks)
         plain = _is_real(value) if args[0] is float and open_ended else matches(value, args[0])
         return plain and all(value in mark for mark in marks)
@@ -185,7 +194,8 @@ def words(hint: Any) -> str:
         told = [m for m in args[1:] if isinstance(m, str)]
         if told or names:
             return told[0] if told else f"one of {', '.join(names[0].all)}"
-        return words(args[0]) + "".join(m.words for m in args[1:] if isinstance(m, Range))
+        filled = " that is not empty" if any(isinstance(m, Filled) for m in args[1:]) else ""
+        return words(args[0]) + filled + "".join(m.words for m in args[1:] if isinstance(m, Range))
     if origin in (Union, types.UnionType):
         return ", or ".join(dict.fromkeys(words(a) for a in args))
     if origin is Literal:
@@ -197,6 +207,8 @@ def words(hint: Any) -> str:
     if origin is Callable or hint is Callable:
         return "a function"
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "None"}
+    if origin in (dict, Mapping) or hint is dict:
+        return "a mapping"
     if hint in plain or hint is None:
         return plain.get(hint, "None")
     return f"a {getattr(origin or hint, '__name__', str(hint))}"
@@ -208,7 +220,7 @@ def choices(hint: Any) -> list[str]:
     if get_origin(hint) is Literal:
         return [a for a in args if isinstance(a, str)]
     found = [name for a in args if isinstance(a, OneOf) for name in a.all]
-    return found + [name for a in args if not isinstance(a, OneOf | Range | str) for name in choices(a)]
+    return found + [name for a in args if not isinstance(a, OneOf | Range | Filled | str) for name in choices(a)]
 
 
 def brief(value: Any, most: int = 60) -> str:

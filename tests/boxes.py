@@ -54,6 +54,7 @@ def _main(overrides: list[str], folder: Path, log: Path, before, args: tuple) ->
     os.chdir(folder)
     sys.argv, code = ["run.py", *overrides], 1
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # of its own children, as of a command in a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     try:
         before(*args)

@@ -1,9 +1,13 @@
 """Runs the command line inside the test's process."""
 
+import contextlib
+import multiprocessing
 import sys
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
+
+from scoresde import locks
 
 ROOT = Path(__file__).resolve().parent.parent
 # A model that trains in a second.
@@ -38,3 +42,24 @@ def command(monkeypatch, capfd, folder: Path, *overrides: str, wandb: str | None
         code = stop.code
     out, err = capfd.readouterr()
     return code, out, err
+
+
+@contextlib.contextmanager
+def held(folder: Path):
+    """Another process at work in a folder; the value is an event that ends it."""
+    fork = multiprocessing.get_context("fork")
+    ready, end = fork.Event(), fork.Event()
+    process = fork.Process(target=_hold, args=(folder, ready, end))
+    process.start()
+    try:
+        assert ready.wait(30)
+        yield end
+    finally:
+        end.set()
+        process.join()
+
+
+def _hold(folder: Path, ready, end) -> None:
+    with locks.alone(folder):
+        ready.set()
+        end.wait(30)

@@ -1,6 +1,7 @@
 """Faults of the machine and of the numbers: killed, asked to stop, starved, in the way, NaN, packages missing."""
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -14,6 +15,7 @@ from pathlib import Path
 from boxes import ROOT, SAMPLE, SCORE, SLOW, TINY, TRAIN, begun, differences, fault, rows
 from fault_files import quiet
 
+from scoresde.errors import package
 from scoresde.experiment import checkpoint
 from scoresde.experiment.model import load, save
 
@@ -57,7 +59,28 @@ def kill_in_scoring(box):
     job.until(lambda: len(list(box.model.glob("likelihood-*/parts-*/[0-9]*.npz"))) > 2)
     box.fails(job.send().wait(), -9)
     assert "scored before" in box.start(command).wait().out
-    box.same(TRAIN, LONG)
+    box.same(TRAIN, command)
+
+
+@fault
+def kill_with_data_readers(box):
+    """They live on for seconds, but they do not hold the folder."""
+    command = [*TRAIN, SLOW, "train.workers=2"]
+    job = begun(box, box.start(command))
+    readers = _children(job)
+    job.send()
+    while Path(f"/proc/{job.pid}").exists():
+        time.sleep(0.01)
+    again = box.start(command)
+    again.until(lambda: "training" in again.said())
+    assert any(Path(f"/proc/{pid}").exists() for pid in readers)
+    box.fails(job.wait(), -9)
+    assert again.wait().code == 0
+    box.same(command)
+
+
+def _children(job) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()]
 
 
 # Asked to stop
@@ -80,6 +103,57 @@ def sigterm_in_training(box):
 @fault
 def sigint_in_training(box):
     _asked(box, signal.SIGINT, 130, "stopped")
+
+
+@fault
+def sighup_in_training(box):
+    _asked(box, signal.SIGHUP, 129, "stopped by SIGHUP")
+
+
+@fault
+def sighup_under_nohup(box):
+    job = box.start([*TRAIN, SLOW], signal.signal, (signal.SIGHUP, signal.SIG_IGN))
+    job.until(lambda: rows(box) > 2)
+    assert job.send(signal.SIGHUP).wait().code == 0
+    box.same([*TRAIN, SLOW])
+
+
+def _at_the_end(number: int) -> None:
+    """In the process: a signal after the last step, before the readers of data have ended."""
+    from scoresde.experiment import train as room
+
+    batches = room.batches
+
+    def then(*given):
+        yield from batches(*given)
+        os.kill(os.getpid(), number)
+
+    room.batches = then
+
+
+@fault
+def sigterm_after_the_last_step(box):
+    command = [*TRAIN, "train.workers=1"]
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)):
+        box.fails(box.start(command, _at_the_end, (number,)).wait(), code, "stopped")
+        assert checkpoint.load(box.model / "checkpoint.pt")["step"] == 60
+        (box.model / "checkpoint.pt").unlink()
+    box.same(command)
+
+
+@fault
+def signal_to_all_processes_of_a_training(box):
+    """As a cluster and a terminal do: the readers of data get it too, and leave it to the training when to end."""
+    command = [*TRAIN, SLOW, "train.checkpoint_every=1000", "train.workers=1"]
+    for number, code in ((signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGTERM, 143)):
+        job = box.start(command)
+        job.until(lambda: rows(box) > 2)
+        for pid in (*_children(job), job.pid):
+            os.kill(pid, number)
+        box.fails(job.wait(), code, "stopped")
+        assert 15 <= checkpoint.load(box.model / "checkpoint.pt")["step"] < 200
+        box.same(command)
+        shutil.rmtree(box.model)
 
 
 @fault
@@ -217,6 +291,88 @@ def two_in_one_folder(box):
 
 
 @fault
+def folder_taken_away(box):
+    """Removed, and another training begun in its place: the first one stops, and has written nothing there."""
+    other = [*TRAIN, SLOW, "sde=ve"]
+    job = begun(box, box.start([*TRAIN, "train.steps=100000"]))
+    shutil.rmtree(box.model)
+    second = box.start(other)
+    box.fails(job.wait(), 1, "m was removed, moved or replaced while this command was at work in it")
+    assert second.wait().code == 0
+    box.same(other)
+
+
+@fault
+def folder_moved(box):
+    job = begun(box, box.start([*TRAIN, SLOW, "train.checkpoint_every=1"]))
+    box.model.rename(box.folder / "aside")
+    box.fails(job.wait(), 1, "m was removed, moved or replaced")
+    assert not box.model.exists()
+    (box.folder / "aside").rename(box.model)
+    box.same([*TRAIN, SLOW, "train.checkpoint_every=1"])
+
+
+@fault
+def training_beneath(box):
+    """A command in a folder leaves a training in a folder beneath it alone."""
+    whole = box.reference([*TRAIN, "train.checkpoint_every=1"])
+    job = box.start([*TRAIN, "train.checkpoint_every=1"], _slow_writes, folder="m/b")
+    job.until(lambda: (box.model / "b" / "checkpoint.pt").exists())
+    while job.process.is_alive():
+        box.run([*TRAIN, "train.steps=1"])
+    box.last = job.wait()
+    assert box.last.code == 0 and not differences(whole, box.model / "b"), box.last
+
+
+def _slow_writes() -> None:
+    """In the process: what is written stays under its passing name for a while."""
+    sync = os.fsync
+    os.fsync = lambda file: (sync(file), time.sleep(0.05))
+
+
+def _no_locks(number: int) -> None:
+    """In the process: a file system without locks."""
+    import fcntl
+
+    def flock(file, how):
+        raise OSError(number, os.strerror(number))
+
+    fcntl.flock = flock
+
+
+@fault
+def no_locks(box):
+    for number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+        box.last = box.run(TRAIN, before=_no_locks, args=(number,))
+        assert box.last.out.count("has no locks") == 1, box.last
+        assert not differences(box.reference(TRAIN), box.model)
+        shutil.rmtree(box.model)
+
+
+@fault
+def lock_is_a_link(box):
+    box.model.mkdir()
+    (box.folder / "precious").write_text("everything")
+    (box.model / ".lock").symlink_to(box.folder / "precious")
+    box.fails(box.start(TRAIN).wait(), 1, "m/.lock is a link, which is not followed")
+    assert (box.folder / "precious").read_text() == "everything"
+    (box.model / ".lock").unlink()
+    box.same(TRAIN)
+
+
+def _set(variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+
+
+@fault
+def launcher_left_over(box):
+    left = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
+    box.last = box.run(TRAIN, before=_set, args=(left,))
+    assert "RANK=1, LOCAL_RANK=1, WORLD_SIZE=2 in the environment: ignored" in box.last.out, box.last
+    box.same(TRAIN)
+
+
+@fault
 def stale_files(box):
     box.model.mkdir()
     (box.model / ".lock").write_text("4711")
@@ -251,8 +407,7 @@ def clock_goes_back(box):
 def data_reader_dies(box):
     command = [*TRAIN, SLOW, "train.workers=1"]
     job = begun(box, box.start(command))
-    reader = int(Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()[0])
-    os.kill(reader, signal.SIGKILL)
+    os.kill(_children(job)[0], signal.SIGKILL)
     box.fails(job.wait(), 1, "a process that reads data died")
     box.same(command)
 
@@ -271,12 +426,12 @@ def _hide(*names: str) -> None:
 
 @fault
 def packages_missing(box):
-    names = ("wandb", "matplotlib", "accelerate")
+    names = ("wandb", "matplotlib", "PIL", "accelerate")
     command = [o for o in TINY if not o.startswith("wandb")] + ["task=full"]
     ended = box.run(command, before=_hide, args=names)
     words = " ".join(ended.out.split())
-    assert all(words.count(f"{name} is not installed") == 1 for name in names) and not ended.err, ended
-    assert not list(box.model.rglob("*.png"))
+    assert all(words.count(f"{package(name)} is not installed") == 1 for name in names) and not ended.err, ended
+    assert not [*box.model.rglob("*.png"), *box.model.rglob("*.gif")]
     whole = box.reference([*TINY, "task=full"])
     wrong = [d for d in differences(whole, box.model) if not d.endswith((".png", ".gif"))]
     assert not wrong, wrong  # the same weights, samples and likelihoods without them

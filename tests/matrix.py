@@ -9,14 +9,14 @@ from scoresde.sampling import PC, Sampler
 SHAPES = [(2,), (1, 8, 8), (3, 4, 4, 4)]
 
 
-def build(name: str, corrector: str, steps: int = 3) -> Sampler:
+def build(name: str, corrector: str, steps: int = 3, **settings) -> Sampler:
     """A sampler with a corrector at each of its noise levels.  Raises `InputError` where they do not go together."""
-    sampler = SAMPLERS[name](steps)
+    sampler = SAMPLERS[name](steps, **settings)
     if corrector == "none":
         return sampler
     if isinstance(sampler, PC):
-        return PC(steps=steps, corrector=corrector)
-    return PC(steps=steps, predictor=sampler, corrector=corrector)
+        return PC(steps=steps, corrector=corrector, **settings)
+    return PC(steps=steps, predictor=sampler, corrector=corrector, **settings)
 
 
 def cell(name: str, corrector: str) -> str:

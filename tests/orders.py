@@ -47,25 +47,30 @@ class _OneHot:
     transition = __call__
 
 
-def weak_error(name: str, entry, steps: int, **settings) -> float:
-    """|error of the mean| + |error of the variance| at the end, for Gaussian data and the exact x_T: no chance in it.
+def end_moments(sde, sampler) -> tuple[float, float, float, float]:
+    """The mean and variance at the sampler's end, and the exact ones, for Gaussian data and the exact x_T: no chance.
 
     The denoiser is affine, so x_end = mean + sum_k c_k z_k over all draws, with variance sum_k c_k^2.
     """
-    sde = SDES[name]
     one = torch.ones(1, dtype=torch.float64)
-    model, t_min = GaussianMixture(one, one[:, None], 0.5 * one, sde), stop(sde, 6.0)
-    sampler = entry(steps, last="none", t_min=t_min, **settings)
+    model = GaussianMixture(one, one[:, None], 0.5 * one, sde)
     times = sampler.times(sde)
     (alpha, sigma), noise, state = (float(a) for a in sde.marginal(times[0])), _OneHot(), None
-    x = torch.zeros(2 + 3 * steps, 1, dtype=torch.float64)  # row 0: no noise; row 1: that of the start
+    x = torch.zeros(2 + 3 * len(times), 1, dtype=torch.float64)  # row 0: no noise; row 1: that of the start
     x[1] = math.hypot(0.5 * alpha, sigma)
     x += alpha
     for t, s in itertools.pairwise(times):
         x, state = sampler.step(model, x, t, s, state, noise)
-    alpha, sigma = (float(a) for a in sde.marginal(t_min))
-    variance = (x[1:] - x[0]).square().sum()
-    return float((x[0] - alpha).abs() + (variance - (alpha**2 / 4 + sigma**2)).abs())
+    alpha, sigma = (float(a) for a in sde.marginal(times[-1]))
+    return float(x[0]), float((x[1:] - x[0]).square().sum()), alpha, alpha**2 / 4 + sigma**2
+
+
+def weak_error(name: str, entry, steps: int, **settings) -> float:
+    """|error of the mean| + |error of the variance| of `end_moments`."""
+    sde = SDES[name]
+    sampler = entry(steps, last="none", t_min=stop(sde, 6.0), **settings)
+    mean, variance, exact_mean, exact_variance = end_moments(sde, sampler)
+    return abs(mean - exact_mean) + abs(variance - exact_variance)
 
 
 def order(coarse: float, fine: float) -> float:

@@ -1,5 +1,6 @@
 """Laws of scoresde.data: exact round trips, volumes, fixed splits, a user's own data, and one-line errors."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -128,8 +129,23 @@ def test_toy(kind):
 
 
 def test_toy_densities():
-    ring = whole(D.toy("ring", n=2000).train).norm(dim=1)
-    assert ring.mean() == pytest.approx(2, abs=0.05)
+    """Their curves, and around them the deviations that are promised: all of it in the ring, the part across else."""
+
+    def across(kind, *curve):
+        return float(
+            torch.cdist(whole(D.toy(kind, n=4000).train), torch.stack(curve, 1)).amin(1).square().mean().sqrt()
+        )
+
+    angle = 2 * math.pi * torch.arange(8) / 8
+    assert across("ring", 2 * angle.cos(), 2 * angle.sin()) == pytest.approx(0.1 * 2**0.5, rel=0.03)
+    eighth = whole(D.toy("ring", n=4000).train).flip(1).unbind(1)
+    counts = (torch.atan2(*eighth) * 4 / math.pi).round().long().remainder(8).bincount()
+    assert len(counts) == 8 and (counts - 500).abs().max() < 5 * 500**0.5
+    t = math.pi * torch.linspace(0, 1, 2000)
+    moons = (torch.cat([t.cos(), 1 - t.cos()]), torch.cat([t.sin(), 0.5 - t.sin()]))
+    assert across("moons", *moons) == pytest.approx(0.1, rel=0.06)
+    t = 1.5 * math.pi * torch.linspace(1, 3, 4000)
+    assert across("swissroll", t / 5 * t.cos(), t / 5 * t.sin()) == pytest.approx(0.06, rel=0.06)
     board = (whole(D.toy("checkerboard", n=2000).train) / 2).floor().long()
     assert board.unique(dim=0).shape == (8, 2) and board.sum(1).remainder(2).unique().numel() == 1
 

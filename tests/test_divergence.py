@@ -354,14 +354,33 @@ def test_the_gradient_is_the_exact_score(sde):
 
 
 def test_the_gradient_passes_through_attention():
-    net = Preconditioned(UNet((1, 4, 4), channels=8, blocks=1, attention=16), VP(t_min=0.01)).eval()
+    """Along one direction in x and one in the weights of a U-Net, by central differences."""
+    net = Preconditioned(UNet((1, 4, 4), channels=8, blocks=1, attention=16), VP(t_min=0.01)).eval().double()
     for p in net.parameters():
         nn.init.normal_(p, std=0.1)
-    x = torch.randn(2, 1, 4, 4, requires_grad=True)
-    out = log_likelihood(net, x, 1, steps=3, differentiable=True)
-    out.log_prob.sum().backward()
-    assert x.grad.isfinite().all() and float(x.grad.abs().max()) > 0
-    assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in net.parameters())
+    x, h = torch.randn(2, 1, 4, 4).double(), 1e-5
+
+    def log_prob(x):
+        return log_likelihood(net, x, 1, steps=3, differentiable=True).log_prob.sum()
+
+    inputs = [x.requires_grad_(), *net.parameters()]
+    ways = [torch.randn_like(a) for a in inputs]
+    gradients = torch.autograd.grad(log_prob(x), inputs)
+    by_name = dict(zip(["x", *(name for name, _ in net.named_parameters())], range(len(inputs)), strict=True))
+    attention = [i for name, i in by_name.items() if "qkv" in name]
+    assert len(attention) > 2
+    for some in ([0], attention, range(1, len(inputs))):
+        slope = sum(float((gradients[i] * ways[i]).sum()) for i in some)
+        ends = []
+        for step in (h, -2 * h):
+            with torch.no_grad():
+                for i in some:
+                    inputs[i] += step * ways[i]
+            ends.append(float(log_prob(x).detach()))
+        with torch.no_grad():
+            for i in some:
+                inputs[i] += h * ways[i]
+        assert slope == pytest.approx((ends[0] - ends[1]) / (2 * h), rel=1e-4, abs=1e-6) and abs(slope) > 1e-6
 
 
 def test_ascent_climbs_to_a_mode():

@@ -13,6 +13,8 @@ from commands import FEW, ROOT, TINY, command
 from hydra import compose, initialize_config_dir
 
 from scoresde import InputError, data, metrics
+from scoresde.experiment import evaluation
+from scoresde.experiment.reference import Reference
 from scoresde.metrics import features
 
 MINE = [a for a in TINY if not a.startswith("n=")]
@@ -72,9 +74,10 @@ def test_it_trains_measures_and_tells_what_of(trained):
     assert kept == {f"{told['extractor']}.pt", f"reference-{told['extractor']}.npz"}
 
 
-def test_the_same_from_any_batches_and_from_a_file(cli, trained):
+def test_the_same_from_any_batches_and_from_a_file(cli, trained, monkeypatch):
     folder, _ = trained
     first = figures(newest(folder))
+    monkeypatch.setattr(evaluation, "HELD", 16 * 64)  # so that the samples are drawn in pieces of 16
     code, out, err = cli("batch_size=7")
     assert code == 0 and "training a classifier" not in out and "warning" not in out, err
     again = figures(newest(folder))
@@ -119,6 +122,17 @@ def test_mistakes_are_one_line(cli, trained, tmp_path):
     }.items():
         code, _, err = cli(*options)
         assert code == 1 and err.count("\n") == 1 and said in err, (options, err)
+
+
+def test_the_items_of_a_reference_are_those_of_their_split():
+    """As they are where they are small, else by their features."""
+    digits, nothing = data.digits(), torch.zeros(0)
+    for small, seen in ((True, lambda x: x), (False, metrics.Flatten())):
+        known = Reference("flatten", metrics.Flatten(), nothing, nothing, nothing, digits, small, nothing)
+        for split in ("train", "test"):
+            x = digits.encode(data.stack(getattr(digits, split), [5, 0, 7]))
+            assert torch.equal(known.items([5, 0, 7], split), seen(x))
+        assert torch.equal(known.view(x, x[:1]), x if small else x[:1])
 
 
 def test_extractors_restore_to_the_same(tmp_path):

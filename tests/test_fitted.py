@@ -6,7 +6,7 @@ import torch
 from hydra.utils import instantiate
 from problems import SDES, Around, close, each_sde, each_song_sde, mixture, refuses
 
-from scoresde import tune
+from scoresde import tune, tuning
 from scoresde.denoiser import Counted
 from scoresde.exact import GaussianMixture
 from scoresde.sampling import Adams, FittedGrid, FittedMultistep, ProbabilityFlow, fit_grid, fit_multistep, sample
@@ -137,6 +137,24 @@ def test_the_winner_wins_on_other_samples(name):
         assert counted.calls <= budget
         best, default = trials[0].sampler, Adams(steps=budget - 1)
         assert error(model, best, 256, seed=9) < error(model, default, 256, seed=9)
+
+
+def test_what_is_fitted_is_judged_on_other_samples(monkeypatch):
+    """By the root of the rms and the median, all samplers from the same starts, none of which anything is fitted to."""
+    seeds, calls = {}, {name: getattr(tuning, name) for name in ("fit_grid", "fit_multistep", "flow_points", "sample")}
+
+    def noted(name):
+        def call(*given, **options):
+            seeds.setdefault(name, set()).add(options["seed"] if "seed" in options else given[3])
+            return calls[name](*given, **options)
+
+        return call
+
+    for name in calls:
+        monkeypatch.setattr(tuning, name, noted(name))
+    trials = tuning.tune(mixture(VP()), 2, (8, 2), seed=3)
+    assert seeds.pop("sample") == {3} and len(seeds) == 3 and all(3 not in found for found in seeds.values())
+    assert all(t.error == pytest.approx((t.rms * t.median) ** 0.5) for t in trials if np.isfinite(t.rms))
 
 
 def test_every_candidate_keeps_to_the_budget():

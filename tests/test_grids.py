@@ -4,7 +4,7 @@ import pytest
 import torch
 from problems import SDES, close, each_sde, refuses
 
-from scoresde.grids import GRIDS, times
+from scoresde.grids import GRIDS, karras, times
 from scoresde.sampling import DDIM
 from scoresde.sde import VP
 
@@ -44,6 +44,15 @@ def test_grids_are_even_in_their_quantity(sde, grid):
     close(steps, steps.mean().expand(20), rtol=1e-6, atol=0)
 
 
+@each_sde
+@pytest.mark.parametrize("rho", [1.0, 3.0])
+def test_karras_has_the_power_that_it_is_given(sde, rho):
+    t = karras(sde, 20, sde.t_max, sde.t_min, rho)
+    steps = torch.exp(-sde.log_snr(t) / (2 * rho)).diff()
+    close(steps, steps.mean().expand(20), rtol=1e-6, atol=0)
+    close(t[[0, -1]], [sde.t_max, sde.t_min], rtol=1e-6, atol=1e-12)
+
+
 def test_every_grid_has_its_law():
     assert EVEN.keys() == GRIDS.keys()
 
@@ -67,4 +76,4 @@ def test_wrong_grids_are_refused():
     refuses("[0, 1.0]", call=lambda: times([2.0, 0.5], VP(), 1, 1.0, 0.0))
     refuses("[0, 1.0]", call=lambda: times([0.5, -0.1], VP(), 1, 1.0, 0.0))
     for sde in SDES.values():
-        refuses("decrease", call=lambda sde=sde: DDIM(t_min=sde.t_max).times(sde))
+        refuses("t_min=", "before t_max", call=lambda sde=sde: DDIM(t_min=sde.t_max).times(sde))

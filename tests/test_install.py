@@ -1,13 +1,25 @@
-"""The wheel: it carries the configs, and its command works from any folder."""
+"""The wheel: its metadata and configs, its command from any folder, and the library where an extra is missing."""
 
+import ast
 import os
+import re
 import signal
 import subprocess
 import sys
+import tomllib
 import zipfile
+from email import message_from_string
+from importlib.metadata import packages_distributions
 
+import numpy as np
 import pytest
-from commands import ROOT
+from commands import ROOT, TINY
+
+import scoresde as library
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# Needed by nobody who does not fetch Inception's weights; part of torch on CUDA.
+ELSEWHERE = {"torch-fidelity", "triton"}
 
 COMMAND = "import sys; sys.argv[0] = 'scoresde'; from scoresde_run import main; main()"  # as pip's script does
 # A torch that takes its time, and takes an interruption for an import that failed.
@@ -32,20 +44,72 @@ def installed(tmp_path_factory):
         file.extractall(folder / "site")
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"scoresde/{path.relative_to(ROOT)}" in names
-    (entries,) = (folder / "site").glob("*.dist-info/entry_points.txt")
-    assert "scoresde = scoresde_run:main" in entries.read_text() and "scoresde_run.py" in names
     return folder / "site"
 
 
-def scoresde(installed, folder, *words):
-    paths = {"PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+def test_the_wheel_says_what_it_is(installed):
+    (about,) = installed.glob("*.dist-info")
+    assert "scoresde = scoresde_run:main" in (about / "entry_points.txt").read_text()
+    assert (installed / "scoresde_run.py").exists()
+    meta = message_from_string((about / "METADATA").read_text())
+    assert meta["Version"] == library.__version__ and meta["License-Expression"] == "Apache-2.0"
+    assert (about / "licenses" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert "version" not in (ROOT / "CITATION.cff").read_text().replace("cff-version", "")  # it stands in one place
+    assert (installed / "scoresde" / "py.typed").exists()
+
+
+def names(requirements):
+    """The names of the packages, as an index writes them."""
+    return {re.match(r"[\w.-]+", r)[0].lower() for r in requirements}
+
+
+def test_what_is_imported_is_required_at_once_or_by_an_extra():
+    """At a file's top only what is always there; what a function imports may be in an extra that `all` includes."""
+    always, extras = names(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
+    (everything,) = extras["all"]
+    parts = everything.partition("[")[2].rstrip("]").split(",")
+    asked = set().union(*(names(extras[part]) for part in parts))
+    assert set(parts) == extras.keys() - {"all", "test", "bench"} and "scoresde[all]" in extras["test"]
+    whose = packages_distributions() | {"torch_fidelity": ["torch-fidelity"], "triton": ["triton"]}
+    for path in (ROOT / "scoresde").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Import | ast.ImportFrom) or getattr(node, "level", 0):
+                continue
+            modules = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            for module in {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - {"scoresde", "omegaconf"}:
+                here = {name.lower() for name in whose[module]}
+                top = node in tree.body and path.name != "noise_triton.py"
+                assert here & (always if top else always | asked | ELSEWHERE), f"{path} imports {module}"
+
+
+def scoresde(place, folder, *words, hidden=()):
+    """The command, imported from `place`, where the modules `hidden` cannot be imported."""
+    code = f"import sys; sys.modules.update(dict.fromkeys({hidden})); {COMMAND}"
+    paths = {"PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-P", "-c", COMMAND, *words],
+        [sys.executable, "-P", "-c", code, *words],
         cwd=folder,
         env=os.environ | paths,
         capture_output=True,
         text=True,
     )
+
+
+def test_the_command_works_where_every_extra_is_missing(tmp_path):
+    extras = ("accelerate", "matplotlib", "PIL", "sklearn", "ot", "optuna", "joblib", "tensorboard", "submitit")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (90, 1, 8, 8), np.uint8))
+    images = ["data=array", "data.root=x.npy", "sampler=ddim", "sampler.steps=3", "tracker=tensorboard"]
+    done = scoresde(ROOT, tmp_path, *TINY, *images, "wandb=disabled", "folder=m", "task=full", hidden=extras)
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    for name in ("accelerate", "matplotlib", "pillow", "tensorboard"):
+        assert said.count(f"{name} is not installed") == 1 and f"pip install {name}" in said, said
+    assert len(list(tmp_path.rglob("samples.npy"))) == len(list(tmp_path.rglob("likelihood.npz"))) == 1
+    assert not list(tmp_path.rglob("*.png"))
+    done = scoresde(ROOT, tmp_path, *TINY, "wandb=disabled", "folder=n", "task=train", hidden=extras)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pip install scikit-learn" in done.stderr
+    assert not (tmp_path / "n").exists()
 
 
 def test_the_installed_command_finds_its_configs_and_the_users(installed, tmp_path):

@@ -1,7 +1,6 @@
 """A folder's lock: one at a time, gone with its holder, never in the way, and able to tell that its folder is gone."""
 
 import errno
-import multiprocessing
 import os
 import shutil
 import signal
@@ -12,35 +11,23 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import ROOT
+from commands import ROOT, held
 
 import scoresde
 from scoresde import files, locks
 
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-fork = multiprocessing.get_context("fork")
-
-
-def _hold(folder, ready, end):
-    with locks.alone(folder):
-        ready.set()
-        end.wait(30)
 
 
 @pytest.fixture
-def held(tmp_path):
+def busy(tmp_path):
     """A folder with another process at work in it, and the event that ends it."""
-    ready, end = fork.Event(), fork.Event()
-    process = fork.Process(target=_hold, args=(tmp_path / "m", ready, end))
-    process.start()
-    assert ready.wait(30)
-    yield tmp_path / "m", end
-    end.set()
-    process.join()
+    with held(tmp_path / "m") as end:
+        yield tmp_path / "m", end
 
 
-def test_one_process_at_a_time(held):
-    folder, end = held
+def test_one_process_at_a_time(busy):
+    folder, end = busy
     with pytest.raises(scoresde.InputError, match="another command is at work in"), locks.alone(folder):
         pass
     said = []
@@ -170,8 +157,8 @@ def test_a_lock_file_that_somebody_tidied_away_stops_nothing_until_another_comes
             lock.check()
 
 
-def test_who_waits_in_a_folder_that_its_holder_removes_gets_a_new_one(held):
-    folder, end = held
+def test_who_waits_in_a_folder_that_its_holder_removes_gets_a_new_one(busy):
+    folder, end = busy
     got = []
 
     def wait():

@@ -1,5 +1,6 @@
 """Laws of scoresde.loss: the weights' formulas, the distribution of times, and a minimum at the exact denoiser."""
 
+import numpy as np
 import pytest
 import torch
 from problems import SDES, close, each_sde, each_shape, levels, mixture, refuses
@@ -256,6 +257,25 @@ def test_adaptive_times_find_the_error(sde, follows, power):
     c = low + (high - low) * (torch.arange(16, dtype=torch.float64) + 0.5) / 16
     p = torch.sigmoid(-2 * c) * error(c) ** power
     close(times.mass(sde, t_min), 0.8 * p / p.sum() + 0.2 / 16, rtol=0.1)
+
+
+@pytest.mark.parametrize("follows", ["loss", "gradient"])
+def test_adaptive_times_remember_by_hand(follows):
+    """Running means that forget by half a step, smoothed over neighbours, and a floor of a fifth."""
+    sde, t_min, bins = VP(), 1e-3, 4
+    times = Adaptive("simple", "log_snr", bins, decay=0.5, floor=0.2, follows=follows)
+    low, high = (float(-sde.log_snr(t) / 2) for t in (t_min, sde.t_max))
+    centres = sde.time(-2 * (low + (high - low) * (torch.arange(bins, dtype=torch.float64) + 0.5) / bins))
+    total, count = np.ones(bins), np.ones(bins)
+    for errors in ([0.2, 0.3, 3.0], [4.0, 0.1, 0.5]):
+        times.observe(sde, centres[[0, 2, 2]], torch.tensor(errors), t_min)
+        seen = np.array(errors) ** (2 if follows == "loss" else 1)
+        total = total / 2 + np.array([seen[0], 0, seen[1] + seen[2], 0])
+        count = count / 2 + np.array([1, 0, 2, 0])
+    smooth = np.array([[3, 1, 0, 0], [1, 2, 1, 0], [0, 1, 2, 1], [0, 0, 1, 3]])
+    p = by_weight("simple", "log_snr", "v", bins, floor=0.0).mass(sde, t_min).numpy()
+    p = p * np.sqrt((smooth @ total) / (smooth @ count))
+    close(times.mass(sde, t_min), torch.from_numpy(0.8 * p / p.sum() + 0.05), rtol=1e-6)
 
 
 def test_adaptive_times_start_by_weight_and_pass_over_what_is_not_finite():

@@ -10,6 +10,7 @@ import scipy.linalg
 import torch
 
 from scoresde import InputError, metrics
+from scoresde.metrics.estimate import wilson
 
 GENERATOR = torch.Generator()
 
@@ -245,3 +246,12 @@ def test_the_same_seed_gives_the_same_and_mistakes_are_named():
         with pytest.raises(InputError, match="at least"):
             metric(x[:1], y)
     assert "95 %" in str(metrics.kid(x, y)) and "n 64 against 64" in str(metrics.kid(x, y))
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 12), (3, 12), (170, 200), (50, 50)])
+def test_the_interval_of_a_share_is_wilson_s(hits, n):
+    """That of scipy, for z of the normal distribution."""
+    from scipy.stats import binomtest
+
+    theirs = binomtest(hits, n).proportion_ci(method="wilson")
+    assert wilson(hits / n, n, 1.959963984540054) == pytest.approx((theirs.low, theirs.high), abs=1e-12)

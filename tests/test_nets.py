@@ -162,6 +162,35 @@ def test_attention_follows_its_positions():
     assert (block._attend(x) - block._attend(x).roll(1, -1)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_attention_is_torch_s_own(heads):
+    """With the same weights, over the positions of any space, with as many heads as are asked for."""
+    block = awake(_Block(torch.nn.Conv2d, 8, 8, 4, 0.0, heads=heads)).double()
+    same = torch.nn.MultiheadAttention(8, heads, batch_first=True).double()
+    with torch.no_grad():
+        same.in_proj_weight.copy_(block.qkv.weight.flatten(1))
+        same.in_proj_bias.copy_(block.qkv.bias)
+        same.out_proj.weight.copy_(block.out.weight.flatten(1))
+        same.out_proj.bias.copy_(block.out.bias)
+    x = torch.randn(2, 8, 3, 5).double()
+    y = block.attention_norm(x).flatten(2).mT
+    close(block._attend(x), same(y, y, y)[0].mT.reshape(x.shape))
+
+
+@pytest.mark.parametrize("attention, spaces", [(15, 0), (16, 1), (63, 1), (64, 2)])
+def test_attention_is_where_the_positions_number_at_most_so_many(attention, spaces):
+    """Of 8 x 8 and 4 x 4 positions; two blocks down, up and in the middle of the second, and three of the first."""
+    net = unet((1, 8, 8), blocks=1, attention=attention)
+    assert len([name for name, _ in net.named_parameters() if "qkv.weight" in name]) == (0, 5, 8)[spaces]
+
+
+def test_the_waves_of_an_mlp_have_their_scale():
+    """w ~ N(0, scale^2 / D) in sin, cos(2 pi w x)."""
+    for scale in (0.5, 3.0):
+        net = MLP((5, 4), width=8, blocks=1, fourier=2000, fourier_scale=scale)
+        assert float(net.waves.std()) == pytest.approx(2 * math.pi * scale / 20**0.5, rel=0.02)
+
+
 def test_wrong_networks_are_refused():
     refuses("(2,)", "net=mlp", call=lambda: UNet((2,)))
     refuses("(1, 2, 3, 4, 5)", call=lambda: UNet((1, 2, 3, 4, 5)))

@@ -106,6 +106,17 @@ def test_shape_and_type_are_those_of_x(shape):
     assert draw(3, *shape, kind=rademacher).shape == (3, *shape)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_uniform_numbers_are_uniform(dtype):
+    """On the middles of 2^24 equal parts, so that neither end is among them."""
+    x = draw(64, 1000, kind=uniform, dtype=dtype).flatten()
+    assert stats.kstest(x.double().numpy(), "uniform").pvalue > 1e-3
+    assert float(x.min()) > 0 and float(x.max()) < 1
+    if dtype == torch.float64:
+        place = x * 2**24 - 0.5
+        assert torch.equal(place, place.round()) and float((place % 2).mean()) == pytest.approx(0.5, abs=0.01)
+
+
 def test_rademacher_numbers_are_fair_signs():
     x = draw(5000, 7, kind=rademacher)
     assert set(x.unique().tolist()) == {-1.0, 1.0}

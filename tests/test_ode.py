@@ -1,5 +1,7 @@
 """Laws of scoresde.ode: the right solution, at the right order, and each row as if it were alone."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from scipy.integrate import solve_ivp
 from scoresde.denoiser import Counted
 from scoresde.likelihood import log_likelihood
 from scoresde.ode import METHODS, Adams, integrate
+from scoresde.ode.parts import Method, Trial
 from scoresde.sampling import ProbabilityFlow, sample
 from scoresde.sde import VP
 
@@ -96,6 +99,45 @@ def test_state_of_several_parts(method):
     close(y, y0 @ torch.matrix_exp(2 * a).T, rtol=1e-6, atol=1e-6)
     close(volume, 2 * torch.trace(a).expand(3, 2, 1), rtol=1e-7, atol=1e-7)
     assert torch.equal(y0, kept)
+
+
+def test_a_step_is_taken_where_its_error_is_within_the_tolerance_and_nowhere_else():
+    """A method that tells an error of its own: 1.2 or, two times of three, 0.9 times the tolerance."""
+    tried = []
+
+    class Told(Method):
+        cost = 1
+
+        def trial(self, f, t, t_new, y, k, memory, rows, norm):
+            error = torch.full_like(t, 1.2 if len(tried) % 3 == 1 else 0.9)
+            tried.append((float(t), float(t_new), float(error)))
+            return Trial(y, f(t_new, y, rows), error, 2, 0.1 * error, 2, ())
+
+    integrate(
+        lambda t, y, rows: (torch.ones_like(y[0]),), (full(1.0, 1)[:, None],), full(0.0, 1), full(3.0, 1), method=Told()
+    )
+    assert len(tried) > 5 and tried[-1][1:] == (3.0, 0.9)
+    for (t, t_new, error), (after, _, _) in itertools.pairwise(tried):
+        assert after == (t_new if error < 1 else t)
+
+
+@each_method
+def test_the_error_of_a_step_is_measured_against_atol_and_rtol(method):
+    """The norm: rms over a row of error / (atol + rtol max(|y|, |y_new|)), the largest over the parts."""
+    seen = []
+
+    class Spied(type(METHODS[method])):
+        def trial(self, f, t, t_new, y, k, memory, rows, norm):
+            if not seen:
+                error, after = (torch.tensor([[3.0, -4.0]]), torch.tensor([[0.5]])), (2 * y[0], -y[1])
+                seen.append(float(norm(tuple(e.double() for e in error), after)))
+            return super().trial(f, t, t_new, y, k, memory, rows, norm)
+
+    spied = Spied(**vars(METHODS[method]))
+    y = (torch.tensor([[1.0, 2.0]]).double(), torch.tensor([[0.1]]).double())
+    integrate(lambda t, y, rows: y, y, full(0.0, 1), full(0.1, 1), rtol=0.5, atol=0.25, method=spied)
+    first = ((3 / (0.25 + 0.5 * 2)) ** 2 / 2 + (4 / (0.25 + 0.5 * 4)) ** 2 / 2) ** 0.5
+    assert seen == [pytest.approx(max(first, 0.5 / (0.25 + 0.5 * 0.1)))]
 
 
 @each_method

@@ -209,6 +209,9 @@ def test_ancestral_is_the_posterior_of_the_forward_process(sde):
     close(step(ancestral, Known(sde), x, t, s, Draws(0, index, 1, silent=True)), mean)
     noise = Draws(0, index, 1)(x)
     close(step(ancestral, Known(sde), x, t, s, Draws(0, index, 1)), mean + noise / precision.sqrt())
+    for eta in (0.3, 0.8):  # of whose deviation eta is the share
+        some, still = (step(DDIM(eta=eta), Known(sde), x, t, s, Draws(0, index, 1, silent=q)) for q in (False, True))
+        close(some - still, eta * noise / precision.sqrt())
     for eta in (0.0, 0.3, 1.0):  # for every eta the marginal of x_s given x_0 is that of the SDE
         n = 20000
         x = sde.perturb(x0[:1].expand(n, 3), t, torch.randn(n, 3, dtype=torch.float64))

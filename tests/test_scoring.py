@@ -11,6 +11,9 @@ import torch
 from commands import ROOT, TINY, command
 from PIL import Image
 
+import scoresde
+from scoresde import likelihood as lik
+from scoresde.data import stack
 from scoresde.experiment import densities
 from scoresde.experiment.examples import Examples, batches
 
@@ -80,6 +83,47 @@ def test_the_terms_add_up(cli, trained, way):
         assert told["bound_bits_per_dim"] == pytest.approx(bound, abs=1e-9) and told["bound_bits_per_dim_stderr"] > 0
     assert Image.open(folder / "histogram.png").width > 100 and Image.open(folder / "extremes.png").width > 100
     assert not list(folder.glob("parts*")) and not list(folder.rglob(".*.[0-9]*"))
+
+
+def by_the_library(trained, split, seed, t_min, **options):
+    """The figures of the first 10 examples of a split, and a function x -> its bound, by the library alone."""
+    model, data, flat = scoresde.load(trained / "m"), scoresde.data.digits(), lik.Uniform()
+    raw, pilot = (stack(getattr(data, part), range(n)) for part, n in ((split, 10), ("train", 128)))
+    flow = lambda x: lik.log_likelihood(model, x, t_min=t_min, seed=seed, **options)
+    found = flat.log_prob(flow, raw, data, torch.arange(10), seed)
+    x, seen = (flat.draw(r, data, torch.arange(len(r)), seed, 0)[0] for r in (raw, pilot))
+    return found, model, x, {"seed": seed, "density": lik.fit_plan(model, seen, t_min=t_min, seed=seed)}
+
+
+def test_every_setting_reaches_the_library(cli, trained):
+    """Settings that are all other than the default: the figures are those of the functions called with them."""
+    words = {"split": "train", "rtol": "1e-4", "atol": "1e-3", "method": "dopri5", "probes": 3, "t_min": 0.01}
+    words |= {"divergence": "gaussian", "bound": "vlb", "bound_draws": 8}
+    code, _, err = cli("seed=9", *(f"likelihood.{name}={value}" for name, value in words.items()))
+    assert code == 0, err
+    options = {"rtol": 1e-4, "atol": 1e-3, "method": "dopri5", "probes": 3, "divergence": "gaussian"}
+    found, model, x, more = by_the_library(trained, "train", 9, 0.01, **options)
+    _, _, columns = newest(trained)
+    for name in ("stderr", "dequantisation"):
+        assert np.allclose(columns[name], getattr(found, name), atol=1e-5), name
+    assert np.allclose(columns["log_prob"], found.model, atol=1e-5)
+    ends = [float(model.sde.log_snr(t)) for t in (model.sde.t_max, 0.01)]
+    bound = lik.vlb(model, x, model.sde.time(torch.linspace(*ends, 1001)), 8, **more)
+    assert np.allclose(columns["bound"], bound.log_prob, rtol=1e-4)
+    assert np.allclose(columns["bound_stderr"], bound.stderr, rtol=1e-3)
+
+
+def test_a_fixed_grid_and_a_control_reach_the_library(cli, trained):
+    code, _, err = cli("likelihood.steps=8", "likelihood.control=gaussian", "likelihood.bound=elbo")
+    assert code == 0, err
+    data = scoresde.data.digits()
+    control = lik.GaussianPart.fit(data.encode(stack(data.train, range(len(data.train)))))
+    start = scoresde.VP().t_min
+    found, model, x, more = by_the_library(trained, "test", 0, start, probes=1, steps=8, control=control)
+    _, _, columns = newest(trained)
+    assert np.allclose(columns["log_prob"], found.model, atol=1e-5) and (columns["nfe"] == 9).all()
+    bound = lik.elbo(model, x, 32, t_min=start, **more)
+    assert np.allclose(columns["bound"], bound.log_prob, rtol=1e-4)
 
 
 def test_examples_are_kept_when_scoring_is_cut_off(cli, trained, monkeypatch):

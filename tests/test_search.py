@@ -5,9 +5,8 @@ import signal
 import sqlite3
 
 import pytest
-from commands import command
+from commands import command, held
 
-from scoresde import locks
 from scoresde.experiment import search
 from scoresde.experiment.jobs import Job, statuses
 
@@ -54,8 +53,11 @@ def drawn(found):
 def _killed(cli, monkeypatch, at, number=signal.SIGKILL):
     """The same command in a process that dies at `at`, a trial and a draw."""
     if not (child := os.fork()):
-        monkeypatch.setattr(search, "_try", quick(lambda *now: now == at and os.kill(os.getpid(), number)))
-        os._exit(cli(folder="cut")[0])
+        try:
+            monkeypatch.setattr(search, "_try", quick(lambda *now: now == at and os.kill(os.getpid(), number)))
+            os._exit(cli(folder="cut")[0])
+        finally:
+            os._exit(99)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -96,16 +98,8 @@ def test_two_searches_for_the_same_are_one(cli, monkeypatch, tmp_path):
     monkeypatch.setattr(search, "_try", quick())
     assert cli("task.trials=1")[0] == 0
     home, _ = trials(tmp_path, "here")
-    (read, write), (child_read, child_write) = os.pipe(), os.pipe()
-    if not (child := os.fork()):
-        with locks.alone(home):
-            os.write(write, b".")
-            os.read(child_read, 1)
-        os._exit(0)
-    os.read(read, 1)
-    code, _, err = cli()
-    os.write(child_write, b".")
-    os.waitpid(child, 0)
+    with held(home):
+        code, _, err = cli()
     assert code == 1 and err.startswith("error: another command is at work in ") and err.count("\n") == 1
     assert cli()[0] == 0
 

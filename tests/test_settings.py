@@ -41,7 +41,7 @@ CASES = [  # an annotation, what it says, what it takes, what it refuses
     ),
     (tuple[float, float] | None, "a list [a number, a number], or None", [(1, 2), [1, 2], None], [[1], [1, 2, 3], 1]),
     (tuple[Count, ...], "a list, each a whole number from 1 to 2^32", [[], [1, 2]], [[0], 1, None]),
-    (dict[str, int], "a dict", [{}], [[], 1]),
+    (dict[str, int], "a mapping", [{}], [[], 1]),
     (VP, "a VP", [VP()], [VP, "vp", None]),
 ]
 
@@ -101,7 +101,7 @@ def test_a_place_is_put_in_front_where_a_setting_is_made():
     refuses("loss.times.std=0: give a number above 0", call=lambda: make(node, "loss"))
     refuses("sde.beta_min=null", call=lambda: make({"_target_": "scoresde.VP", "beta_min": None}, "sde"))
     refuses("sde.beta_mn is unknown", "beta_min", call=lambda: make({"_target_": "scoresde.VP", "beta_mn": 1}, "sde"))
-    refuses("sde=None", "_target_", call=lambda: make(None, "sde"))
+    refuses("sde=null", "_target_", call=lambda: make(None, "sde"))
     refuses("makes a VP: give a Sampler", call=lambda: make({"_target_": "scoresde.VP"}, "sampler", kind=_sampler()))
 
 

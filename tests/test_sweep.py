@@ -5,17 +5,19 @@ import json
 import math
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from commands import ROOT, command
+from commands import ROOT, command, held
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sweeps import SMALL, lines, start, wandb_run
 
 import scoresde
-from scoresde.experiment import build, tasks
+from scoresde.experiment import build, search, tasks
 from scoresde.experiment.compare import Figure, Row, average, figures, rows, shown
 from scoresde.experiment.jobs import fingerprint, read, statuses, sweep_name
 
@@ -167,6 +169,8 @@ def test_figures_of_summaries_have_their_intervals():
     summary |= {"kid": {"value": 0.1, "low": 0.0, "high": 0.2}, "auc": 0.5, "auc_interval": [0.4, 0.6], "name": "x"}
     found = figures({"evaluate": summary})
     assert found["evaluate.nats"] == Figure(-3.0, pytest.approx(-3.98, abs=1e-3), pytest.approx(-2.02, abs=1e-3))
+    half = figures({"evaluate": summary}, 0.5)["evaluate.nats"]  # the quartile of the normal distribution is 0.6745
+    assert half == Figure(-3.0, pytest.approx(-3.33725, abs=1e-4), pytest.approx(-2.66275, abs=1e-4))
     assert found["evaluate.frechet"] == Figure(2.0, 1.5, 2.6) and found["evaluate.kid"] == Figure(0.1, 0.0, 0.2)
     assert found["evaluate.auc"] == Figure(0.5, 0.4, 0.6) and found["evaluate.n"] == Figure(5)
     assert set(found) == {f"evaluate.{k}" for k in ("nats", "frechet", "kid", "auc", "n")}
@@ -212,6 +216,27 @@ def test_compare_says_what_is_wrong(cli, words, said):
     assert code == 1 and said in err and err.count("\n") == 1
 
 
+def test_the_same_sweep_in_another_terminal_waits_for_each_job(cli, tmp_path):
+    words = ["--multirun", "seed=0,1", "task=sample", "sampler=ddim", "sampler.steps=2", *SMALL]
+    assert cli("task=train", *SMALL)[0] == 0 and cli(*words)[0] == 0
+    (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
+    (sweep / "1" / "status.json").unlink()
+    whole = (sweep / "0" / "status.json").read_text()
+    (sweep / "0" / "status.json").write_text(whole.replace('"done"', '"running"'))
+
+    def end():
+        time.sleep(1)
+        (sweep / "0" / "status.json").write_text(whole)
+        event.set()
+
+    with held(sweep / "0") as event:
+        threading.Thread(target=end).start()
+        code, out, err = cli(*words)
+    assert code == 0 and out.count(f"waiting for the command that is at work in {sweep}/0") == 1, err
+    assert out.count("is done already") == 1 and (sweep / "0" / "status.json").read_text() == whole
+    assert "job 0" in out.partition("is done already")[0] and read(sweep / "1" / "status.json")["state"] == "done"
+
+
 @pytest.mark.slow
 def test_search_goes_on_where_it_was_cut_off(cli, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
@@ -240,6 +265,16 @@ def test_search_goes_on_where_it_was_cut_off(cli, tmp_path, monkeypatch):
     for space, said in (("[]", "is empty"), ("['n=3']", "is one value"), ("['n=interval(']", "cannot be read")):
         code, _, err = cli("task=search", f"task.space={space}")
         assert code == 1 and said in err, err
+
+
+@pytest.mark.parametrize(("direction", "best"), [("minimize", 1), ("maximize", 2)])
+def test_the_best_trial_is_that_of_the_direction(tmp_path, capsys, direction, best):
+    trials = [SimpleNamespace(number=i, value=v, params={"n": i}) for i, v in enumerate((3.0, 1.0, 5.0, None))]
+    task = SimpleNamespace(objective="a.b", direction=direction)
+    search._report(SimpleNamespace(trials=trials), tmp_path, ["sde=ve"], task)
+    found = json.loads((tmp_path / "best.json").read_text())
+    told = {"objective": "a.b", "value": trials[best].value, "trial": best, "overrides": ["sde=ve", f"n={best}"]}
+    assert found == told and f"a.b, {direction}, of 3 trials" in capsys.readouterr().out
 
 
 def test_search_without_optuna_is_one_line(cli, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -131,7 +132,8 @@ def test_ema_starts_at_the_weights_and_forgets_the_start():
         decay = min(0.9, (1 + step) / (10 + step))
         value = decay * value + (1 - decay) * 2.0
         ema.update(model, step)
-    assert float(ema.model.weight) == pytest.approx(value) == pytest.approx(2.0, abs=1e-5)
+        assert float(ema.model.weight) == pytest.approx(value, rel=1e-5)
+    assert value == pytest.approx(2.0, abs=1e-5)
 
 
 def test_not_finite_stops_and_names_the_step(tmp_path):
@@ -156,9 +158,14 @@ def checkpoint_there(folder):
 
 
 def test_one_process_trains_with_one_precision_and_then_another():
+    """What bfloat16 rounds is seen in the weights, which stay near and in float32; the run after it is not touched."""
+    found = []
     for precision in ("no", "bf16", "no"):
-        model = scoresde.train(denoiser(), points(), steps=2, batch_size=8, precision=precision)
-        assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())
+        model = scoresde.train(denoiser(), points(), steps=20, batch_size=8, warmup=0, ema=0.0, precision=precision)
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        found.append(torch.nn.utils.parameters_to_vector(model.parameters()))
+    full, half, again = found
+    assert torch.equal(full, again) and 1e-5 < (half - full).norm() / full.norm() < 0.1
     with pytest.raises(scoresde.InputError, match="both `training` and steps"):
         scoresde.train(denoiser(), points(), training=Training(), steps=3)
 
@@ -172,7 +179,8 @@ def test_another_network_in_the_folder_is_refused(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 0}, {"lr": -1.0}, {"ema": 1.0}, {"precision": "fp8"}])
 def test_wrong_settings(wrong):
-    with pytest.raises(scoresde.InputError, match=next(iter(wrong))):
+    ((name, value),) = wrong.items()
+    with pytest.raises(scoresde.InputError, match=rf"^{name}={re.escape(repr(value))}: "):
         Training(**wrong)
 
 

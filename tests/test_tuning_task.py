@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
 from commands import TINY, command
+from matplotlib.figure import Figure
 
 import scoresde
+from scoresde.experiment.tuning import tuned
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +20,24 @@ def say(monkeypatch, capfd, folder, *words):
     return command(monkeypatch, capfd, folder, *TINY, "folder=model", *words)
 
 
+def distance_from_the_flow(folder, budget, n=8):
+    """The rms and the median over n samples of the tuned sampler's distance from the flow's ends, a coordinate."""
+    model, shape = scoresde.load(folder), (n, 1, 8, 8)
+    flow = scoresde.sampling.ProbabilityFlow(rtol=1e-5, atol=1e-5)
+    samplers = (tuned(budget, folder), flow)
+    x, end = (scoresde.sample(model, sampler, shape, dtype=torch.float64) for sampler in samplers)
+    error = (x - end).flatten(1).square().mean(1).sqrt()
+    return float(error.square().mean().sqrt()), float(error.median())
+
+
 def test_tune_then_sample(monkeypatch, capfd, folder):
+    pictures, save = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (pictures.append(self), save(self, *a, **k))[1])
     code, _, err = say(monkeypatch, capfd, folder, "sampler=tuned", "sampler.budget=3")
     assert code == 1 and "task=tune task.budgets=[3]" in err and not (folder / "model").exists()
     code, _, err = say(monkeypatch, capfd, folder, "task=train")
     assert code == 0, err
+    pictures.clear()
     code, out, err = say(monkeypatch, capfd, folder, "task=tune", "task.budgets=[3]", "task.n=8")
     assert code == 0, err
     assert (
@@ -30,8 +46,15 @@ def test_tune_then_sample(monkeypatch, capfd, folder):
     )
     (run,) = (folder / "model").glob("tune-*")
     trials = json.loads((run / "trials.json").read_text())["3"]
-    assert len(trials) > 20 and trials[0]["error"] == min(t["error"] for t in trials)
-    assert (run / "front.png").stat().st_size > 5000 and json.loads((run / "summary.json").read_text())["best"]
+    assert len(trials) > 20 and [t["error"] for t in trials] == sorted(t["error"] for t in trials)
+    assert json.loads((run / "summary.json").read_text())["best"] == {"3": trials[0]}
+    rms, median = distance_from_the_flow(folder / "model", 3)
+    assert (trials[0]["rms"], trials[0]["median"]) == pytest.approx((rms, median), rel=1e-3)
+    assert trials[0]["error"] == pytest.approx((rms * median) ** 0.5, rel=1e-3)
+    (picture,) = pictures  # each sampler at its best grid, and the best of all
+    best = {name: min(t["error"] for t in trials if t["sampler"] == name) for name in {t["sampler"] for t in trials}}
+    drawn = {line.get_label(): line.get_xydata()[0].tolist() for line in picture.axes[0].lines}
+    assert drawn == {name: [3, error] for name, error in best.items()} | {"tuned": [3, trials[0]["error"]]}
     code, out, err = say(monkeypatch, capfd, folder, "task=sample", "sampler=tuned", "sampler.budget=3")
     assert code == 0, err
     assert "3 evaluations" in out

@@ -15,23 +15,24 @@ GIF_BYTES = 1_000_000
 
 def animation(path: Path, times: list[float], states: Tensor, estimates: Tensor, decode, levels: int | None) -> None:
     """A GIF of x_t and D(x_t, t), both (T, B, *shape): images above each other, other data side by side; up to 1 MB."""
-    if is_image(tuple(states.shape[2:])):
-        frames = [
-            _shrunk(tile([as_bytes(x, None), as_bytes(decode(x0), levels)]))
-            for x, x0 in zip(states, estimates, strict=True)
-        ]
-    else:
-        k = 1 + len(times) // 26  # a plot takes a twentieth of a second
-        first = (len(times) - 1) % k
-        try:
-            frames = list(_plots(times[first::k], states[first::k], estimates[first::k]))
-        except ModuleNotFoundError:  # matplotlib; the command has said so
-            return
-    data = _gif(frames)
+    try:
+        frames = _frames(times, states, estimates, decode, levels)
+        data = _gif(frames)
+    except ModuleNotFoundError:  # matplotlib or pillow; the command has said so
+        return
     while len(data) > GIF_BYTES and len(frames) > 8:
         frames = frames[::-2][::-1]
         data = _gif(frames)
     files.write(path, lambda file: file.write(data))
+
+
+def _frames(times: list[float], states: Tensor, estimates: Tensor, decode, levels: int | None) -> list[np.ndarray]:
+    if is_image(tuple(states.shape[2:])):
+        pairs = zip(states, estimates, strict=True)
+        return [_shrunk(tile([as_bytes(x, None), as_bytes(decode(x0), levels)])) for x, x0 in pairs]
+    k = 1 + len(times) // 26  # a plot takes a twentieth of a second
+    first = (len(times) - 1) % k
+    return list(_plots(times[first::k], states[first::k], estimates[first::k]))
 
 
 def _gif(frames: list[np.ndarray], seconds: float = 4.0) -> bytes:

@@ -44,6 +44,7 @@ class Book:
         """
         if self.folder is None:
             return ""
+        files.check(self.checkpoint)
         for name in REMAINS if fresh else ():
             (self.folder / name).unlink(missing_ok=True)
         return checkpoint.mend(self.checkpoint) or mend(self.folder)
@@ -84,7 +85,7 @@ class Book:
             return
         save(self.folder, model)
         # A kill between the last checkpoint and the end of its writing left it.
-        checkpoint.before(self.checkpoint).unlink(missing_ok=True)
+        checkpoint.drop_before(self.checkpoint)
         files.write_json(self.folder / "summary.json", {"task": "train", "finished": True, **figures, **self.last})
 
     def told(self, name: str) -> float:

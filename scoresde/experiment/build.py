@@ -86,7 +86,7 @@ def model_config(config: DictConfig) -> dict:
     Nothing is imported for it but this package's own: settings of others stand as they were given.
     """
     plain = {part: _plain(config[part]) for part in PARTS}
-    plain["data"] = {k: v for k, v in (plain["data"] or {}).items() if k != OTHER} or None
+    plain["data"] = _data(config)
     known = {part: making.canonical(node, part) for part, node in plain.items()}
     return known | {
         "net": {k: v for k, v in known["net"].items() if k != "shape"},
@@ -149,10 +149,18 @@ def build_sde(config: DictConfig, trust: bool = True) -> SDE:
     return sde
 
 
+def _data(config: DictConfig) -> dict | None:
+    return {k: v for k, v in (_plain(config.data) or {}).items() if k != OTHER} or None
+
+
+def vet_data(config: DictConfig, trust: bool = True) -> None:
+    """Raises `InputError` for a wrong setting of the data, which is not read."""
+    making.vet(_data(config), "data", None, trust)
+
+
 def build_data(config: DictConfig, trust: bool = True) -> Data:
     """The data set of a config."""
-    node = {k: v for k, v in (_plain(config.data) or {}).items() if k != OTHER}
-    return as_data(make(node or None, "data", trust=trust))
+    return as_data(make(_data(config), "data", trust=trust))
 
 
 def build_denoiser(config: DictConfig, shape: tuple[int, ...], adopted: Sequence[str] = ()) -> Denoiser:

@@ -26,7 +26,13 @@ def save(path: Path, state: dict, last: bool = True) -> None:
     """Writes a dictionary of tensors and plain types; unless it is the `last`, the one before is kept beside it."""
     files.write(path, lambda file: torch.save(state, file), lambda: None if last else _keep(path))
     if last:
-        before(path).unlink(missing_ok=True)
+        drop_before(path)
+
+
+def drop_before(path: Path) -> None:
+    """Removes the checkpoint before this one, which stands alone when a training has ended."""
+    files.check(path)
+    before(path).unlink(missing_ok=True)
 
 
 def before(path: Path) -> Path:
@@ -73,7 +79,10 @@ def load(path: Path, device: torch.device | str = "cpu", needs: tuple[str, ...] 
         raise
     except Exception as error:  # torch raises what its zip reader or unpickler happens to raise
         raise_if_of_the_machine(error)
-        raise InputError(f"{path} is whole, but not a checkpoint of scoresde ({_line(error)}); {AGAIN}") from error
+        raise InputError(
+            f"{path} is whole, but holds what is not read here ({_line(error)}): it is another program's or another "
+            "version's; read it there, or give another folder"
+        ) from error
     if not isinstance(state, dict):
         raise InputError(f"{path} is not a checkpoint of scoresde; {AGAIN}")
     for part in needs:

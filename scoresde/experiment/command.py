@@ -1,5 +1,6 @@
 """The command line: composes a config with Hydra and runs its task; a user's mistake is one line, not a traceback."""
 
+import contextlib
 import difflib
 import os
 import re
@@ -11,14 +12,15 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from .. import launcher
-from ..errors import InputError
+from .. import launcher, locks
+from ..errors import InputError, package
 from ..sampling.hardware import OutOfMemory, out_of_memory
 from .jobs import SWEEP, Job, closing, fingerprint, sweep_name
 from .report import plain, say
@@ -27,7 +29,6 @@ from .signals import Terminated, listen
 LAUNCHERS = {"joblib": "hydra-joblib-launcher", "submitit": "hydra-submitit-launcher"}
 MISTAKES = (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError)  # a line is enough
 TOLD = (*MISTAKES, RuntimeError, ModuleNotFoundError)  # `told` looks closer
-PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "ot": "POT", "yaml": "pyyaml", "hydra": "hydra-core"}
 AGAIN = "the same command goes on from the last checkpoint"
 
 
@@ -35,8 +36,8 @@ def cli() -> None:
     """The command `scoresde`, and run.py: the configs are the installed ones, or those of the checkout."""
     if sys.version_info >= (3, 14):
         fail("use Python 3.11, 3.12 or 3.13 (on 3.14 and later the parser of Hydra's command line fails)")
-    package = Path(__file__).resolve().parents[1]
-    main(next(p for p in (package / "conf", package.parent / "conf") if (p / "config.yaml").exists()))
+    here = Path(__file__).resolve().parents[1]
+    main(next(p for p in (here / "conf", here.parent / "conf") if (p / "config.yaml").exists()))
 
 
 def called() -> str:
@@ -54,7 +55,7 @@ def main(conf: Path) -> None:
     # Hydra would print its own report and exit; with this it raises, and `explain` can say it better.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ[SWEEP] = sweep_name(sys.argv[1:])
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda w: w not in ("--multirun", "-m"))  # argparse wants it first
+    sys.argv[1:] = sorted(map(quoted, sys.argv[1:]), key=lambda w: w not in ("--multirun", "-m"))  # as argparse wants
     try:
         listen()
         if words := launcher.ignored():
@@ -68,11 +69,27 @@ def main(conf: Path) -> None:
         stopped(f"stopped by {asked}", 128 + asked.number)
     except Exception as error:
         end_sweep()  # the jobs' own tracebacks are in their folders
-        if isinstance(error, HydraException | OmegaConfBaseException):
+        if isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error):
             fail(explain(error, conf))
         if isinstance(error, TOLD):
             fail(told(error))
         raise
+
+
+def quoted(word: str) -> str:
+    """KEY=VALUE with its value in quotes where Hydra's grammar could not read it: a path with =, #, [, accents, ..."""
+    key, equals, value = word.partition("=")
+    if not equals or not re.fullmatch(r"[+~]{0,2}[\w./@]+", key):
+        return word
+    parser = OverridesParser.create()
+    try:
+        parser.parse_override(word)
+    except HydraException:
+        inner = value.replace("\\", "\\\\").replace("'", "\\'")
+        with contextlib.suppress(HydraException):
+            parser.parse_override(f"{key}='{inner}'")
+            return f"{key}='{inner}'"
+    return word
 
 
 def stopped(words: str, code: int) -> None:
@@ -100,7 +117,7 @@ def missing(name: str) -> str:
     """What to do about a module that cannot be imported."""
     if name in sys.stdlib_module_names:
         return f"this Python lacks its own module {name}: it is not for this system, or was built without it"
-    return f"the Python package {name} is not installed: pip install {PACKAGES.get(name, name)}"
+    return f"the Python package {name} is not installed: pip install {package(name)}"
 
 
 class Sweep(Callback):
@@ -152,10 +169,11 @@ def run(config: DictConfig) -> None:
             task(config)
         else:
             execute(Run(config, choices, said=tuple(HydraConfig.get().overrides.task)), task)
-    except TOLD as error:
+    except (*TOLD, OmegaConfBaseException) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise
-        fail(told(error))  # raised, Hydra would add words of its own
+        # Raised, Hydra would add words of its own.
+        fail(str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else told(error))
 
 
 def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None:
@@ -166,20 +184,22 @@ def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None
     folder, overrides = Path(here.runtime.output_dir), tuple(here.overrides.task)
     job = Job(folder, here.job.num, folder.parent.name, overrides, fingerprint(config), launcher.rank() == 0)
     words = f"job {job.number}: {' '.join(w for w in overrides)}"
-    if not config.fresh and job.done():
-        say(f"{words} is done already")
-        return
-    say(f"\n{words}")
-    with job:
-        made = Run(config, choices, job=job, said=overrides)
-        execute(made, task)
-        job.end(made.made)
+    # The same sweep may be at work in another terminal.
+    with locks.alone(folder, wait=True, say=say) if job.lead else contextlib.nullcontext():
+        if not config.fresh and job.done():
+            say(f"{words} is done already")
+            return
+        say(f"\n{words}")
+        with job:
+            made = Run(config, choices, job=job, said=overrides)
+            execute(made, task)
+            job.end(made.made)
 
 
 def explain(error: Exception, conf: Path) -> str:
     """One line for what Hydra refused, with the nearest name that it knows."""
     if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not of the form KEY=VALUE (quote lists: net.mults='[1,2]')"
+        return f"{error.override!r} is not of the form KEY=VALUE (in the shell quote lists: net.mults='[1,2]')"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         options = sorted(error.options or [])
@@ -189,6 +209,15 @@ def explain(error: Exception, conf: Path) -> str:
         return f"{group or 'config'}={name} is unknown{_nearest(name, options)}"
     text = str(error)
     cause = str(error.__cause__ or "")
+    if "Config group override" in text:
+        words = (word for word in sys.argv[1:] if (conf / word.partition("=")[0]).is_dir())
+        word = next((w for w in words if not (conf / w.replace("=", "/", 1)).with_suffix(".yaml").exists()), "a group")
+        group = word.partition("=")[0]
+        return f"{word}: choose one of {', '.join(sorted(p.stem for p in (conf / group).glob('*.yaml')))}"
+    if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        key, _, value = ambiguous[1].partition("=")
+        quoted_value = f"{key}='\"{value}\"'"
+        return f"{ambiguous[1]}: several values are for --multirun; one with a comma in it wants quotes: {quoted_value}"
     override = re.search(r"Could not override '([^']+)'", text)
     if override:
         key = override[1]
@@ -225,4 +254,5 @@ def _nearest(name: str, known: list[str]) -> str:
     if close:
         return f"; did you mean {close[0]}?"
     beside = [k for k in known if k.rpartition(".")[0] == name.rpartition(".")[0] and not k.endswith("_target_")]
-    return f"; choose one of {', '.join(beside or known)}"
+    beside = beside or [k for k in known if "." not in k]
+    return f"; choose one of {', '.join(beside)}"

@@ -9,11 +9,11 @@ from ..denoiser import RULES
 from ..errors import InputError
 from ..making import in_yaml
 from ..sampling.hardware import AUTOCAST
-from ..settings import Checked, Count, OneOf, Seed, check
+from ..settings import Checked, Count, OneOf, Seed, Text, check
 from .track import TRACKERS
 from .with_wandb import ARTIFACTS, MODES
 
-Path = Annotated[str, "a path (one that looks like a number in quotes: '\"7\"')"]
+GROUPS = ("sde", "net", "data", "loss", "train", "sampler", "likelihood", "task")
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,26 @@ class Options(Checked):
     gif: bool
     fresh: bool
     trust: bool
-    out: Path
-    folder: Path | None
+    out: Text
+    folder: Text | None
     device: Literal["auto", "cpu", "cuda", "mps"]
     wandb: Annotated[str, OneOf(MODES)]
-    project: str
+    project: Text
     tracker: Annotated[str, OneOf(TRACKERS)]
     artifacts: Annotated[str, OneOf(ARTIFACTS)]
-    paths: tuple[Path, ...]
+    paths: tuple[Text, ...]
 
 
 def checked(config: DictConfig) -> None:
     """Raises `InputError` for the first setting that is not of its type, or not among its choices."""
     plain = OmegaConf.to_container(config, resolve=True)
+    for group in GROUPS:
+        if group not in plain:
+            raise InputError(f"{group} is not set: say {group}=NAME, of a file in conf/{group}/")
     try:
         Options(**{f.name: plain.get(f.name) for f in fields(Options)})
-        check("data.other", (plain.get("data") or {}).get("other"), str | dict | None)
+        for group in GROUPS:
+            check(group, plain[group], dict | None)  # a part that is null is told where it is made
+        check("data.other", (plain["data"] or {}).get("other"), str | dict | None)
     except InputError as error:
         raise InputError(in_yaml(str(error))) from None

@@ -1,5 +1,6 @@
 """Which items each training step takes, as a function of (seed, step)."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import stack
 from ..errors import InputError
+from .signals import patient
 
 
 def seed_of(*numbers: int) -> int:
@@ -57,24 +59,28 @@ def _same(batch: Tensor) -> Tensor:
 def batches(dataset: Dataset, size: int, seed: int, start: int, stop: int, rank=0, ranks=1, workers=0) -> DataLoader:
     """A loader of the batches of `Order`, each one tensor (size / ranks, *shape)."""
     order = Order(len(dataset), size, seed, start, stop, rank, ranks)
-    return DataLoader(_Items(dataset), batch_sampler=order, num_workers=workers, collate_fn=_same)
+    options = {"num_workers": workers, "collate_fn": _same, "worker_init_fn": patient}
+    return DataLoader(_Items(dataset), batch_sampler=order, **options)
 
 
-def told(loader: DataLoader) -> Iterator[Tensor]:
-    """The batches of a loader; what went wrong in one of its processes is told in one line.
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """What goes wrong in a process that reads data is told in one line, wherever in the block the news comes in.
 
     Raises `InputError` for a file that has gone bad, `ChildProcessError` for a process that died.
     """
     try:
-        yield from loader
+        yield
     except InputError as error:
         raise InputError(
             str(error).strip().splitlines()[-1].removeprefix(f"{InputError.__module__}.InputError: ")
         ) from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        words = (str(error).splitlines() or [type(error).__name__])[0]
+        lost = isinstance(error, ConnectionError | EOFError) or "DataLoader worker" in words
+        if not lost or words.startswith("Caught "):  # the last: what it raised itself
             raise
         raise ChildProcessError(
-            f"a process that reads data died ({str(error).splitlines()[0]}): the same command goes on from the last "
+            f"a process that reads data died ({words}): the same command goes on from the last "
             "checkpoint; where memory or /dev/shm is short, say fewer train.workers"
         ) from error

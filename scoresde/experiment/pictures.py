@@ -1,6 +1,7 @@
 """Pictures of data of any shape: grids of images, scatters of points, lines of series."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,10 @@ def tile(rows: list[np.ndarray]) -> np.ndarray:
 
 def save_png(path: Path, picture: np.ndarray) -> None:
     """Writes bytes (H, W, 3) as PNG."""
-    from PIL import Image
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:  # the command has said so
+        return
 
     files.write(path, lambda file: Image.fromarray(picture).save(file, "PNG"))
 
@@ -61,9 +65,10 @@ def _figure(path: Path, columns: int, draw, size: float = 3.2, rows: int = 1) ->
 
     figure = Figure((size * columns, size * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    draw(figure.subplots(rows, columns, squeeze=False))
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # letters that its font lacks, say
+        draw(figure.subplots(rows, columns, squeeze=False))
+        figure.savefig(buffer, format="png", dpi=110)
     files.write(path, lambda file: file.write(buffer.getvalue()))
 
 

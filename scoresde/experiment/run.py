@@ -15,10 +15,11 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from torch import nn
 
-from .. import files, launcher, locks
+from .. import files, launcher, locks, making
 from ..data import Data
-from ..errors import InputError
+from ..errors import InputError, package
 from ..loss import DenoisingLoss
 from ..sampling import Sampler, hardware
 from ..settings import Checked
@@ -67,14 +68,20 @@ class Run:
             raise InputError("device=cuda: torch sees no CUDA device here; say device=auto or device=cpu")
         hardware.check(config.compile, config.cuda_graphs, config.autocast, self.device)
         build.import_paths(config)
+        making.vet(self.plain["net"], "net", nn.Module, self.trusts("net"), ("shape",))
+        if config.data is not None or "data" not in self.adopted:
+            build.vet_data(config, self.trusts("data"))
+        sde = build.build_sde(config, self.trusts("sde"))
+        self.loss = build.make(config.loss, "loss", DenoisingLoss, self.trusts("loss"))
+        self.training = build.make(config.train, "train", Training)
         self.folder = build.model_folder(config)
         self.sampler: Sampler = build.make(config.sampler, "sampler", Sampler, folder=self.folder)
         self.fits_grid = getattr(self.sampler, "grid", None) == "fitted"  # waits for the trained model
-        sde = build.build_sde(config, self.trusts("sde"))
         if not self.fits_grid:
-            self.sampler.times(sde)
-        self.training = build.make(config.train, "train", Training)
-        self.loss = build.make(config.loss, "loss", DenoisingLoss, self.trusts("loss"))
+            try:
+                self.sampler.times(sde)
+            except InputError as error:
+                raise making.placed(error, "sampler") from None
         self.scoring = build.make(config.likelihood, "likelihood")
         self.results: list[tuple[str, str]] = []
         self.made: dict[str, Path] = {}  # the folder of each result, by its task
@@ -205,8 +212,12 @@ class Run:
 
 def missing() -> list[str]:
     """One line for each package that is not there and that a run ends without; wandb has its own."""
-    losses = {"matplotlib": "no plots are drawn", "accelerate": "one process trains, without train.precision=fp16"}
-    gone = {name: loss for name, loss in losses.items() if not _installed(name)}
+    losses = {
+        "matplotlib": "no plots are drawn",
+        "PIL": "no pictures are written",
+        "accelerate": "one process trains, without train.precision=fp16",
+    }
+    gone = {package(name): loss for name, loss in losses.items() if not _installed(name)}
     return [f"{name} is not installed: {loss} (pip install {name})" for name, loss in gone.items()]
 
 
@@ -217,18 +228,22 @@ def _installed(name: str) -> bool:
         return False
 
 
-def _remove_unused(folder: Path) -> None:
-    """Removes a folder in which no step was made, unless another command's lies beneath it, or it was taken away."""
+def _remove_unused(folder: Path, beside: bool) -> None:
+    """Removes a folder in which no step was made, unless another command's lies beneath it, or it was taken away; and
+    the folder around it, unless there was something before (`beside`)."""
     made = any((folder / name).exists() for name in ("metrics.jsonl", "checkpoint.pt"))
     with contextlib.suppress(InputError):
         files.check(folder / locks.NAME)
         if not made and all(path.parent == folder for path in folder.rglob(locks.NAME)):
             shutil.rmtree(folder, ignore_errors=True)
+            if not beside:
+                with contextlib.suppress(OSError):
+                    folder.parent.rmdir()
 
 
 def execute(run: Run, task: Callable[[Run], None]) -> None:
     """Runs a task within its tracker and the folder's lock, and prints the table of results."""
-    existed = run.folder.exists()
+    existed, beside = run.folder.exists(), run.folder.parent.exists()
     for words in missing():
         run.say(words)
     with run.alone():
@@ -238,6 +253,6 @@ def execute(run: Run, task: Callable[[Run], None]) -> None:
         except InputError:
             # A mistake found before the first step leaves no empty folder behind.
             if not existed and run.lead:
-                _remove_unused(run.folder)
+                _remove_unused(run.folder, beside)
             raise
     table(run.console, [*run.results, ("folder", str(run.folder))])

@@ -29,6 +29,22 @@ def _terminate(number: int, frame) -> None:
     raise Terminated(number)
 
 
+def patient(worker: int) -> None:
+    """Makes a process that reads data leave it to the training when to end: a cluster and a terminal ask all at once.
+
+    A second SIGTERM, from a training that has waited for it in vain, ends it.
+    """
+    came = []
+
+    def once(number: int, frame) -> None:
+        if came:
+            os._exit(1)
+        came.append(number)
+
+    for number in ASKING:
+        signal.signal(number, once if number == signal.SIGTERM else signal.SIG_IGN)
+
+
 class Held:
     """Signals kept back: `number` is the one that came (0: none), `deliver` hands it to the handler it was meant for.
 

@@ -11,6 +11,7 @@ from ..data import Data, stack
 from ..errors import InputError
 from ..sde import SDE
 from . import build, pictures, processes
+from .guards import prepare
 from .model import step_of
 from .report import bar
 from .run import Run, Task
@@ -59,6 +60,7 @@ def train(run: Run) -> None:
         return
     data = run.data
     denoiser = build.build_denoiser(run.config, data.shape, run.adopted)
+    prepare(denoiser, data)
     size = sum(p.numel() for p in denoiser.parameters())
     _warn_noise(run, denoiser.sde, data)
     words = f"training {build.name_of(run.config.sde)} on {data.name} {data.shape}, {len(data.train)} examples"

@@ -65,8 +65,9 @@ class Trackers:
         self._each("log", prefix, step, flat)
 
     def image(self, name: str, path: Path) -> None:
-        """Shows a picture."""
-        self._each("image", name, path)
+        """Shows a picture, if one was drawn."""
+        if path.exists():
+            self._each("image", name, path)
 
     def histogram(self, name: str, values: torch.Tensor) -> None:
         """Shows the distribution of the finite values."""

@@ -149,8 +149,8 @@ class _Trainer:
             training.workers,
         )
         generators = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
-        with generators, signals.held() as signal:
-            for raw in told(loader):
+        with generators, signals.held() as signal, told():
+            for raw in loader:
                 value, norm = self._update(raw)
                 self.seconds = time.perf_counter() - began
                 figures = self._figures(value, norm)

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from ..errors import InputError
@@ -87,6 +86,8 @@ def jackknife(whole: float, left: Tensor, correct: bool = False) -> tuple[float,
 
 def student(degrees: float) -> float:
     """The number of standard errors to each side that hold 95 % of Student's distribution."""
+    from scipy.special import stdtrit  # a quarter of a second, which `import scoresde` need not wait for
+
     return float(stdtrit(degrees, 0.5 + LEVEL / 2))
 
 

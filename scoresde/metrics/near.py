@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 
 import torch
-from scipy.special import ndtr
 from torch import Tensor
 
 from ..errors import InputError
@@ -179,7 +178,7 @@ def mann_whitney(auc: float, a: Tensor, b: Tensor, sides: int = 2) -> float:
     if variance <= 0:
         return 1.0
     z = (auc - 0.5) / math.sqrt(variance)
-    return float(2 * ndtr(-abs(z)) if sides == 2 else ndtr(-z))
+    return math.erfc(abs(z) / math.sqrt(2)) if sides == 2 else math.erfc(z / math.sqrt(2)) / 2
 
 
 def copies(x: Tensor, y: Tensor, ratio: float = 1 / 3) -> Estimate:

@@ -41,6 +41,8 @@ class Sampler(Checked, ABC):
 
     def times(self, sde: SDE) -> list[float]:
         """The decreasing times, t_max first."""
+        if self.t_min is not None and self.t_min >= sde.t_max:
+            raise InputError(f"t_min={self.t_min!r}: give a time before t_max={sde.t_max!r}", "t_min")
         return grids.times(self.grid, sde, self.steps, sde.t_max, sde.t_min if self.t_min is None else self.t_min)
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """Multistep samplers: one evaluation a step, a polynomial through the latest values, integrated exactly."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from .fixed import rk4
 from .loop import Placing, Sampler, Steps
 
 Order = Annotated[int, Range(1, 5)]
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
+_gauss = functools.cache(lambda: np.polynomial.legendre.leggauss(24))  # at its first use: numpy loads it only then
 
 
 def quadrature(a: float, b: float) -> tuple[Tensor, Tensor]:
     """24 Gauss-Legendre points between a and b and their weights, which sum to b - a."""
     middle, half = (a + b) / 2, (b - a) / 2
-    return torch.from_numpy(middle + half * _NODES), torch.from_numpy(half * _WEIGHTS)
+    nodes, weights = _gauss()
+    return torch.from_numpy(middle + half * nodes), torch.from_numpy(half * weights)
 
 
 def lagrange(nodes: Sequence[float], u: Tensor) -> Tensor:

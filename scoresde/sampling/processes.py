@@ -17,10 +17,10 @@ def joined() -> tuple[int, int]:
     """
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
-    if launcher.started() > 1:
+    if launcher.claimed() > 1:
         raise InputError(
-            f"processes=True: {launcher.started()} processes were started, but not joined: "
-            "call scoresde.experiment.processes.join() first"
+            f"processes=True: {launcher.claimed()} processes were started, but not joined: "
+            "call scoresde.experiment.processes.join() first, or unset WORLD_SIZE if it was left over"
         )
     return 0, 1
 
