@@ -307,6 +307,10 @@ def test_the_fingerprint_is_of_the_values(tmp_path, monkeypatch):
     others = [made(changed), made(seed=1), made(test=0.2), made(standardize="global"), made(x[:, ::-1]), made(2 * x)]
     others += [made(x.astype(int), levels=None, standardize=None), made(x.astype(int) + 5, levels=20), made(x[:-1])]
     assert len({known, *others}) == len(others) + 1
+    plain = lambda v: made(torch.from_numpy(v).float(), standardize=None)
+    changed = x.astype(np.float32)
+    changed[17, 2] = np.nextafter(changed[17, 2], np.float32(9))
+    assert plain(changed) != plain(x) == plain(x.copy())  # a bit of one value
     same = [made(torch.from_numpy(x)), made(np.asfortranarray(x)), made(x.astype(">f8")), made(name="else")]
     for name in ("a.npy", "b/copy.npy"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -144,6 +144,18 @@ def test_a_trained_folder_knows_such_units(tmp_path):
     assert data.decode(x).dtype == torch.float64 and (data.decode(x) - 1.7e9 - 20 * x).abs().max() < 2
 
 
+def test_statistics_are_those_of_all_blocks(monkeypatch):
+    monkeypatch.setattr("scoresde.data.items.BLOCK", 30)
+    x = np.sort(np.random.RandomState(0).gamma(1, size=(200, 2, 3)), 0)  # blocks differ
+    order = np.random.RandomState(0).permutation(200)[:-20]
+    for how, axes in (("global", None), ("feature", 0)):
+        transform = D.from_tensor(x, standardize=how).transform
+        mean, std = x[order].mean(axes), x[order].std(axes)
+        assert np.allclose(transform.scale, 1 / std, rtol=1e-12) and np.allclose(
+            transform.shift, -mean / std, rtol=1e-12
+        )
+
+
 # -- which scale ------------------------------------------------------------------------------------------------------
 
 TABLE = Z @ np.array([[30.0, 0.0], [0.0, 0.61]])
