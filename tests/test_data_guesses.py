@@ -216,6 +216,7 @@ FINE = {
     "digits": D.digits,
     "a tensor": lambda: D.from_tensor(50 + 9 * X),
     "unit variance": lambda: D.as_data(X),
+    "an offset, taken off": lambda: D.custom(Pairs(1e7 + X.double()), shift=-1e7),
     "bytes with levels": lambda: D.custom(Pairs(IMAGES), levels=256),
     "bytes, scaled": lambda: D.custom(Pairs(IMAGES.float() + 0.5), scale=1 / 128, shift=-1.0),
     "in -1..1": lambda: D.custom(Pairs(2 * torch.rand(50, 1, 8, 8) - 1)),
@@ -237,6 +238,12 @@ BAD = {
     "deviation 6000": (lambda: D.custom(Pairs(6190 * X)), "deviation 6", "scale=0.00016"),
     "deviation 1e-5": (lambda: D.as_data(1e-5 * X), "deviation 9", "scale="),
     "constant": (lambda: D.custom(Pairs(torch.ones(50, 2))), "are all 1", "nothing to learn"),
+    "an offset": (lambda: D.custom(Pairs(1e7 + X.double())), "column or channel 0", "spread of 1", "1e+07", "shift"),
+    "an offset of one": (
+        lambda: D.custom(Pairs(torch.stack([1.7e9 + 20 * X[:, :2].double(), X[:, :2].double()], 1))),
+        "channel 0",
+        "1.7e+09",
+    ),
 }
 
 
@@ -258,7 +265,7 @@ def test_data_that_does_not_train_is_refused(case):
 
 
 def test_what_a_refusal_proposes_is_fine():
-    for x in (6190 * X - 30, 1e-5 * X + 1):
+    for x in (6190 * X - 30, 1e-5 * X + 0.001):
         with pytest.raises(scoresde.InputError) as caught:
             D.check_data(D.custom(Pairs(x)))
         scale, shift = (float(v) for v in re.search(r"scale=(\S+) shift=([^,]+),", str(caught.value)).groups())

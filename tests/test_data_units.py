@@ -132,16 +132,19 @@ def test_raw_items_are_float32_where_that_is_enough():
     assert whole(D.from_tensor(1e7 + Z, levels=None, standardize="feature").test).dtype == torch.float64
 
 
-def test_a_trained_folder_knows_such_units(tmp_path):
-    from scoresde.experiment.model import facts
-
-    data = D.from_tensor(1.7e9 + 20 * Z)
-    torch.save(facts(data), tmp_path / "facts.pt")
-    known = torch.load(tmp_path / "facts.pt", weights_only=True)
-    transform = D.Affine(known["scale"], known["shift"])
-    x = torch.randn(50, 2)
-    assert torch.equal(transform.inverse(x), data.decode(x))
-    assert data.decode(x).dtype == torch.float64 and (data.decode(x) - 1.7e9 - 20 * x).abs().max() < 2
+@pytest.mark.parametrize("kind", ["table", "series"])
+def test_a_trained_folder_knows_such_units(tmp_path, kind):
+    times = 1.7e9 + 20 * Z
+    data = D.from_table({"time": times[:, 0], "dose": Z[:, 1]}) if kind == "table" else D.from_tensor(times[:, None])
+    net = scoresde.nets.MLP(data.shape, width=8)
+    scoresde.train(scoresde.Preconditioned(net, scoresde.VP()), data, steps=2, batch_size=4, folder=tmp_path / "model")
+    model = scoresde.load(tmp_path / "model")
+    x = torch.randn(50, *data.shape)
+    assert torch.equal(model.decode(x), data.decode(x)) and model.decode(x).dtype == torch.float64
+    assert ((model.decode(x) - 1.7e9)[..., 0].flatten() - 20 * x[..., 0].flatten()).abs().max() < 2
+    raw = torch.stack([data.test[i] for i in range(50)])
+    assert torch.equal(model.encode(raw), data.encode(raw))
+    assert model.data.columns == (("time", "dose") if kind == "table" else None)
 
 
 def test_statistics_are_those_of_all_blocks(monkeypatch):

@@ -150,11 +150,10 @@ def _made(held, name: str, channels: str, test, seed, levels, standardize, missi
 
 def _check(x, name: str) -> None:
     """InputError unless x holds real numbers, has a row and no empty axis."""
+    if table.is_table(x):
+        raise InputError(f"{name} is a {type(x).__name__} with named columns: say scoresde.data.from_table")
     if not isinstance(x, (Tensor, np.ndarray)):
-        tip = ": say scoresde.data.from_table" if hasattr(x, "columns") or hasattr(x, "column_names") else ""
-        raise InputError(f"{name} is a {type(x).__name__}: must be a tensor or a numpy array{tip}")
-    if isinstance(x, np.ndarray) and x.dtype.names:
-        raise InputError(f"{name} has named columns: say scoresde.data.from_table")
+        raise InputError(f"{name} is a {type(x).__name__}: must be a tensor or a numpy array")
     if isinstance(x, Tensor):
         real = not (x.is_complex() or x.is_quantized or x.is_meta) and x.layout is torch.strided
         kind = x.dtype if x.layout is torch.strided else x.layout

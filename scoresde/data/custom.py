@@ -18,6 +18,7 @@ from .array import from_tensor
 from .base import CUBE, Affine, Data
 from .checks import Levels, split
 from .items import item
+from .table import is_table
 
 
 @checked
@@ -81,7 +82,7 @@ def as_data(obj: Any) -> Data:
         return from_tensor(obj, standardize=None)
     if isinstance(obj, Dataset) or _like_a_dataset(obj):
         return custom(obj)
-    tip = " (a table: say scoresde.data.from_table)" if hasattr(obj, "columns") else ""
+    tip = " (a table: say scoresde.data.from_table)" if is_table(obj) else ""
     raise InputError(f"data is a {type(obj).__name__}{tip}: must be a scoresde.data.Data, a tensor or a dataset")
 
 
@@ -100,7 +101,7 @@ class Entries(Dataset):
 
 def _like_a_dataset(obj: Any) -> bool:
     """Whether it has a length and items by number, and is no list, text, dict, tensor, array or table."""
-    plain = isinstance(obj, (str, bytes, list, tuple, Mapping, Tensor, np.ndarray)) or hasattr(obj, "iloc")
+    plain = isinstance(obj, (str, bytes, list, tuple, Mapping, Tensor, np.ndarray)) or is_table(obj)
     return hasattr(obj, "__getitem__") and hasattr(obj, "__len__") and not plain
 
 

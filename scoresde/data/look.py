@@ -21,6 +21,7 @@ SOME = 2000  # items of each split, evenly spaced, that enter it else
 LOOKED_AT = 512  # items of each split, evenly spaced, that the check looks at
 PART = 2**20  # numbers that are hashed at once
 TOLD = "deviations differ"  # part of the note on scales, by which it is known
+LOSS = 1e-3  # of a deviation: what rounding to float32 may cost in the model's space
 
 
 def fingerprint(data: Data) -> str:
@@ -57,13 +58,18 @@ def check_data(data: Data) -> list[str]:
             which levels, or which scale and shift, would be right.
     """
     looked = {split: _looked_at(data, split) for split in ("train", "test")}
-    x = data.encode(looked["train"]).double()
+    raw = looked["train"]
+    if (raw == raw[:1, ...].flatten()[0]).all():
+        return [_same(data, raw)]
+    if data.levels is not None:
+        return []
+    x = data.transform(raw.double()).flatten(2) if len(data.shape) > 1 else data.transform(raw.double()).unsqueeze(2)
+    stds, means = (v.numpy() for v in torch.std_mean(x, (0, 2), correction=0))  # of columns, or of channels
     std, mean = (float(v) for v in torch.std_mean(x, correction=0))
-    if std == 0:
-        return [_same(data, looked["train"])]
-    notes = [] if data.levels is not None else _scale_notes(data, looked["train"], mean, std)
-    if x.ndim == 2 and len(x) > 1 and data.levels is None and not any(TOLD in note for note in data.notes):
-        notes += scales_note(x.std(0).numpy(), data.columns, True)
+    _check_offsets(data, stds, means)
+    notes = _scale_notes(data, raw, mean, std)
+    if len(data.shape) == 1 and not any(TOLD in note for note in data.notes):
+        notes += scales_note(stds, data.columns, True)
     return notes
 
 
@@ -86,6 +92,18 @@ def _looked_at(data: Data, split: str) -> Tensor:
             held = f"item {index[place]} is {x.dtype} with values in {low[place]:g}..{high[place]:g}"
             raise InputError(f"levels={data.levels}: {name} {held}, must be integers in 0..{data.levels - 1}", "levels")
     return x
+
+
+def _check_offsets(data: Data, stds: np.ndarray, means: np.ndarray) -> None:
+    """InputError for a column or a channel whose spread its offset drowns in float32."""
+    lost = (stds > 0) & (2.0**-24 * np.abs(means) > LOSS * stds)
+    if lost.any():
+        i = int(lost.argmax())
+        part = data.columns[i] if data.columns else i
+        words = f"{data.name}: column or channel {part} has a spread of {stds[i]:.3g} at an offset of {means[i]:.3g}"
+        raise InputError(
+            f"{words} as the model sees it, which float32 cannot hold: subtract the offset by shift, in float64"
+        )
 
 
 def _same(data: Data, raw: Tensor) -> str:

@@ -10,9 +10,8 @@ import torch
 from ..errors import InputError
 from .base import Affine
 from .items import Blocks
-from .look import scales_note
+from .look import LOSS, scales_note
 
-LOSS = 1e-3  # of a deviation: what rounding to float32 may cost in the model's space
 EXACT = 1e-6  # of a deviation: what storing values as float64 may cost
 LARGEST, SMALLEST = 1e307, 1e-290  # values and deviations beyond these overflow in float64
 

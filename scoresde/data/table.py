@@ -122,6 +122,13 @@ def from_columns(found: Columns, columns: Sequence[str | int] | None, name: str)
     return Table(x, tuple(names), exact, notes)
 
 
+def is_table(x) -> bool:
+    """Whether x is a table with named columns that `columns_of` takes, and no plain array or dict."""
+    pyarrow = hasattr(x, "column_names") and hasattr(x, "schema") and hasattr(x, "column")
+    structured = isinstance(x, np.ndarray) and bool(x.dtype.names)
+    return structured or pyarrow or hasattr(x, "iloc") or hasattr(x, "get_column")
+
+
 def columns_of(x, name: str) -> Columns:
     """The columns of a pandas, polars or pyarrow table, of a structured array or of a dict.
 
@@ -132,11 +139,11 @@ def columns_of(x, name: str) -> Columns:
         pairs = [(n, partial(x.__getitem__, n)) for n in x.dtype.names]
     elif isinstance(x, Mapping):
         pairs = [(n, partial(np.asanyarray, v)) for n, v in x.items()]
-    elif hasattr(x, "column_names") and hasattr(x, "column"):  # pyarrow
+    elif is_table(x) and hasattr(x, "column_names"):  # pyarrow
         pairs = [(n, partial(_arrow, x, i)) for i, n in enumerate(x.column_names)]
-    elif hasattr(x, "iloc") and hasattr(x, "columns"):  # pandas
+    elif hasattr(x, "iloc"):  # pandas
         pairs = [(n, partial(_pandas, x, i)) for i, n in enumerate(x.columns)]
-    elif hasattr(x, "get_column") and hasattr(x, "columns"):  # polars
+    elif hasattr(x, "get_column"):  # polars
         pairs = [(n, x.get_column(n).to_numpy) for n in x.columns]
     else:
         raise InputError(f"{name} is a {type(x).__name__}: give a table with named columns, or say from_tensor")
