@@ -38,4 +38,4 @@ def check_continuous(data):
     raw = whole(data.train)
     x = data.encode(raw, u=0.3)
     assert x.dtype == torch.float32 and torch.equal(x, data.dequantize(raw))
-    assert torch.allclose(data.decode(x), raw.float(), rtol=1e-5, atol=1e-5)
+    assert torch.allclose(data.decode(x).double(), raw.double(), rtol=1e-5, atol=1e-5)

@@ -92,14 +92,14 @@ def test_split_is_fixed_disjoint_and_whole():
 
 @pytest.mark.parametrize("test", [0, 10, -1, 0.0, 1.0, 3.5, True, "a", None, float("nan")])
 def test_split_refuses(test):
-    refuses(f"data.test={test}", "1..9", call=lambda: D.split(10, test, 0))
+    refuses(f"test={test!r}: give", "1..9", call=lambda: D.split(10, test, 0))
 
 
 def test_other_refusals():
     refuses("n=1", call=lambda: D.split(1, 1, 0))
-    refuses("data.seed=-1", call=lambda: D.digits(seed=-1))
+    refuses("seed=-1", call=lambda: D.digits(seed=-1))
     for levels in (1, 0, 2.0, True, 65537):
-        refuses(f"data.levels={levels}", call=lambda n=levels: D.from_tensor(torch.zeros(4, 1), levels=n))
+        refuses(f"levels={levels}", call=lambda n=levels: D.from_tensor(torch.zeros(4, 1), levels=n))
 
 
 # -- digits, toy ------------------------------------------------------------------------------------------------------
@@ -151,9 +151,9 @@ def test_toy_densities():
 
 
 def test_toy_refuses():
-    refuses("data.kind=moon", "did you mean moons", "swissroll", call=lambda: D.toy("moon"))
-    refuses("data.n=0", call=lambda: D.toy(n=0))
-    refuses("data.test=0.1", call=lambda: D.toy(test=0.1))
+    refuses("kind='moon'", "did you mean moons", "swissroll", call=lambda: D.toy("moon"))
+    refuses("n=0", call=lambda: D.toy(n=0))
+    refuses("test=0.1", call=lambda: D.toy(test=0.1))
 
 
 # -- a user's own -----------------------------------------------------------------------------------------------------
@@ -188,10 +188,10 @@ def test_custom_refuses():
     refuses("numpy.ndarray", call=lambda: D.custom(Pairs(x.numpy())))
     refuses("shape ()", call=lambda: D.custom(Pairs(x[0])))
     refuses("(2,)", "(3,)", call=lambda: D.custom(rows, Pairs(x)))
-    refuses("data.levels=4", "float32", call=lambda: D.custom(rows, levels=4))
-    refuses("data.levels=4", "0..9", call=lambda: D.custom(Pairs(torch.arange(20).reshape(2, 10)), levels=4))
-    refuses("data.scale=3", call=lambda: D.custom(Pairs(torch.arange(8).reshape(4, 2)), levels=8, scale=3))
-    refuses("data.test=9", call=lambda: D.custom(rows, test=9))
+    refuses("levels=4", "float32", call=lambda: D.custom(rows, levels=4))
+    refuses("levels=4", "0..9", call=lambda: D.custom(Pairs(torch.arange(20).reshape(2, 10)), levels=4))
+    refuses("scale=3", call=lambda: D.custom(Pairs(torch.arange(8).reshape(4, 2)), levels=8, scale=3))
+    refuses("test=9", call=lambda: D.custom(rows, test=9))
     refuses("scale=0", call=lambda: D.custom(rows, scale=0))
 
 

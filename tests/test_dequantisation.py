@@ -9,7 +9,8 @@ import torch
 from problems import close, refuses
 from torch import nn
 
-from scoresde.data.base import CUBE, Affine, Data, Tensors
+from scoresde.data import Affine, Data, Tensors
+from scoresde.data.base import CUBE
 from scoresde.exact import GaussianMixture
 from scoresde.likelihood import (
     BinNet,

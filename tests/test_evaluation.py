@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 
 from scoresde import InputError, data, metrics
 from scoresde.experiment import evaluation
-from scoresde.experiment.reference import Reference, data_hash
+from scoresde.experiment.reference import Reference
 from scoresde.metrics import features
 
 MINE = [a for a in TINY if not a.startswith("n=")]
@@ -173,11 +173,11 @@ def test_mnist_has_labels_where_their_files_are(tmp_path):
 def test_labels_and_the_hash_of_the_data():
     digits = data.digits()
     assert [len(v) for v in digits.labels] == [1497, 300]
-    assert data_hash(digits) == data_hash(data.digits()) != data_hash(data.digits(seed=1))
+    assert digits.fingerprint == data.digits().fingerprint != data.digits(seed=1).fingerprint
     changed = digits.test.x.clone()
     changed[7, 0, 3, 3] += 1
     other = data.Data("digits", digits.train, data.Tensors(changed), digits.transform, 17)
-    assert data_hash(other) != data_hash(digits)
+    assert other.fingerprint != digits.fingerprint
     with pytest.raises(InputError, match="300 items and 3 labels"):
         data.Data("d", digits.train, digits.test, digits.transform, 17, (digits.labels[0], torch.zeros(3)))
 

@@ -40,8 +40,12 @@ FLOOR = {
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}
 # Imported where they are needed, never at import.
-OUTSIDE = {"data": {"sklearn", "PIL"}, "noise_triton": {"triton"}, "metrics": {"ot", "torch_fidelity"}}
-OUTSIDE["progress"] = {"rich"}
+OUTSIDE = {
+    "data": {"sklearn", "PIL", "pillow_heif", "pyarrow", "pandas"},
+    "noise_triton": {"triton"},
+    "metrics": {"ot", "torch_fidelity"},
+    "progress": {"rich"},
+}
 
 
 def room(path: Path) -> str:

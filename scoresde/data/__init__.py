@@ -1,11 +1,13 @@
 """Data sets: each function returns a `Data`, raw items in two splits with an exact map to the model's space."""
 
-from .array import array, from_tensor
-from .base import Affine, Data, Tensors, item, stack
+from .array import array, from_table, from_tensor
+from .base import Affine, Data
 from .checks import split
 from .custom import as_data, custom
 from .digits import digits
 from .images import images
+from .items import Tensors, item, stack
+from .look import check_data
 from .mnist import mnist
 from .toy import toy
 
@@ -15,8 +17,10 @@ __all__ = [
     "Tensors",
     "array",
     "as_data",
+    "check_data",
     "custom",
     "digits",
+    "from_table",
     "from_tensor",
     "images",
     "item",

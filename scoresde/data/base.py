@@ -2,46 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import Dataset
 
 from ..errors import InputError
-from .checks import check_levels
+from ..settings import check
+from . import look
+from .checks import Levels
+from .items import item, raw_dtype
+
+NARROW = 8.0  # shift of x = scale y + shift up to which float32 computes it to about 1e-6
+SCALES = (1e-30, 1e30)  # scales that float32 computes with, and so do their inverses
 
 
 @dataclass(frozen=True)
 class Affine:
     r"""The map $x = \text{scale} \cdot y + \text{shift}$, element by element.
 
+    Where a shift above 8 or an extreme scale would cost float32 more than about 1e-6, it computes in float64, as
+    $x = \text{scale} \cdot (y - l)$ with $l = -\text{shift} / \text{scale}$, and gives float64.
+
     Arguments:
         scale: a number, or a tensor that broadcasts to the data's shape; finite and nonzero.
         shift: likewise; finite.
 
     Raises:
-        InputError: scale is zero, or either of them is not finite (as float32).
+        InputError: scale is zero, or either of them is not finite.
     """
 
     scale: float | Tensor = 1.0
     shift: float | Tensor = 0.0
 
     def __post_init__(self) -> None:
-        scale, shift = (torch.as_tensor(v, dtype=torch.float32) for v in (self.scale, self.shift))
-        if not scale.isfinite().all() or (scale == 0).any():
-            raise InputError(f"scale={_brief(self.scale)}: must be finite and not zero")
-        if not shift.isfinite().all():
-            raise InputError(f"shift={_brief(self.shift)}: must be finite")
+        for name in ("scale", "shift"):
+            value = getattr(self, name)
+            value = value.detach().cpu().double() if isinstance(value, Tensor) else float(value)
+            found = torch.as_tensor(value, dtype=torch.float64)
+            if not found.isfinite().all() or (name == "scale" and (found == 0).any()):
+                most = " and not zero" if name == "scale" else ""
+                raise InputError(f"{name}={_brief(value)}: must be finite{most}", name)
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def wide(self) -> bool:
+        """Whether it needs float64."""
+        scale, shift = (torch.as_tensor(v, dtype=torch.float64).abs() for v in (self.scale, self.shift))
+        return bool((shift > NARROW).any() or (scale < SCALES[0]).any() or (scale > SCALES[1]).any())
 
     def __call__(self, y: Tensor) -> Tensor:
+        if self.wide:
+            y = _double(y)
+            return _like(self.scale, y) * (y - _like(-self.shift / self.scale, y))
         return _like(self.scale, y) * y + _like(self.shift, y)
 
     def inverse(self, x: Tensor) -> Tensor:
         r"""$y = (x - \text{shift}) / \text{scale}$."""
+        if self.wide:
+            x = _double(x)
+            return x / _like(self.scale, x) + _like(-self.shift / self.scale, x)
         return (x - _like(self.shift, x)) / _like(self.scale, x)
 
     def log_det(self, shape: tuple[int, ...]) -> float:
@@ -50,6 +72,7 @@ class Affine:
         return scale.abs().log().expand(tuple(shape)).sum().item()
 
 
+LONG = (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
 CUBE = Affine(2.0, -1.0)  # from the unit cube to [-1, 1]: the model space of every data set with levels
 
 
@@ -63,6 +86,10 @@ class Data:
         transform: from the unit cube (with levels) or from raw units (without) to the model's space.
         levels: raw values are the integers 0..levels-1; None: they are continuous.
         labels: a class 0, 1, ... for each item of train and of test, int64 (N,); None: there are none.
+        columns: the names of the entries of an item of shape (D,); None: they have none.
+        notes: what was guessed, changed or left out in reading it, a line each.
+
+    The datasets of images have `names`, a list of the files' paths below the folder, in the order of the items.
 
     Raises:
         InputError: levels is not an integer in 2..65536; labels of another number than the items.
@@ -74,9 +101,11 @@ class Data:
     transform: Affine
     levels: int | None = None
     labels: tuple[Tensor, Tensor] | None = None
+    columns: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_levels(self.levels)
+        check("levels", self.levels, Levels)
         for items, labels in zip((self.train, self.test), self.labels or (), strict=False):
             if len(items) != len(labels):
                 raise InputError(f"{self.name} has {len(items)} items and {len(labels)} labels: give one for each")
@@ -85,6 +114,11 @@ class Data:
     def shape(self) -> tuple[int, ...]:
         """The shape of one item."""
         return tuple(item(self.train[0]).shape)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of a hash of shape, levels, transform and items: see `look.fingerprint`."""
+        return look.fingerprint(self)
 
     @cached_property
     def log_det(self) -> float:
@@ -96,13 +130,15 @@ class Data:
 
         u in [0, 1) is the place within the bin, by default its centre 0.5. It is kept $L 2^{-22}$ (6e-5 for 256 levels)
         away from the bin's edges, so that float32 rounding never moves a value to the next bin.
+
+        Without levels float64 and integers of 32 bits and more are transformed in float64, and then rounded.
         """
-        y = raw.to(torch.float32)
+        y = _double(raw) if self.levels is None and raw.dtype in LONG else raw.to(torch.float32)
         if self.levels is not None:
             margin = self.levels * 2.0**-22
             u = torch.as_tensor(0.5 if u is None else u, dtype=torch.float32, device=y.device)
             y = (y + u.clamp(margin, 1 - margin)) / self.levels
-        return self.transform(y)
+        return self.transform(y).to(raw.device, torch.float32)
 
     def dequantize(self, raw: Tensor, generator: Generator | None = None) -> Tensor:
         r"""`encode` with $u \sim U[0, 1)$ per element, drawn on the generator's device; without levels `encode`."""
@@ -114,69 +150,23 @@ class Data:
     def decode(self, x: Tensor) -> Tensor:
         r"""The inverse of `encode`: $y = T^{-1}(x)$, and with levels $\lfloor L y \rfloor$ clamped to 0..L-1.
 
-        Returns uint8 up to 256 levels, int64 beyond them, x's own dtype without levels.
+        Returns uint8 up to 256 levels, int64 beyond them; without levels x's own dtype, or float64 for units that need
+        it (`Affine.wide`).
+
+        Raises:
+            FloatingPointError: x or what becomes of it is not finite.
         """
         y = self.transform.inverse(x)
+        if not y.isfinite().all():
+            bad, of = int((~y.isfinite()).sum()), "" if x.isfinite().all() else ", nor were they in the model's space"
+            raise FloatingPointError(f"{bad} of {y.numel()} values of {self.name} are not finite in its own units{of}")
         if self.levels is None:
             return y
         return (y * self.levels).floor().clamp(0, self.levels - 1).to(raw_dtype(self.levels))
 
 
-class Tensors(Dataset):
-    """The rows of one tensor x (N, *shape), in memory."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.x[index]
-
-
-def item(entry) -> Tensor:
-    """The tensor of a dataset's entry: the entry itself, the first of a tuple, or what a dict has under "x".
-
-    Raises:
-        InputError: there is no tensor at that place.
-    """
-    if isinstance(entry, Tensor):
-        return entry
-    if isinstance(entry, Mapping):
-        if "x" not in entry:
-            raise InputError(f"a dataset's item is a dict with keys {list(entry)}: the tensor must be under 'x'")
-        return item(entry["x"])
-    if isinstance(entry, (tuple, list)) and entry:
-        return item(entry[0])
-    kind = f"{type(entry).__module__}.{type(entry).__name__}".removeprefix("builtins.")
-    raise InputError(f"a dataset's item is a {kind}: must be a tensor, a tuple that starts with one or a dict with 'x'")
-
-
-def stack(dataset: Dataset, indices) -> Tensor:
-    """The items at `indices` (any sequence of integers) as one tensor (len(indices), *shape).
-
-    Raises:
-        InputError: an item has another shape than the first of them, or has no tensor (see `item`).
-    """
-    indices = np.array(indices.tolist() if isinstance(indices, Tensor) else indices, dtype=np.int64)
-    if isinstance(dataset, Tensors):
-        return dataset.x[torch.from_numpy(indices)]
-    if type(dataset) is TensorDataset:
-        return dataset.tensors[0][torch.from_numpy(indices)]
-    if type(dataset) is Subset:
-        return stack(dataset.dataset, np.asarray(dataset.indices)[indices])
-    items = [item(dataset[i]) for i in indices.tolist()]
-    for i, x in zip(indices, items, strict=True):
-        if x.shape != items[0].shape:
-            shapes = f"{tuple(items[0].shape)}, item {i} {tuple(x.shape)}"
-            raise InputError(f"the dataset's item {indices[0]} has shape {shapes}: all must have the same")
-    return torch.stack(items)
-
-
-def raw_dtype(levels: int) -> torch.dtype:
-    """The dtype that raw values of so many levels are stored in."""
-    return torch.uint8 if levels <= 256 else torch.int64
+def _double(x: Tensor) -> Tensor:
+    return (x.cpu() if x.device.type == "mps" else x).double()  # MPS has no float64
 
 
 def _like(value: float | Tensor, x: Tensor) -> float | Tensor:

@@ -1,22 +1,29 @@
-"""Checks of a user's options, and the one rule by which every data set is split."""
+"""What the settings of data sets may be, and the one rule by which every data set is split."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from ..errors import InputError
+from ..settings import Count, Range, Seed, brief, check, matches
+
+Levels = Annotated[
+    Annotated[int, Range(2, 65536)] | None, "a whole number from 2 to 65536, or None for continuous data"
+]
+Part = Annotated[
+    Count | Annotated[float, Range(above=0, below=1)], "a count of at least 1, or a fraction above 0 and below 1"
+]
+Place = Annotated[str | Path, "the path of the file or the folder"]
 
 
 def rng(seed: int) -> np.random.RandomState:
-    """A numpy generator; InputError unless seed is an integer in 0..2^32-1."""
-    if not is_int(seed) or not 0 <= seed < 2**32:
-        raise InputError(f"data.seed={seed}: must be an integer in 0..4294967295")
-    return np.random.RandomState(seed)
+    """A numpy generator of any seed that `Seed` allows."""
+    check("seed", seed, Seed)
+    return np.random.RandomState(int(seed) if seed < 2**32 else [seed & 0xFFFFFFFF, seed >> 32])
 
 
 def split(n: int, test: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,54 +39,30 @@ def split(n: int, test: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """
     if n < 2:
         raise InputError(f"data has n={n} items: at least 2 are needed, one to train on and one to test on")
-    if is_int(test) and 1 <= test < n:
-        count = int(test)
-    elif isinstance(test, Real) and not isinstance(test, Integral) and 0 < test < 1:
+    count = int(test) if isinstance(test, Integral) else None
+    if not matches(test, Part) or (count is not None and count >= n):
+        raise InputError(f"test={brief(test)}: give a count in 1..{n - 1} or a fraction above 0 and below 1", "test")
+    if count is None:
         count = min(max(round(test * n), 1), n - 1)
-    else:
-        raise InputError(f"data.test={test}: must be a fraction in (0, 1) or a count in 1..{n - 1}")
     order = rng(seed).permutation(n)
     return order[:-count], order[-count:]
-
-
-def check_count(name: str, value: int) -> int:
-    """value; InputError unless it is an integer of at least 1."""
-    if not is_int(value) or value < 1:
-        raise InputError(f"{name}={value}: must be an integer of at least 1")
-    return int(value)
-
-
-def check_levels(levels: int | None) -> None:
-    """InputError unless levels is None or an integer in 2..65536."""
-    if levels is not None and not (is_int(levels) and 2 <= levels <= 65536):
-        raise InputError(f"data.levels={levels}: must be an integer in 2..65536, or null for continuous data")
-
-
-def check_choice(name: str, value, choices: Iterable) -> None:
-    """InputError, with the nearest choice, unless value is one of the choices."""
-    choices = list(choices)
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), [c for c in choices if isinstance(c, str)], n=1, cutoff=0.4)
-        meant = f"did you mean {near[0]}? " if near else ""
-        listed = ", ".join("null" if c is None else str(c) for c in choices)
-        raise InputError(f"{name}={value}: {meant}must be one of {listed}")
 
 
 def find(root: str | Path, remedy: str, folder: bool = False) -> Path:
     """root as an existing file or folder, ~ expanded; otherwise an InputError that ends with the remedy."""
     if not isinstance(root, (str, Path)) or not str(root):
-        raise InputError(f"data.root={root}: {remedy}")
-    path = Path(root).expanduser()
-    if not path.exists():
-        raise InputError(f"data.root={path} does not exist: {remedy}")
-    if path.is_dir() != folder:
-        raise InputError(f"data.root={path} is not a {'folder' if folder else 'file'}: {remedy}")
+        raise InputError(f"root={brief(root)}: {remedy}", "root")
+    try:
+        path = Path(root).expanduser()
+        path.stat()
+        right = path.is_dir() if folder else path.is_file()
+    except FileNotFoundError:
+        raise InputError(f"root={path} does not exist: {remedy}", "root") from None
+    except (OSError, ValueError, RuntimeError) as error:  # no permission, a name too long, a user that is not known
+        raise InputError(f"root={root} cannot be looked at ({reason(error)}): {remedy}", "root") from error
+    if not right:
+        raise InputError(f"root={path} is not a {'folder' if folder else 'file'}: {remedy}", "root")
     return path
-
-
-def is_int(value) -> bool:
-    """Whether value is an integer, and not a bool."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def reason(error: Exception) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 
 from ..errors import InputError
-from .base import CUBE, Data, Tensors
-from .checks import split
+from ..settings import Seed, checked
+from .base import CUBE, Data
+from .checks import Part, split
+from .items import Tensors
 
 
-def digits(test: float = 300, seed: int = 0) -> Data:
+@checked
+def digits(test: Part = 300, seed: Seed = 0) -> Data:
     """1797 handwritten digits, (1, 8, 8) uint8 with 17 levels 0..16; nothing is downloaded.
 
     Raises:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 
 from ..errors import InputError
-from .base import CUBE, Data, Tensors
-from .checks import find, is_int, reason
+from ..settings import Range, checked
+from .base import CUBE, Data
+from .checks import Place, find, reason
+from .items import Tensors
 
 REMEDY = "give the folder with train-images-idx3-ubyte and the other three idx files, plain or .gz"
+Digit = Annotated[int, Range(0, 9)]
 
 
-def mnist(root: str | Path, digits: int | Sequence[int] | None = None) -> Data:
+@checked
+def mnist(root: Place, digits: Digit | Sequence[Digit] | None = None) -> Data:
     """The standard idx files under root, with their own train and test sets: (1, 28, 28) uint8, 256 levels.
 
     Arguments:
@@ -28,13 +33,13 @@ def mnist(root: str | Path, digits: int | Sequence[int] | None = None) -> Data:
     """
     root = find(root, REMEDY, folder=True)
     if digits is not None:
-        digits = [digits] if is_int(digits) else list(digits)
-        if not digits or not all(is_int(d) and 0 <= d <= 9 for d in digits):
-            raise InputError(f"data.digits={digits}: must be labels in 0..9")
+        digits = list(digits) if np.ndim(digits) else [digits]
+        if not digits:
+            raise InputError("digits=[]: give at least one label in 0..9, or None for all", "digits")
     (train, y), (test, z) = _part(root, "train", digits), _part(root, "t10k", digits)
     if train.shape[1:] != test.shape[1:]:
         sizes = f"{tuple(train.shape[2:])} in train and {tuple(test.shape[2:])} in t10k"
-        raise InputError(f"data.root={root}: images are {sizes}: must be the same")
+        raise InputError(f"root={root}: images are {sizes}: must be the same", "root")
     labels = None if y is None or z is None else (y, z)
     return Data("mnist", Tensors(train), Tensors(test), CUBE, levels=256, labels=labels)
 
@@ -46,7 +51,7 @@ def _part(root: Path, part: str, digits: list[int] | None) -> tuple[torch.Tensor
     try:
         labels = read_idx(_file(root, f"{part}-labels-idx1-ubyte"), 1)
         if len(labels) != len(images):
-            raise InputError(f"data.root={root}: {part} has {len(images)} images and {len(labels)} labels")
+            raise InputError(f"root={root}: {part} has {len(images)} images and {len(labels)} labels", "root")
     except InputError:
         if digits is not None:  # else nothing that is asked for needs them
             raise
@@ -55,8 +60,8 @@ def _part(root: Path, part: str, digits: list[int] | None) -> tuple[torch.Tensor
         kept = np.isin(labels, digits)
         images, labels = images[kept], labels[kept]
     if images.size == 0:
-        kept = "" if digits is None else f" with data.digits={digits}"
-        raise InputError(f"data.root={root}: {part} has no images{kept}")
+        kept = "" if digits is None else f" with digits={digits}"
+        raise InputError(f"root={root}: {part} has no images{kept}", "root")
     return torch.from_numpy(images).unsqueeze(1), None if labels is None else torch.from_numpy(labels).long()
 
 
@@ -64,7 +69,7 @@ def _file(root: Path, name: str) -> Path:
     for path in (root / name, root / f"{name}.gz"):
         if path.is_file():
             return path
-    raise InputError(f"data.root={root} has no file {name} or {name}.gz: {REMEDY}")
+    raise InputError(f"root={root} has no file {name} or {name}.gz: {REMEDY}", "root")
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:

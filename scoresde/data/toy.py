@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
 
-from .array import standard
-from .base import Data, Tensors
-from .checks import check_choice, check_count, rng
+from ..settings import Count, OneOf, Seed, checked
+from .base import Data
+from .checks import rng
+from .items import Blocks, Tensors
+from .standard import look_at, moments, standardise
 
 
-def toy(kind: str = "ring", n: int = 20000, test: int = 2000, seed: int = 0) -> Data:
+@checked
+def toy(kind: Annotated[str, OneOf(KINDS)] = "ring", n: Count = 20000, test: Count = 2000, seed: Seed = 0) -> Data:
     """n training and `test` further test points, independent draws of one density on the plane: float32, shape (2,).
 
     Arguments:
@@ -19,10 +24,10 @@ def toy(kind: str = "ring", n: int = 20000, test: int = 2000, seed: int = 0) -> 
     Raises:
         InputError: an unknown kind, a count below 1, a bad seed.
     """
-    check_choice("data.kind", kind, KINDS)
-    n, test = check_count("data.n", n), check_count("data.test", test)
     x = torch.from_numpy(KINDS[kind](n + test, rng(seed))).float()
-    return Data(kind, Tensors(x[:n]), Tensors(x[n:]), standard(x[:n], "global", kind))
+    rows, points = Blocks(x), np.arange(n)
+    made = standardise(rows, moments(rows, points, look_at(rows, kind, "error")), "global", kind)
+    return Data(kind, Tensors(x[:n]), Tensors(x[n:]), made.transform)
 
 
 def ring(n: int, rng: np.random.RandomState) -> np.ndarray:

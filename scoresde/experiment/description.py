@@ -30,8 +30,8 @@ def describe(denoiser: Denoiser, data: Data, loss: Any, training: Any) -> dict:
 
 def about(data: Data) -> dict:
     """What a description says of data."""
-    known = {"name": data.name, "shape": list(data.shape), "levels": data.levels}
-    return known | {"fingerprint": getattr(data, "fingerprint", None)}
+    known = {"name": data.name, "shape": list(data.shape), "levels": data.levels, "fingerprint": data.fingerprint}
+    return known | {"columns": None if data.columns is None else list(data.columns)}
 
 
 def rule_name(rule: Any) -> Any:

@@ -40,7 +40,9 @@ class Trained(Denoiser):
         self.denoiser, self.step = denoiser.eval().requires_grad_(False), step
         self.shape, self.levels = tuple(facts["shape"]), facts["levels"]
         empty = Tensors(torch.empty(0, *self.shape))
-        self.data = Data(facts["name"], empty, empty, Affine(facts["scale"], facts["shift"]), self.levels)
+        transform, columns = Affine(facts["scale"], facts["shift"]), facts.get("columns") or ()
+        columns = tuple(map(str, columns)) if (len(columns),) == self.shape else None
+        self.data = Data(facts["name"], empty, empty, transform, self.levels, columns=columns)
         self._hash = ""
         self.eval()
 
@@ -73,9 +75,10 @@ def hash_of(state: Mapping[str, Tensor]) -> str:
 
 
 def facts(data: Data) -> dict:
-    """What a model must know of its data to be sampled without it: name, shape, levels, transform."""
+    """What a model must know of its data to be sampled without it: name, shape, levels, columns, transform."""
     known = {"name": data.name, "shape": list(data.shape), "levels": data.levels}
-    return known | {k: torch.as_tensor(getattr(data.transform, k)) for k in ("scale", "shift")}
+    known |= {"columns": None if data.columns is None else list(data.columns)}
+    return known | {k: torch.as_tensor(getattr(data.transform, k), dtype=torch.float64) for k in ("scale", "shift")}
 
 
 def save(folder: Path, model: Trained) -> None:
@@ -85,7 +88,7 @@ def save(folder: Path, model: Trained) -> None:
     state = {k: v.detach().cpu().contiguous() for k, v in plain_state(model.denoiser).items()}
     state = {k: v.clone() for k, v in state.items()}  # tensors that share memory are refused
     affine = model.data.transform
-    state |= {f"{SPACE}{k}": torch.as_tensor(getattr(affine, k)).cpu() for k in ("scale", "shift")}
+    state |= {f"{SPACE}{k}": torch.as_tensor(getattr(affine, k), dtype=torch.float64) for k in ("scale", "shift")}
     data = to_bytes(state, {"step": str(model.step), "format": "pt", "hash": hash_of(state)})
     files.write(folder / WEIGHTS, lambda file: file.write(data))
 
@@ -190,7 +193,7 @@ def load(folder: str | Path, device: str = "cpu", trust: bool = False, denoiser:
     if (folder / WEIGHTS).exists():
         state, space, step = _weights(folder, device)
         about = known.get("data") or {}
-        found = {"name": str(about.get("name")), "shape": about.get("shape"), "levels": about.get("levels"), **space}
+        found = {k: about.get(k) for k in ("shape", "levels", "columns")} | {"name": str(about.get("name")), **space}
     else:
         whole = checkpoint.load(folder / "checkpoint.pt", device, ("step", "ema", "facts"))
         state, found, step = whole["ema"], whole["facts"], whole["step"]

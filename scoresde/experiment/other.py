@@ -9,6 +9,8 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from .. import noise
 from ..data import Data, Tensors, array, as_data, item
+from ..data.array import SUFFIXES
+from ..data.table import SUFFIXES as TABLES
 from ..errors import InputError
 from . import build
 
@@ -32,7 +34,7 @@ def other(config: DictConfig, data: Data) -> tuple[str, Dataset] | None:
     """The name and the raw items of `data.other`, of the shape and the levels of `data`; None if it is not given.
 
     It is "shuffled" (the test items, each with its values in random order), "uniform" (values drawn uniformly from the
-    levels), an array file, or a config of a data set whose test split is meant.
+    levels), an array file or a table, or a config of a data set whose test split is meant.
     """
     node, seed = config.data.get("other"), config.seed
     if node is None:
@@ -47,10 +49,16 @@ def other(config: DictConfig, data: Data) -> tuple[str, Dataset] | None:
             raise InputError("data.other=uniform needs data with levels: give data.other=shuffled, or an array file")
         like = torch.empty(len(data.test), *data.shape, dtype=torch.float64)
         return node, Tensors((noise.uniform(like, torch.arange(len(like)), seed, 3) * data.levels).long())
-    if Path(str(node)).suffix.lower() in (".npy", ".npz", ".pt"):
-        found = array(node, levels=data.levels, standardize=None)
+    suffix, channels = Path(str(node)).suffix.lower(), config.data.get("channels")
+    if suffix in SUFFIXES:
+        how = {"columns": data.columns} if suffix in TABLES else {}
+        how |= {"channels": channels} if isinstance(channels, str) else {}
+        try:  # its own scale is not looked at: it is seen by the model's
+            found = array(node, levels=data.levels, standardize="feature", **how)
+        except InputError as error:
+            raise InputError(f"data.other={node}: {error}") from None
         return _fitting(found, ConcatDataset([found.train, found.test]), data)
-    raise InputError(f"data.other={node!r}: give shuffled, uniform, an array file (.npy, .npz, .pt) or a config")
+    raise InputError(f"data.other={node!r}: give shuffled, uniform, an array file ({', '.join(SUFFIXES)}) or a config")
 
 
 def _fitting(found: Data, items: Dataset, data: Data) -> tuple[str, Dataset]:

@@ -1,6 +1,5 @@
 """What samples are measured against: the held-out data, an extractor of features, and both kept for the next time."""
 
-import hashlib
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..settings import Checked, Count, OneOf, Range, Seed
 from . import build, checkpoint
 from .run import Run
 
-LOOKED_AT = 10_000  # items of each split, evenly spaced, that the data's hash is made of
+HELD = 10_000  # held-out items at most that say how often a classifier is right
 FITTED_ON = 20_000  # training items at most that an extractor is fitted to
 NEAR = 50_000  # training items at most among which the nearest is looked for
 SMALL = 4096  # entries of an item, up to which it is compared itself; larger ones by their features
@@ -67,27 +66,14 @@ class Reference:
         return x if self.small else found
 
 
-def data_hash(data: Data) -> str:
-    """A hash of the data: its shape, levels, transform, numbers of items, and up to 10000 items of each split."""
-    digest = hashlib.sha256()
-    scale, shift = (torch.as_tensor(v).tolist() for v in (data.transform.scale, data.transform.shift))
-    digest.update(repr((tuple(data.shape), data.levels, scale, shift)).encode())
-    for items in (data.train, data.test):
-        digest.update(str(len(items)).encode())
-        index = np.unique(np.linspace(0, len(items) - 1, min(len(items), LOOKED_AT)).round().astype(int))
-        for part in np.array_split(index, max(1, len(index) // 1000)):
-            digest.update(stack(items, part).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
-
-
 def reference(run: Run, settings: Features) -> Reference:
-    """The reference of the run's data: out/features/DATA-HASH holds the extractor and the features for the next time.
+    """The reference of the run's data: out/features/DATA-FINGERPRINT holds extractor and features for the next time.
 
     Extractors are fitted to one half of the training data, drawn by `settings.seed`; the floor comes from the other,
     which they know as little as the test data.  Raises `InputError` for an extractor that the data or the machine
     lacks something for.
     """
-    known = data_hash(run.data)
+    known = run.data.fingerprint
     folder = Path(run.config.out).expanduser() / "features" / f"{run.data.name}-{known}"
     with locks.alone(folder, wait=True, say=run.say):
         return _reference(run, settings, folder, known)
@@ -144,7 +130,7 @@ def _extractor(run: Run, settings: Features, folder: Path, index: Tensor, known:
         extractor = features.PCA.fit(x, settings.width)
     else:
         run.say(f"training a classifier on {len(index)} labelled items of {data.name}, for its features")
-        test = data.encode(stack(data.test, range(min(len(data.test), LOOKED_AT))))
+        test = data.encode(stack(data.test, range(min(len(data.test), HELD))))
         held = (test, data.labels[1][: len(test)])
         options = {"steps": settings.steps, "width": settings.width, "seed": settings.seed}
         extractor = features.Learned.fit(x, data.labels[0][index], held, **options)

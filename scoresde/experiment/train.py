@@ -7,13 +7,13 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from .. import launcher, locks
-from ..data import Data, as_data, from_tensor
+from ..data import Data, as_data
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
@@ -35,7 +35,7 @@ from .training import Training
 @checked
 def train(
     denoiser: Denoiser,
-    data: Data | Tensor | Dataset,
+    data: Any,
     loss: DenoisingLoss | None = None,
     training: Training | None = None,
     folder: str | Path | None = None,
@@ -58,7 +58,7 @@ def train(
 
     Arguments:
         denoiser: its weights are where training starts; a trained one, of `load` or `train`, is trained further.
-        data: a `Data`, a torch Dataset, or a tensor (N, *shape) in the model's own units (about unit variance).
+        data: a `Data`, a dataset, or a tensor (N, *shape) in the model's own units (unit variance): see `as_data`.
         loss: it is not changed: times that learn do so in a copy.
         training: the settings, or give its fields as `options`.
         report: called as report(step, **figures).
@@ -79,7 +79,7 @@ def train(
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
     start = copy.deepcopy(denoiser.denoiser).requires_grad_(True) if isinstance(denoiser, Trained) else denoiser
-    data = from_tensor(data, standardize=None) if torch.is_tensor(data) else as_data(data)
+    data = as_data(data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     training = training or Training(**options)
     book = Book(

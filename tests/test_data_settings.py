@@ -1,0 +1,94 @@
+"""Laws of the settings of data sets: each says its type and range, and a wrong value is one line with its place."""
+
+import inspect
+
+import numpy as np
+import pytest
+from commands import ROOT
+from omegaconf import OmegaConf
+from PIL import Image
+
+from scoresde import InputError
+from scoresde import data as D
+from scoresde.making import make
+from scoresde.settings import hints_of, words
+
+WRONG = {  # by the words of what a setting asks for
+    "path": [None, 3, True, "/no/such", ["a"], ""],
+    "a count": [0, -1, 1.5, 2.0, "x", None, True, float("nan"), 10**9, [1]],
+    "a whole number": [-1, 1.5, "x", True, ["x"], 10**30],
+    "one of": ["x", 3.5, True, ["a"]],
+    "a number": ["x", None, True, float("inf"), float("nan"), [1.0]],
+    "a text": [1.5, ["a"], True],
+    "a list": ["abc", 3, {"a": 1}],
+}
+
+
+@pytest.fixture
+def files(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.RandomState(0).randn(20, 3))
+    for i in range(4):
+        Image.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def cases():
+    for path in sorted((ROOT / "conf" / "data").glob("*.yaml")):
+        node = OmegaConf.to_container(OmegaConf.load(path))
+        node = node.get("data", node)
+        hints = hints_of(make_target(node))
+        for key in node:
+            if key != "_target_":
+                kind = next((k for k in WRONG if k in words(hints[key])), None)
+                assert kind is not None, f"{path.name}: {key} asks for {words(hints[key])!r}"
+                yield from ((path.stem, key, value) for value in WRONG[kind])
+
+
+def make_target(node):
+    return getattr(D, node["_target_"].rpartition(".")[2])
+
+
+@pytest.mark.parametrize(("name", "key", "value"), [*cases()], ids=str)
+def test_a_wrong_value_is_one_line_with_its_place(files, name, key, value):
+    node = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "data" / f"{name}.yaml"))
+    node = node.get("data", node)
+    if "root" in node:
+        node["root"] = str({"array": files / "x.npy"}.get(name, files))
+    if name == "images":
+        node["size"] = 4
+    if key == "test" and value == 10**9 and name == "toy":
+        return  # so many test points may be drawn
+    with pytest.raises(InputError) as caught:
+        make(node | {key: value}, "data")
+    text = str(caught.value)
+    assert text.startswith(f"data.{key}=") and "\n" not in text and len(text) < 250, text
+
+
+@pytest.mark.parametrize(
+    "function", [D.array, D.from_tensor, D.from_table, D.images, D.custom, D.digits, D.mnist, D.toy]
+)
+def test_every_setting_is_declared(function):
+    hints = hints_of(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        assert name in hints, f"{function.__name__}: {name} has no annotation"
+        assert parameter.annotation is not parameter.empty
+
+
+def test_configs_list_every_setting_with_the_defaults_of_the_code():
+    for path in (ROOT / "conf" / "data").glob("*.yaml"):
+        node = OmegaConf.to_container(OmegaConf.load(path))
+        node = node.get("data", node)
+        parameters = inspect.signature(make_target(node)).parameters
+        assert set(node) - {"_target_"} == set(parameters), path.name
+        for key, parameter in parameters.items():
+            assert key == "root" or node[key] == parameter.default, f"{path.name}: {key}"
+
+
+def test_strange_paths_are_one_line(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.npy")
+    for root in (tmp_path / "pipe.npy", "x" * 5000, "~nobody-of-this-name/x.npy", "a\0b.npy", "/dev/zero"):
+        with pytest.raises(InputError) as caught:
+            D.array(root)
+        assert str(caught.value).startswith("root=") and "\n" not in str(caught.value)
