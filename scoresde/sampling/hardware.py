@@ -140,7 +140,7 @@ class Fitting:
                 continue
             done.append(x)
             if failed:
-                warnings.warn(f"batch_size={failed} ran out of memory: {self.size} fits, and is used", stacklevel=4)
+                warnings.warn(f"batch_size={failed} ran out of memory: {self.size} fits, and is used", stacklevel=5)
                 failed = 0
         return done
 
