@@ -3,12 +3,27 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .errors import InputError
-from .sde import SDE, as_time, expand
+from .sde import SDE, Marginal, as_time, expand
+
+
+def weigh(a: float | Tensor, x: Tensor, b: float | Tensor, y: Tensor) -> Tensor:
+    """a x + b y for x, y (B, *shape), a and b numbers or coefficients () or (B,)."""
+    plain = isinstance(a, float) and isinstance(b, float)
+    return torch.add(a * x, y, alpha=b) if plain else expand(a, x) * x + expand(b, x) * y
+
+
+def rows(value: float | Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A number, or a tensor () or (B,), as (B,) beside x (B, *shape), of the type given."""
+    if torch.is_tensor(value) and (value.ndim or value.requires_grad or value.device == x.device):
+        return value.to(x.device, dtype).expand(len(x))
+    # A host number fills on the device; a copy from the host would wait for it.
+    return x.new_full((len(x),), float(value), dtype=dtype)
 
 
 class Denoiser(nn.Module, ABC):
@@ -33,28 +48,29 @@ class Denoiser(nn.Module, ABC):
     def forward(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
         """E[x_0 | x_t = x]."""
 
-    def _parts(self, x, t, cond):
-        alpha, sigma = self.sde.marginal(t)
-        return self(x, t, **cond), expand(alpha, x), expand(sigma, x)
+    def _level(self, t: float | Tensor) -> tuple[Any, Any]:
+        """alpha and sigma: numbers at a time of a sampling, else tensors, which may have a graph."""
+        known = isinstance(t, Marginal) and t.way.sde is self.sde
+        return (t.alpha, t.sigma) if known else self.sde.marginal(t)
 
     def score(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
         """grad_x log p_t(x) = (alpha D(x, t) - x) / sigma^2, (B, *shape)."""
-        x0, alpha, sigma = self._parts(x, t, cond)
-        return (alpha * x0 - x) / sigma**2
+        alpha, sigma = self._level(t)
+        return weigh(-1 / sigma**2, x, alpha / sigma**2, self(x, t, **cond))
 
     def eps(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
         """The expected noise E[eps | x_t = x] = (x - alpha D(x, t)) / sigma, (B, *shape)."""
-        x0, alpha, sigma = self._parts(x, t, cond)
-        return (x - alpha * x0) / sigma
+        alpha, sigma = self._level(t)
+        return weigh(1 / sigma, x, -alpha / sigma, self(x, t, **cond))
 
     def velocity(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
         """dz/dphi of the probability flow in z = x / n and phi = atan(sigma / alpha), (B, *shape):
 
         v = cos(phi) eps - sin(phi) x_0 = (cos(phi) z - D(x, t)) / sin(phi)
         """
-        x0, alpha, sigma = self._parts(x, t, cond)
+        alpha, sigma = self._level(t)
         n = (alpha**2 + sigma**2) ** 0.5
-        return (alpha * x / n - n * x0) / sigma
+        return weigh(alpha / (n * sigma), x, -n / sigma, self(x, t, **cond))
 
 
 # Preconditioning: rule(alpha, sigma) -> (c_skip, c_out, c_in), and D = c_skip x + c_out net(c_in x, c).
@@ -117,14 +133,17 @@ class Preconditioned(Denoiser):
         self.rule = RULES[rule] if isinstance(rule, str) else rule
 
     def forward(self, x, t, **cond):
-        t = as_time(t)
-        c_skip, c_out, c_in = (expand(c, x) for c in self.rule(*self.sde.marginal(t)))
         dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), x.dtype)
-        c = (-self.sde.log_snr(t) / 2).to(torch.promote_types(dtype, torch.float32))
-        # A host number fills on the device; a copy from the host would wait for it.
-        on_host = c.ndim == 0 and c.device.type == "cpu"
-        c = x.new_full((len(x),), c.item(), dtype=c.dtype) if on_host else c.expand(len(x))
-        return c_skip * x + c_out * self.net((c_in * x).to(dtype), c, **cond).to(x.dtype)
+        if isinstance(t, Marginal) and t.way.sde is self.sde:
+            c_skip, c_out, c_in = t.known(self.rule, lambda way: self.rule(way.alpha, way.sigma))
+            log_snr = t.log_snr
+        else:
+            t = as_time(t)
+            c_skip, c_out, c_in = self.rule(*self.sde.marginal(t))
+            log_snr = self.sde.log_snr(t)
+        c = rows(-log_snr / 2, x, torch.promote_types(dtype, torch.float32))
+        net = self.net((expand(c_in, x) * x).to(dtype), c, **cond)
+        return weigh(c_skip, x, c_out, net.to(x.dtype))
 
 
 class FromScore(Denoiser):
@@ -138,13 +157,11 @@ class FromScore(Denoiser):
         self.score_function = score
 
     def forward(self, x, t, **cond):
-        t = as_time(t)
-        alpha, sigma = (expand(c, x) for c in self.sde.marginal(t))
-        rows = t.to(x.device, x.dtype).expand(len(x))
-        return (x + sigma**2 * self.score_function(x, rows, **cond)) / alpha
+        alpha, sigma = self._level(t)
+        return weigh(1 / alpha, x, sigma**2 / alpha, self.score(x, t, **cond))
 
     def score(self, x, t, **cond):
-        return self.score_function(x, as_time(t).to(x.device, x.dtype).expand(len(x)), **cond)
+        return self.score_function(x, rows(t, x, x.dtype), **cond)
 
 
 def select(cond: dict, rows: Tensor, n: int) -> dict:

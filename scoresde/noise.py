@@ -8,16 +8,19 @@ import functools
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+Words = Tensor | np.ndarray  # of 32 bits each, in int64
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _MASK = 0xFFFFFFFF
+TOGETHER = 1 << 14  # numbers that are drawn at once, at most, to save calls
 
 
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Philox 4x32-10: four words of counter (int64 tensors that hold 32 bits each, broadcast together) to four words.
+def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, ...]:
+    """Philox 4x32-10: four words of counter to four words, which hold 32 bits each and broadcast together.
 
     A product of two 32-bit words wraps as a signed 64-bit integer; its upper word is read with a shift and a mask.
     """
@@ -35,12 +38,13 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
     return c0, c1, c2, c3
 
 
-def _word(number: int | Tensor, place: Tensor) -> Tensor:
-    """The low 32 bits of a number as (1, 1), or of whole numbers (B,) as (B, 1), on the device of `place`."""
-    if torch.is_tensor(number):
-        return number.to(place).reshape(-1, 1) & _MASK
-    # A host number fills on the device; a copy from the host would wait for it.
-    return place.new_full((1, 1), number & _MASK)
+def _word(number: int | Tensor, place: Words) -> Words:
+    """The low 32 bits of a number as (1, 1), or of whole numbers (B,) as (B, 1): what `place` is, and where it is."""
+    if not torch.is_tensor(number):
+        # A host number fills on the device; a copy from the host would wait for it.
+        return np.array([[number & _MASK]]) if isinstance(place, np.ndarray) else place.new_full((1, 1), number & _MASK)
+    number = number.to("cpu", torch.int64).numpy() if isinstance(place, np.ndarray) else number.to(place)
+    return number.reshape(-1, 1) & _MASK
 
 
 def bits(index: Tensor, size: int, seed: int, step: int | Tensor, draw: int | Tensor) -> tuple[Tensor, ...]:
@@ -48,9 +52,12 @@ def bits(index: Tensor, size: int, seed: int, step: int | Tensor, draw: int | Te
 
     `step` and `draw` are numbers, the same for all samples, or tensors (B,) of whole numbers, each sample's own.
     """
-    place = torch.arange((size + 3) // 4, device=index.device)
+    places, host = (size + 3) // 4, index.device.type == "cpu"
+    place = np.arange(places) if host else torch.arange(places, device=index.device)
     counter = (place[None], *(_word(number, place) for number in (index, step, draw)))
-    return philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
+    words = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
+    # On the host by numpy, whose calls cost a quarter of torch's.
+    return tuple(map(torch.from_numpy, words)) if host else words
 
 
 def normal(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor) -> Tensor:
@@ -67,13 +74,11 @@ def normal(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | 
 def _normal(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor) -> Tensor:
     real = torch.float32 if x.device.type == "mps" else torch.float64
     size = x[0].numel()
-    a, b, c, d = (w.to(real) for w in bits(index, size, seed, step, draw))
-    out = []
-    for u, w in ((a, b), (c, d)):
-        radius = torch.sqrt(-2 * torch.log((u + 0.5) * 2.0**-32))
-        angle = w * (2 * math.pi * 2.0**-32)
-        out += [(radius * angle.cos()).to(x.dtype), (radius * angle.sin()).to(x.dtype)]
-    return torch.cat(out, 1)[:, :size].reshape(x.shape)
+    a, b, c, d = bits(index, size, seed, step, draw)
+    radius = torch.stack((a, c), 1).to(real).add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+    angle = torch.stack((b, d), 1).to(real).mul_(2 * math.pi * 2.0**-32)
+    pairs = torch.stack((angle.cos().mul_(radius), angle.sin_().mul_(radius)), 2)
+    return pairs.to(x.dtype).flatten(1)[:, :size].reshape(x.shape)
 
 
 @functools.cache
@@ -103,18 +108,46 @@ def rademacher(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: in
     return ((words & 1) * 2 - 1).to(x.dtype).reshape(x.shape)
 
 
+class Ahead:
+    """The normal numbers of a sampling's steps up to `last`, those of several steps at once where they are few.
+
+    A few numbers cost as much as some thousand.
+    """
+
+    def __init__(self, seed: int, index: Tensor, last: int):
+        self.seed, self.index, self.last = seed, index, last
+        self.kept: dict[tuple, tuple[int, Tensor]] = {}
+
+    def __call__(self, x: Tensor, step: int, draw: int) -> Tensor:
+        """`normal(x, index, seed, step, draw)`, which nobody else is given: it may be overwritten."""
+        key = draw, x.shape, x.dtype
+        first, numbers = self.kept.get(key, (0, ()))
+        if not first <= step < first + len(numbers):
+            count = max(1, min(self.last - step + 1, TOGETHER // max(1, x.numel())))
+            if count == 1:
+                return normal(x, self.index, self.seed, step, draw)
+            steps = torch.arange(step, step + count, device=x.device).repeat_interleave(len(x))
+            like = x.new_empty(1, *x.shape[1:]).expand(count * len(x), *x.shape[1:])
+            numbers = normal(like, self.index.repeat(count), self.seed, steps, draw).unflatten(0, (count, len(x)))
+            first, numbers = self.kept[key] = step, numbers.unbind()
+        return numbers[step - first]
+
+
 class Draws:
     """The random numbers of one step for the samples `index`: each call is the next draw.
 
     `silent` turns the noise of the transition off (a last step that returns the mean); correctors keep theirs.
+    `ahead`, if given, is where the numbers come from.
     """
 
-    def __init__(self, seed: int, index: Tensor, step: int | Tensor, silent: bool = False):
-        self.seed, self.index, self.step, self.silent = seed, index, step, silent
+    def __init__(self, seed: int, index: Tensor, step: int | Tensor, silent: bool = False, ahead: Ahead | None = None):
+        self.seed, self.index, self.step, self.silent, self.ahead = seed, index, step, silent, ahead
         self.draw = 0
 
     def __call__(self, x: Tensor) -> Tensor:
         self.draw += 1
+        if self.ahead is not None:
+            return self.ahead(x, self.step, self.draw - 1)
         return normal(x, self.index, self.seed, self.step, self.draw - 1)
 
     def transition(self, x: Tensor) -> Tensor:

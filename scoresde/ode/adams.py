@@ -1,21 +1,23 @@
 """Adams predictor-corrector with variable steps and variable order, each row its own."""
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, ClassVar
+from functools import cache
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..settings import Checked, Range
-from .parts import Method, State, Trial
+from .parts import Method, State, Trial, choose, log, on
 
 
-@lru_cache
-def _gauss(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+@cache
+def _gauss(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """1 - s at the Gauss-Legendre points s on (0, 1), (n, 1); the weights of a function, and of (s - 1) times it."""
     points, mass = np.polynomial.legendre.leggauss(n)
-    return tuple(torch.as_tensor(a, dtype=dtype, device=device) for a in ((points + 1) / 2, mass / 2))
+    rest = (1 - points) / 2
+    return rest[:, None], np.stack([mass / 2, -rest * mass / 2])
 
 
 def lagrange_integrals(nodes: Tensor, used: Tensor) -> Tensor:
@@ -24,19 +26,23 @@ def lagrange_integrals(nodes: Tensor, used: Tensor) -> Tensor:
     By Gauss-Legendre quadrature, exact for their degree.
     """
     m = nodes.shape[-1]
-    points, mass = _gauss(m // 2 + 1, nodes.dtype, nodes.device)
-    others = used.unsqueeze(-2) & ~torch.eye(m, dtype=torch.bool, device=nodes.device)
-    pair = used.unsqueeze(-1) & others
+    rest, mass = (torch.from_numpy(a) for a in _gauss(m // 2 + 1))
+    rest, mass = rest[:, 0], mass[0]
+    pair = used.unsqueeze(-1) & used.unsqueeze(-2) & ~torch.eye(m, dtype=torch.bool)
     apart = torch.where(pair, nodes.unsqueeze(-1) - nodes.unsqueeze(-2), 1.0)
-    ahead = points - nodes.unsqueeze(-1)  # (..., m, points)
+    ahead = 1 - rest - nodes.unsqueeze(-1)  # (..., m, points)
     factors = torch.where(pair.unsqueeze(-1), ahead.unsqueeze(-3) / apart.unsqueeze(-1), 1.0)
     return torch.where(used, factors.prod(-2) @ mass, 0.0)
 
 
-def _weigh(h: Tensor, weights: Tensor, past: Tensor) -> Tensor:
-    """h sum_i w_i f_i: h (b,), weights (b, m), past (b, m, ...)."""
-    weights = (h[:, None] * weights).to(past.dtype)
-    return torch.bmm(weights[:, None], past.flatten(2)).reshape(past[:, 0].shape)
+class Past(NamedTuple):
+    """What rows remember: the order `q` of the next step, how many values of f are `known` (b,), the times (n, b) of
+    the latest n, the newest first, and their scaled differences phi_j (n, b, ...), for each part of the state."""
+
+    q: np.ndarray
+    known: np.ndarray
+    times: np.ndarray
+    phi: State
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,13 @@ class Adams(Checked, Method):
     spacing of the times.  A row starts with q = 1; the next q is that of q - 1, q, q + 1 whose error allows the longest
     step, at most `top`.  y_{n+1} has the local error of order q + 2; a rejected step costs one evaluation.
 
+    In Newton's form, with phi_j = (t_n - t_{n-1}) .. (t_n - t_{n-j}) f[t_n, .., t_{n-j}] and, at t_{n+1}, phi'_j:
+
+        phi'_0 = f*    phi'_{j+1} = phi'_j - b_j phi_j    b_j = prod_{k<j} (t_{n+1} - t_{n-k}) / (t_n - t_{n-k-1})
+        int P_q = h sum_{j<q} b_j phi_j int r_j ds        int Q_q = h (f* + sum_{j<q} w_j phi'_{j+1} int (s - 1) r_j ds)
+
+    for s from 0 to 1, r_j = prod_{k<j} (1 - (1 - s) w_k), w_k = h / (t_{n+1} - t_{n-k}).
+
     Shampine, Gordon (1975), Computer Solution of Ordinary Differential Equations (there with a second evaluation);
     Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, section III.5 and III.7.
     """
@@ -61,42 +74,63 @@ class Adams(Checked, Method):
     first: ClassVar[float] = 0.003
     longest: ClassVar[float] = 10.0
 
-    def start(self, t: Tensor, k: State) -> State:
-        times = t.new_zeros(len(t), self.top - 1)
-        q = torch.ones_like(t, dtype=torch.long)
-        past = (p.new_zeros(len(t), self.top - 1, *p.shape[1:]) for p in k)
-        return (q, q, times, *past)
+    def start(self, t, k):
+        one = np.ones(len(t), dtype=np.int64)
+        return Past(one, one, t[None], tuple(p[None] for p in k))
 
     def trial(self, f, t, t_new, y, k, memory, rows, norm):
-        q, known, times, *past = memory  # `known` times, t among them
-        h = t_new - t
-        times = torch.cat([t[:, None], times], 1)
-        past = [torch.cat([new[:, None], old], 1) for new, old in zip(k, past, strict=True)]
-        nodes = (times - t[:, None]) / h[:, None]
-        index = torch.arange(self.top, device=t.device)
-        predict = lagrange_integrals(nodes, index < q[:, None])
-        k_new = f(t_new, tuple(p + _weigh(h, predict, m) for p, m in zip(y, past, strict=True)), rows)
+        q, known, times, phi = memory
+        h, row, used = t_new - t, np.arange(len(q)), np.arange(len(times))[:, None] < q
+        ratio, predict, correct = self._weights(times, t_new)
+        star = [_times(ratio, p) for p in phi]
+        y_star = tuple(p + _times(predict * used, a).sum(0) for p, a in zip(y, star, strict=True))
+        k_new = f(t_new, y_star, rows)
+        new = tuple(torch.cat([p[None], p - a.cumsum(0)]) for p, a in zip(k_new, star, strict=True))
+        weights = np.concatenate([h[None], correct * used])
+        y_new = tuple(p + _times(weights, a).sum(0) for p, a in zip(y, new, strict=True))
 
-        every = [torch.cat([new[:, None], m], 1) for new, m in zip(k_new, past, strict=True)]
-        correct = self._correctors(nodes, q)
-        y_new = tuple(p + _weigh(h, correct[:, 2], m) for p, m in zip(y, every, strict=True))
-        gaps = correct.diff(dim=1)
-        errors = [norm(tuple(_weigh(h, gaps[:, i], m) for m in every), y_new) for i in range(3)]
-        errors = torch.stack(errors, 1)  # of the orders q - 1, q, q + 1
-        orders = q[:, None] + torch.arange(-1, 2, device=t.device)
-        possible = (orders >= 1) & (orders <= known[:, None])
-        reach = errors.clamp_min(1e-10) ** (-1 / (orders + 1).clamp_min(1))
-        best = torch.where(possible, reach, -1.0).argmax(1, keepdim=True)
-        ahead, q_new = errors.gather(1, best)[:, 0], orders.gather(1, best)[:, 0]
-        order = q_new + 1
+        # The error of order j is correct[j - 1] phi'_j.
+        orders = q + np.arange(-1, 2)[:, None]
+        j = np.minimum(np.maximum(orders - 1, 0), len(times) - 1)
+        errors = norm(tuple(a[1:] for a in new), y_new)[j, row] * np.abs(correct)[j, row]
+        possible = (orders >= 1) & (orders <= known)
+        reach = np.where(possible, -log(errors) / (orders + 1), -np.inf)  # log of the step that is allowed
+        best = reach.argmax(0)
+        q_new = q + best - 1
         # While all of a short past is in use, no error of a higher order is known: try it.
-        q_new = torch.where((q == known) & (q_new == q), q + 1, q_new).clamp_max(self.top)
-        keep = (q_new, (known + 1).clamp_max(self.top), times[:, :-1], *(m[:, :-1] for m in past))
-        return Trial(y_new, k_new, errors[:, 1], q + 1, ahead, order, keep)
+        q_next = np.minimum(q_new + ((q == known) & (q_new == q)), self.top)
+        times = np.concatenate([t_new[None], times])[: self.top]
+        after = Past(q_next, np.minimum(known + 1, self.top), times, tuple(a[: self.top] for a in new))
+        return Trial(y_new, k_new, errors[1], q + 1, errors[best, row], q_new + 1, after)
 
-    def _correctors(self, nodes: Tensor, q: Tensor) -> Tensor:
-        """The weights of Q_{q-2}, .., Q_{q+1}: (b, 4, top + 1), the new point's first."""
-        nodes = torch.cat([torch.ones_like(nodes[:, :1]), nodes], 1)[:, None].expand(-1, 4, -1)
-        last = q[:, None] + torch.arange(-2, 2, device=q.device)
-        used = torch.arange(self.top + 1, device=q.device) <= last[..., None]
-        return lagrange_integrals(nodes, used)
+    @staticmethod
+    def _weights(times: np.ndarray, t_new: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """b_j, h int r_j ds and h w_j int (s - 1) r_j ds, each (n, b)."""
+        n, h, apart = len(times), t_new - times[0], t_new - times
+        w, (rest, mass) = h / apart, _gauss(n // 2 + 1)
+        ratio, r = np.ones((n, len(h))), np.ones((n, len(rest), len(h)))
+        ratio[1:] = apart[:-1] / (times[0] - times[1:])
+        r[1:] = 1 - w[:-1, None] * rest
+        for j in range(1, n):  # eight times faster than numpy's cumprod
+            ratio[j] *= ratio[j - 1]
+            r[j] *= r[j - 1]
+        whole = h * (mass @ r)
+        return ratio, whole[:, 0], w * whole[:, 1]
+
+    def keep(self, memory, left):
+        q, known, times, phi = memory
+        rows = on(phi[0].device, left)
+        return Past(q[left], known[left], times[:, left], tuple(p[:, rows] for p in phi))
+
+    def merge(self, ok, new, old):
+        times, phi = old.times, old.phi
+        if len(times) < len(new.times):  # the oldest of the rows that stay is nothing yet
+            times = np.concatenate([times, 2 * times[-1:] - new.times[:1]])
+            phi = tuple(torch.cat([p, torch.zeros_like(p[:1])]) for p in phi)
+        q, known, times = (np.where(ok, *pair) for pair in zip(new[:3], (old.q, old.known, times), strict=True))
+        return Past(q, known, times, choose(ok, new.phi, phi, axis=1))
+
+
+def _times(weights: np.ndarray, parts: Tensor) -> Tensor:
+    """weights (n, b) times parts (n, b, ...)."""
+    return on(parts.device, weights).to(parts.dtype).reshape(*weights.shape, *[1] * (parts.ndim - 2)) * parts

@@ -2,14 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 State = tuple[Tensor, ...]
-Derivative = Callable[[Tensor, State, Tensor], State]
-Norm = Callable[[State, State], Tensor]
+Derivative = Callable[[np.ndarray, State, Tensor], State]
+Norm = Callable[[State, State], np.ndarray]
 
 
 class Trial(NamedTuple):
@@ -22,19 +23,21 @@ class Trial(NamedTuple):
 
     y: State
     k: State | None
-    error: Tensor
-    order: int | Tensor
-    ahead: Tensor
-    next_order: int | Tensor
-    memory: State
+    error: np.ndarray
+    order: int | np.ndarray
+    ahead: np.ndarray
+    next_order: int | np.ndarray
+    memory: Any
 
 
 class Method(ABC):
     """A step of all rows at once, each row with its own length.
 
-    A trial takes `cost` evaluations of every row, and `after` more once it is accepted.  The next step is `safety`
-    times the one that would just meet the tolerance, times the last error to the power `damping` / order, and at most
-    `longest` times the last one.  In the first step Euler's method moves the state by the part `first` of its scale.
+    States are tensors wherever they are; what steers the steps (times, errors, orders, weights) is on the host, arrays
+    of numpy in float64.  A trial takes `cost` evaluations of every row, and `after` more once it is accepted.  The next
+    step is `safety` times the one that would just meet the tolerance, times the last error to the power
+    `damping` / order, and at most `longest` times the last one.  In the first step Euler's method moves the state by
+    the part `first` of its scale.
     """
 
     cost: int
@@ -44,26 +47,50 @@ class Method(ABC):
     first: ClassVar[float] = 0.1
     longest: ClassVar[float] = 5.0
 
-    def start(self, t: Tensor, k: State) -> State:
-        """The memory of rows before their first step from the times t (b,): tensors with a row for each."""
-        return ()
+    def start(self, t: np.ndarray, k: State) -> Any:
+        """The memory of rows before their first step from the times t (b,), if there is one."""
+        return None
 
     @abstractmethod
-    def trial(self, f: Derivative, t, t_new, y: State, k: State, memory: State, rows: Tensor, norm: Norm) -> Trial:
-        """The step from (t, y) with the derivative k to t_new; `norm(error, y_new)` measures errors (b,)."""
+    def trial(self, f: Derivative, t, t_new, y: State, k: State, memory: Any, rows: Tensor, norm: Norm) -> Trial:
+        """The step from (t, y) with the derivative k to t_new; `norm(error, y_new)` measures errors: (b,) of parts
+        (b, ...), and (n, b) of n at once, (n, b, ...)."""
+
+    def keep(self, memory: Any, left: np.ndarray) -> Any:
+        """The memory of the rows where the mask (b,) is true."""
+        return memory
+
+    def merge(self, ok: np.ndarray, new: Any, old: Any) -> Any:
+        """The memory `new` in the rows where the mask is true, `old` elsewhere."""
+        return new
 
 
-def shaped(h: Tensor, y: Tensor) -> Tensor:
-    """h (b,) in the type of y, shaped to multiply its rows."""
-    return h.to(y.dtype).reshape(-1, *[1] * (y.ndim - 1))
+def on(device: torch.device, a: np.ndarray) -> Tensor:
+    """An array as a tensor on a device, in float32 where that has no float64."""
+    single = device.type == "mps" and a.dtype == np.float64
+    return torch.from_numpy(a.astype(np.float32) if single else a).to(device)
+
+
+def log(error: np.ndarray) -> np.ndarray:
+    """The logarithm, of 1e-10 at least: powers of errors are taken by it, which is ten times faster than by numpy's."""
+    return np.log(np.maximum(error, 1e-10))
+
+
+def shaped(h: np.ndarray | Tensor, y: Tensor) -> Tensor:
+    """h (b,) typed, placed and shaped to multiply the rows of y."""
+    return torch.as_tensor(h).to(y.dtype).to(y.device).reshape(-1, *[1] * (y.ndim - 1))
 
 
 def rms(parts: State, scales: State) -> Tensor:
-    """The largest over the parts of the row-wise root mean square of part / scale: (b,)."""
-    norms = [(p / s).flatten(1).square().mean(1).sqrt() for p, s in zip(parts, scales, strict=True)]
-    return torch.stack(norms).amax(0)
+    """The row-wise root mean square of part / scale, the largest over parts: (b,), and (n, b) of parts (n, b, ...)."""
+    norms = []
+    for p, s in zip(parts, scales, strict=True):
+        ratio = (p / s).flatten(1 + p.ndim - s.ndim)
+        norms.append(torch.linalg.vector_norm(ratio, dim=-1) / ratio.shape[-1] ** 0.5)
+    return norms[0] if len(norms) == 1 else torch.stack(norms).amax(0)
 
 
-def choose(mask: Tensor, yes: State, no: State) -> State:
-    """The rows of `yes` where the mask (b,) is true, those of `no` elsewhere."""
-    return tuple(torch.where(mask.reshape(-1, *[1] * (p.ndim - 1)), p, q) for p, q in zip(yes, no, strict=True))
+def choose(mask: np.ndarray, yes: State, no: State, axis: int = 0) -> State:
+    """The rows of `yes` where the mask (b,) is true, those of `no` elsewhere; rows lie along the axis."""
+    rows = on(yes[0].device, mask)
+    return tuple(torch.where(rows.reshape(-1, *[1] * (p.ndim - axis - 1)), p, q) for p, q in zip(yes, no, strict=True))

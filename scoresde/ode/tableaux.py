@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from .parts import Method, State, Trial, shaped
 
@@ -39,12 +38,13 @@ class Tableau(Method):
                 ks.append(f(t_new if c == 1.0 else t + c * h, y_new, rows))
         error = norm(_combine(h, self.e, ks), y_new)
         if self.e_low is not None:
-            low = norm(_combine(h, self.e_low, ks), y_new)
-            error = error * (error / torch.hypot(error, 0.1 * low).clamp_min(1e-30))
-        return Trial(y_new, None if self.after else ks[-1], error, self.order, error, self.order, ())
+            low = np.asarray(norm(_combine(h, self.e_low, ks), y_new))
+            error = np.asarray(error)
+            error = error * (error / np.maximum(np.hypot(error, 0.1 * low), 1e-30))
+        return Trial(y_new, None if self.after else ks[-1], error, self.order, error, self.order, None)
 
 
-def _combine(h: Tensor, weights: tuple[float, ...], ks: list[State], y: State | None = None) -> State:
+def _combine(h: np.ndarray, weights: tuple[float, ...], ks: list[State], y: State | None = None) -> State:
     """h sum_i w_i k_i, plus y if it is given, for every part of the state."""
     out = []
     for j in range(len(ks[0])):

@@ -2,12 +2,13 @@
 
 from .adaptive_sde import AdaptiveSDE
 from .correctors import ALD, Gibbs, Langevin
+from .exponential import DEIS, DPMpp, UniPC
 from .fitted import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .flow import ProbabilityFlow
 from .inversion import Reversible, RoundTrip, decode, encode, round_trip, slerp
 from .loop import Sampler, sample
-from .multistep import DEIS, Adams, DPMpp, Multistep, RectifiedAdams, UniPC
+from .multistep import Adams, Multistep, RectifiedAdams
 from .pc import PC
 from .processes import joined, share
 from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within

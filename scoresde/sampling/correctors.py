@@ -3,9 +3,13 @@
 x is at the time u, which is t or s: the two ends of the step that the predictor has made or is about to make.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
+from ..denoiser import weigh
 from ..settings import Checked, Positive
 from .fixed import DDIM
 
@@ -31,15 +35,14 @@ class Langevin(Checked):
 
     def __call__(self, denoiser, x, u, t, s, noise, **cond):
         sde = denoiser.sde
-        sigma = sde.marginal(u)[1]
         score, z = denoiser.score(x, u, **cond), noise(x)
         if self.batch_norms:
             ratio = (z.flatten(1).norm(dim=1).mean() / score.flatten(1).norm(dim=1).mean().clamp_min(1e-12)) ** 2
         else:
             mean_square = score.flatten(1).square().mean(1).reshape(-1, *[1] * (x.ndim - 1))
-            ratio = 1 / (mean_square / 4).clamp_min(float(sigma) ** -2)
-        e = 2 * (sde.marginal(t)[0] / sde.marginal(s)[0] * self.snr) ** 2 * ratio
-        return x + e * score + (2 * e).sqrt() * z
+            ratio = 1 / (mean_square / 4).clamp_min(sde.at(u).sigma ** -2)
+        e = 2 * (sde.at(t).alpha / sde.at(s).alpha * self.snr) ** 2 * ratio
+        return torch.addcmul(x, e, score).addcmul_((2 * e).sqrt(), z)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class ALD(Checked):
 
     def __call__(self, denoiser, x, u, t, s, noise, **cond):
         sde = denoiser.sde
-        e = 2 * (sde.marginal(t)[0] / sde.marginal(s)[0] * self.snr * sde.marginal(u)[1]) ** 2
-        return x + e * denoiser.score(x, u, **cond) + (2 * e).sqrt() * noise(x)
+        e = 2 * (sde.at(t).alpha / sde.at(s).alpha * self.snr * sde.at(u).sigma) ** 2
+        return torch.add(x, denoiser.score(x, u, **cond), alpha=e).add_(noise(x), alpha=math.sqrt(2 * e))
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ class Gibbs:
             return ancestral.step(denoiser, x, t, s, None, _Loud(noise), **cond)[0]
 
         def renoise(x):
-            (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
-            a = alpha_t / alpha_s
-            return a * x + (sigma_t**2 - (a * sigma_s) ** 2).clamp_min(0).sqrt() * noise(x)
+            at, to = denoiser.sde.at(t), denoiser.sde.at(s)
+            a = at.alpha / to.alpha
+            return weigh(a, x, math.sqrt(max(at.sigma**2 - (a * to.sigma) ** 2, 0.0)), noise(x))
 
         return denoise(renoise(x)) if u == s else renoise(denoise(x))
 

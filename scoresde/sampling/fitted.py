@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, weigh
 from ..errors import InputError
 from ..noise import normal
 from ..sde import SDE
@@ -54,9 +54,8 @@ def fit_grid(
     class Watched(Denoiser):
         def forward(self, x, t, **cond):
             x0 = denoiser(x, t, **cond)
-            alpha, sigma = (float(a) for a in sde.marginal(t))
-            n = (alpha**2 + sigma**2) ** 0.5
-            path.append((float(sde.angle(t)), ((alpha / n * x - n * x0) / sigma).double()))
+            at = sde.at(t)
+            path.append((at.phi, weigh(at.alpha / (at.n * at.sigma), x, -at.n / at.sigma, x0).double()))
             return x0
 
     like = next(itertools.chain(denoiser.parameters(), denoiser.buffers()), torch.empty(0))
@@ -104,10 +103,10 @@ class FittedMultistep(Sampler):
     def step(self, denoiser, x, t, s, state: Any, noise, **cond):
         i, z_past, v_past = state or (0, [], [])
         sde = denoiser.sde
-        z_past = [x / torch.hypot(*sde.marginal(t)), *z_past][: max(map(len, self.points))]
+        z_past = [x / sde.at(t).n, *z_past][: max(map(len, self.points))]
         v_past = [denoiser.velocity(x, t, **cond), *v_past][: max(map(len, self.velocities))]
         z = _combine([*self.points[i], *self.velocities[i]], z_past[: len(self.points[i])], v_past)
-        return torch.hypot(*sde.marginal(s)) * z, (i + 1, z_past, v_past)
+        return sde.at(s).n * z, (i + 1, z_past, v_past)
 
 
 def _combine(weights: Sequence[float], points: list[Tensor], velocities: list[Tensor]) -> Tensor:
@@ -137,24 +136,29 @@ def fit_multistep(
     times after the first (`flow_points`), computed if not given.
     """
     sde = denoiser.sde
-    times = sampler.times(sde)
+    times = sde.along(sampler.times(sde))
     reference = reference or flow_points(denoiser, times, shape, seed, **cond)
     like = reference[0]
     x = sde.prior(normal(like, torch.arange(len(like), device=like.device), seed, 0, 0))
     adams = Adams(order=velocities)
     rows_a, rows_b, z_past, v_past = [], [], [], []
     for i, (t, s) in enumerate(itertools.pairwise(times)):
-        z_past = [x / torch.hypot(*sde.marginal(t)), *z_past][:points]
+        z_past = [x / t.n, *z_past][:points]
         v_past = [denoiser.velocity(x, t, **cond), *v_past][:velocities]
-        nodes = [adams.variable(sde, u) for u in times[max(0, i + 1 - velocities) : i + 1]][::-1]
-        n_s = float(torch.hypot(*sde.marginal(s)))
-        start = [1.0, *[0.0] * (len(z_past) - 1), *(w / n_s for w in adams.weights(sde, t, s, nodes))]
-        weights = _least_squares([*z_past, *v_past], reference[i] / n_s, start)
+        nodes = np.array([[u.phi for u in times[max(0, i + 1 - velocities) : i + 1]][::-1]])
+        weights = adams.weights(sde, [t], np.array([t.phi]), np.array([s.phi]), nodes)[0]
+        start = [1.0, *[0.0] * (len(z_past) - 1), *weights]
+        weights = _least_squares([*z_past, *v_past], reference[i] / s.n, start)
         rows_a.append(tuple(weights[: len(z_past)]))
         rows_b.append(tuple(weights[len(z_past) :]))
-        x = n_s * _combine(weights, z_past, v_past)
+        x = s.n * _combine(weights, z_past, v_past)
     return FittedMultistep(
-        len(times) - 1, tuple(times), sampler.last, sampler.t_min, points=tuple(rows_a), velocities=tuple(rows_b)
+        len(times) - 1,
+        tuple(map(float, times)),
+        sampler.last,
+        sampler.t_min,
+        points=tuple(rows_a),
+        velocities=tuple(rows_b),
     )
 
 

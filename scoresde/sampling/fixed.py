@@ -6,7 +6,9 @@ from typing import Annotated
 
 import torch
 
+from ..denoiser import weigh
 from ..errors import InputError
+from ..sde import SDE, Marginal
 from ..settings import Fraction, Range, Scale
 from .loop import Placing, Sampler, Steps
 
@@ -28,18 +30,14 @@ class DDIM(Sampler):
     temperature: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
+        at, to = denoiser.sde.at(t), denoiser.sde.at(s)
         x0 = denoiser(x, t, **cond)
-        w2 = self.eta**2 * (sigma_s / sigma_t) ** 2 * (sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2)
-        kept = (sigma_s**2 - w2).clamp_min(0).sqrt() / sigma_t
-        x = kept * x + (alpha_s - kept * alpha_t) * x0
-        return (x + self.temperature * w2.sqrt() * noise.transition(x) if self.eta else x), None
-
-
-def _ends(sde, t, s):
-    """n at t and s, and the step in phi."""
-    n_t, n_s = (torch.hypot(*sde.marginal(u)) for u in (t, s))
-    return n_t, n_s, sde.angle(s) - sde.angle(t)
+        w2 = self.eta**2 * (to.sigma / at.sigma) ** 2 * (at.sigma**2 - (at.alpha / to.alpha * to.sigma) ** 2)
+        kept = math.sqrt(max(to.sigma**2 - w2, 0.0)) / at.sigma
+        x = weigh(kept, x, to.alpha - kept * at.alpha, x0)
+        if self.eta:
+            x = x.add_(noise.transition(x), alpha=self.temperature * math.sqrt(w2))
+        return x, None
 
 
 @dataclass(frozen=True)
@@ -53,24 +51,30 @@ class Heun(Sampler):
     steps: Steps = 25
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        n_t, n_s, h = _ends(denoiser.sde, t, s)
+        at, to = denoiser.sde.at(t), denoiser.sde.at(s)
+        keep, h = to.n / at.n, to.n * (to.phi - at.phi)
         v_t = denoiser.velocity(x, t, **cond)
-        v_s = denoiser.velocity(n_s * (x / n_t + h * v_t), s, **cond)
-        return n_s * (x / n_t + h / 2 * (v_t + v_s)), None
+        v_s = denoiser.velocity(weigh(keep, x, h, v_t), s, **cond)
+        return weigh(keep, x, h / 2, v_t).add_(v_s, alpha=h / 2), None
+
+
+def at_angle(sde: SDE, phi: float) -> Marginal:
+    """The marginal where the angle is phi."""
+    return sde.at(float(sde.time(-2 * math.log(math.tan(phi)))))
 
 
 def rk4(denoiser, x, t, s, **cond):
     """One classical Runge-Kutta step of dz/dphi = v from t to s: x_s."""
     sde = denoiser.sde
-    n_t, n_s, h = _ends(sde, t, s)
-    middle = float(sde.time(-2 * torch.log(torch.tan(sde.angle(t) + h / 2))))
-    n_m = torch.hypot(*sde.marginal(middle))
-    z = x / n_t
+    at, to = sde.at(t), sde.at(s)
+    h = to.phi - at.phi
+    middle = at_angle(sde, at.phi + h / 2)
     k1 = denoiser.velocity(x, t, **cond)
-    k2 = denoiser.velocity(n_m * (z + h / 2 * k1), middle, **cond)
-    k3 = denoiser.velocity(n_m * (z + h / 2 * k2), middle, **cond)
-    k4 = denoiser.velocity(n_s * (z + h * k3), s, **cond)
-    return n_s * (z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4))
+    k2 = denoiser.velocity(weigh(middle.n / at.n, x, middle.n * h / 2, k1), middle, **cond)
+    k3 = denoiser.velocity(weigh(middle.n / at.n, x, middle.n * h / 2, k2), middle, **cond)
+    k4 = denoiser.velocity(weigh(to.n / at.n, x, to.n * h, k3), s, **cond)
+    x = weigh(to.n / at.n, x, to.n * h / 6, k1).add_(k2, alpha=to.n * h / 3)
+    return x.add_(k3, alpha=to.n * h / 3).add_(k4, alpha=to.n * h / 6)
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,12 @@ class Rosenbrock(Sampler):
     steps: Steps = 25
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        sde = denoiser.sde
-        n_t, n_s, h = _ends(sde, t, s)
-        small = h * torch.finfo(x.dtype).eps ** 0.5
-        near = float(sde.time(-2 * torch.log(torch.tan(sde.angle(t) + small))))
-        small = sde.angle(near) - sde.angle(t)
-        z, v = x / n_t, denoiser.velocity(x, t, **cond)
-        slope = (denoiser.velocity(torch.hypot(*sde.marginal(near)) * (z + small * v), near, **cond) - v) / small
+        at, to = denoiser.sde.at(t), denoiser.sde.at(s)
+        h = to.phi - at.phi
+        near = at_angle(denoiser.sde, at.phi + h * torch.finfo(x.dtype).eps ** 0.5)
+        small = near.phi - at.phi
+        v = denoiser.velocity(x, t, **cond)
+        slope = (denoiser.velocity(weigh(near.n / at.n, x, near.n * small, v), near, **cond) - v) / small
         flat, shape = v.flatten(1), (-1, *[1] * (x.ndim - 1))
         norm2 = flat.square().sum(1).clamp_min(torch.finfo(x.dtype).tiny)
         y = (h * ((flat * slope.flatten(1)).sum(1) / norm2).reshape(shape)).clamp(-1, 1)
@@ -118,7 +121,7 @@ class Rosenbrock(Sampler):
         safe = torch.where(flat_y, torch.ones_like(y), y)
         phi1 = torch.where(flat_y, 1 + y / 2, torch.expm1(safe) / safe)
         phi2 = torch.where(flat_y, 0.5 + y / 6, (phi1 - 1) / safe)
-        return n_s * (z + h * (phi1 * v + h * phi2 * (slope - a * v))), None
+        return weigh(to.n / at.n, x, to.n * h, phi1 * v + h * phi2 * (slope - a * v)), None
 
 
 @dataclass(frozen=True)
@@ -150,16 +153,17 @@ class EDMHeun(Sampler):
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         sde = denoiser.sde
-        r_t, r_s = (float(torch.exp(-sde.log_snr(u) / 2)) for u in (t, s))
-        y = x / sde.marginal(t)[0]
+        at, to = sde.at(t), sde.at(s)
+        r_t, r_s = at.sigma / at.alpha, to.sigma / to.alpha
+        y = x / at.alpha
         gamma = min(self.s_churn / self.steps, math.sqrt(2) - 1) if self.s_tmin <= r_t <= self.s_tmax else 0.0
         if gamma > 0 and t < sde.t_max:
-            t = float(sde.time(-2 * math.log(r_t * (1 + gamma))))
-            r_hat = float(torch.exp(-sde.log_snr(t) / 2))
-            y = y + self.s_noise * math.sqrt(max(r_hat**2 - r_t**2, 0.0)) * noise.transition(x)
+            at = sde.at(float(sde.time(-2 * math.log(r_t * (1 + gamma)))))
+            r_hat = at.sigma / at.alpha
+            y = y.add_(noise.transition(x), alpha=self.s_noise * math.sqrt(max(r_hat**2 - r_t**2, 0.0)))
             r_t = r_hat
         h = r_s - r_t
-        d_t = (y - denoiser(sde.marginal(t)[0] * y, t, **cond)) / r_t
-        alpha_s = sde.marginal(s)[0]
-        d_s = (y + h * d_t - denoiser(alpha_s * (y + h * d_t), s, **cond)) / r_s
-        return alpha_s * (y + h / 2 * (d_t + d_s)), None
+        d_t = (y - denoiser(at.alpha * y, at, **cond)) / r_t
+        ahead = torch.add(y, d_t, alpha=h)
+        d_s = (ahead - denoiser(to.alpha * ahead, s, **cond)) / r_s
+        return to.alpha * torch.add(y, d_t + d_s, alpha=h / 2), None

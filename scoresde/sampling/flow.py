@@ -37,14 +37,13 @@ class ProbabilityFlow(Sampler):
         ode.check(self.method, self.rtol, self.atol, self.max_nfe, self.on_max_nfe)
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        sde = denoiser.sde
         real = torch.float32 if x.device.type == "mps" else torch.float64
-        start, end = (sde.angle(u).to(x.device, real).expand(len(x)) for u in (t, s))
-        n_t, n_s = (torch.hypot(*sde.marginal(u)) for u in (t, s))
+        at, to = denoiser.sde.at(t), denoiser.sde.at(s)
+        start, end = (x.new_full((len(x),), end.phi, dtype=real) for end in (at, to))
 
         def flow(phi, z, rows):
             return (flow_velocity(denoiser, z[0], phi, select(cond, rows, len(x))),)
 
         options = {k: getattr(self, k) for k in ("rtol", "atol", "method", "max_nfe", "on_max_nfe")}
-        (z,), _ = ode.integrate(flow, (x.to(real) / n_t,), start, end, **options)
-        return (n_s * z).to(x.dtype), None
+        (z,), _ = ode.integrate(flow, (x.to(real) / at.n,), start, end, **options)
+        return (to.n * z).to(x.dtype), None

@@ -13,6 +13,7 @@ from ..denoiser import Denoiser, select
 from ..errors import InputError
 from ..likelihood import flow_velocity, start_time
 from ..likelihood.brief import Result
+from .fixed import at_angle
 from .loop import Sampler
 
 
@@ -118,11 +119,11 @@ class Reversible(Sampler):
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         sde = denoiser.sde
-        n_t, n_s = (torch.hypot(*sde.marginal(r)) for r in (t, s))
-        z = _snap(_state(x) / n_t)
+        t, s = sde.at(t), sde.at(s)
+        z = _snap(_state(x) / t.n)
         u = self._velocity(denoiser, z, t, cond) if state is None else state
         z, u = self._leap(denoiser, z, u, t, s, cond)
-        return (n_s * z).to(x.dtype), u
+        return (s.n * z).to(x.dtype), u
 
     @torch.no_grad()
     def encode(self, denoiser: Denoiser, x: Tensor, **cond) -> tuple[Tensor, Tensor]:
@@ -130,12 +131,12 @@ class Reversible(Sampler):
 
         x_T is the latent of the flow to the order of the scheme; u_T is what makes the way back exact.
         """
-        times = self.times(denoiser.sde)[::-1]
-        z = _snap(_state(x) / torch.hypot(*denoiser.sde.marginal(times[0])))
+        times = denoiser.sde.along(self.times(denoiser.sde)[::-1])
+        z = _snap(_state(x) / times[0].n)
         u = self._velocity(denoiser, z, times[0], cond)
         for t, s in itertools.pairwise(times):
             z, u = self._leap(denoiser, z, u, t, s, cond)
-        return torch.hypot(*denoiser.sde.marginal(times[-1])) * z, u
+        return times[-1].n * z, u
 
     @torch.no_grad()
     def decode(self, denoiser: Denoiser, latent: Tensor | tuple[Tensor, Tensor], **cond) -> Tensor:
@@ -146,23 +147,23 @@ class Reversible(Sampler):
         """
         x, state = (latent, None) if torch.is_tensor(latent) else (latent[0], _snap(_state(latent[1]), COARSER))
         x = _state(x)
-        for t, s in itertools.pairwise(self.times(denoiser.sde)):
+        for t, s in itertools.pairwise(denoiser.sde.along(self.times(denoiser.sde))):
             x, state = self.step(denoiser, x, t, s, state, None, **cond)
         return x
 
     @staticmethod
     def _velocity(denoiser, z, t, cond) -> Tensor:
-        return _snap(denoiser.velocity(torch.hypot(*denoiser.sde.marginal(t)) * z, t, **cond), COARSER)
+        return _snap(denoiser.velocity(t.n * z, t, **cond), COARSER)
 
     @staticmethod
     def _leap(denoiser, z, u, t, s, cond) -> tuple[Tensor, Tensor]:
         sde = denoiser.sde
         # The middle and the half step are the same bits both ways.
-        early, late = (sde.angle(r) for r in sorted((t, s)))
+        early, late = sorted((t.phi, s.phi))
         half = (late - early) / 2 if s > t else (early - late) / 2
-        middle = sde.time(-2 * torch.log(torch.tan((early + late) / 2)))
+        middle = at_angle(sde, (early + late) / 2)
         z = z + _snap(half * u)
-        u = _snap(2 * denoiser.velocity(torch.hypot(*sde.marginal(middle)) * z, middle, **cond), COARSER) - u
+        u = _snap(2 * denoiser.velocity(middle.n * z, middle, **cond), COARSER) - u
         return z + _snap(half * u), u
 
 

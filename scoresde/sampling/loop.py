@@ -1,6 +1,7 @@
 """The one sampling loop."""
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from torch import Tensor
 from .. import grids
 from ..denoiser import Counted, Denoiser
 from ..errors import InputError
-from ..noise import Draws, normal
-from ..sde import SDE
+from ..noise import Ahead, Draws, normal
+from ..sde import SDE, Marginal
 from ..settings import Checked, Count, OneOf, Range, Seed, Whole, checked
 from . import hardware
 from .processes import joined, share, together
@@ -46,11 +47,20 @@ class Sampler(Checked, ABC):
             raise InputError(f"t_min={self.t_min!r}: give a time before t_max={sde.t_max!r}", "t_min")
         return grids.times(self.grid, sde, self.steps, sde.t_max, sde.t_min if self.t_min is None else self.t_min)
 
+    def begin(self, sde: SDE, times: Sequence[Marginal]) -> Any:
+        """The `state` of the first step: what can be computed for all steps of the way at once.
+
+        None by default.  A step has to do with None, and with times that were not announced here.
+        """
+        return None
+
     @abstractmethod
     def step(self, denoiser: Denoiser, x: Tensor, t: float, s: float, state: Any, noise: Draws, **cond):
         """(x_s, state) from x_t (B, *shape) at the time t to s < t.
 
-        `state` is None at first and then what the step before returned; `noise(x)` gives standard normal numbers.
+        `state` is at first what `begin` returned, or None, and then what the step before returned; `noise(x)` gives
+        standard normal numbers.  In a sampling t and s are `Marginal`s: floats that know their alpha, sigma, n and phi.
+        `denoiser.sde.at(t)` is the same for any number.
         """
 
 
@@ -99,11 +109,12 @@ def sample(
     n, *item = (int(d) for d in shape)
     batch_size = n if batch_size is None else batch_size
     if device is None:
-        device = next((p.device for p in (*denoiser.parameters(), *denoiser.buffers())), torch.device("cpu"))
+        kept = itertools.chain(denoiser.parameters(), denoiser.buffers())
+        device = next((p.device for p in kept), torch.device("cpu"))
     _check(n, offset, cond)
     hardware.check(compile, cuda_graphs, autocast, device)
     like = torch.empty(0, *item, dtype=dtype or torch.get_default_dtype(), device=device)
-    times = sampler.times(denoiser.sde)
+    times = denoiser.sde.along(sampler.times(denoiser.sde))
     ranks = joined() if processes else (0, 1)
     with watched(progress, ranks[0], len(share(n, *ranks)), len(times) - 1) as watch:
         asked = Asked(denoiser, watch, times) if watch and len(times) == 2 else denoiser
@@ -135,23 +146,30 @@ def _check(n: int, offset: int, cond: dict) -> None:
 
 @torch.no_grad()
 def _chunk(denoiser, sampler, times, like, seed, index, callback, cond, watch) -> Tensor:
-    counted = Counted(denoiser)
+    model = denoiser if callback is None else Counted(denoiser)
     x = denoiser.sde.prior(normal(like, index, seed, 0, 0)).to(like)
-    state = None
+    state, ahead = sampler.begin(denoiser.sde, times), Ahead(seed, index, len(times))
     if begin := getattr(callback, "start", None):
-        begin(times[0], x, counted(x, times[0], **cond))
+        begin(float(times[0]), x, model(x, times[0], **cond))
     for i, (t, s) in enumerate(itertools.pairwise(times)):
         silent = sampler.last == "mean" and i == len(times) - 2
-        x, state = sampler.step(counted, x, t, s, state, Draws(seed, index, i + 1, silent), **cond)
+        try:
+            x, state = sampler.step(model, x, t, s, state, Draws(seed, index, i + 1, silent, ahead), **cond)
+        except ZeroDivisionError as error:
+            if all(end.alpha and end.sigma for end in (t, s)):
+                raise
+            words = f"alpha={s.alpha:.4g}, sigma={s.sigma:.4g} at the time {s:.4g}: the step there divides by 0"
+            raise FloatingPointError(f"{words} ({sampler})") from error
         if callback is not None:
             # Adaptive solvers evaluate the rows still under way last: not all of them.
-            callback(i, s, x, counted.x0 if counted.x0.shape == x.shape else counted(x, s, **cond))
+            whole = model.x0 is not None and model.x0.shape == x.shape
+            callback(i, float(s), x, model.x0 if whole else model(x, s, **cond))
         if watch is not None:
             watch.at((i + 1) / len(times))  # the last evaluation is still to come
     if sampler.last == "tweedie":
-        x = counted(x, times[-1], **cond)
-    if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+        x = model(x, times[-1], **cond)
+    # A sum is finite if all is, unless it overflows.
+    if not math.isfinite(x.sum()) and (bad := int((~torch.isfinite(x)).flatten(1).any(1).sum())):
         raise FloatingPointError(
             f"{bad} of {len(x)} samples of {sampler} are not finite: the model or the steps diverged"
         )

@@ -1,9 +1,9 @@
 """Multistep samplers: one evaluation a step, a polynomial through the latest values, integrated exactly."""
 
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,26 +14,41 @@ from ..denoiser import Denoiser
 from ..sde import SDE
 from ..settings import Range
 from .fixed import rk4
-from .loop import Placing, Sampler, Steps
+from .loop import Sampler, Steps
 
 Order = Annotated[int, Range(1, 5)]
-_gauss = functools.cache(lambda: np.polynomial.legendre.leggauss(24))  # at its first use: numpy loads it only then
 
 
-def quadrature(a: float, b: float) -> tuple[Tensor, Tensor]:
-    """24 Gauss-Legendre points between a and b and their weights, which sum to b - a."""
+def quadrature(a: float | np.ndarray, b: float | np.ndarray, points: int = 24) -> tuple[Tensor, Tensor]:
+    """Gauss-Legendre points between a and b and their weights, which sum to b - a; (J, points) for a, b (J, 1)."""
+    nodes, weights = _legendre(points)
     middle, half = (a + b) / 2, (b - a) / 2
-    nodes, weights = _gauss()
     return torch.from_numpy(middle + half * nodes), torch.from_numpy(half * weights)
 
 
-def lagrange(nodes: Sequence[float], u: Tensor) -> Tensor:
-    """The Lagrange polynomials of the nodes at u (m,): (nodes, m)."""
-    rows = []
-    for j, node in enumerate(nodes):
-        others = [v for i, v in enumerate(nodes) if i != j]
-        rows.append(torch.stack([(u - v) / (node - v) for v in others]).prod(0) if others else torch.ones_like(u))
-    return torch.stack(rows)
+_legendre = cache(np.polynomial.legendre.leggauss)
+
+
+def lagrange(nodes: Sequence[float] | np.ndarray, u: Tensor) -> Tensor:
+    """The Lagrange polynomials of k nodes at u: (k, m) for u (m,), and (k, J, m) for nodes (k, J) and u (J, m).
+
+    A node that is not a number is none: its polynomial is 0.
+    """
+    nodes = np.asarray(nodes)
+    none, same = np.isnan(nodes), np.eye(len(nodes), dtype=bool)
+    # Over the first axis go the factors: numpy multiplies along it eight times faster than along the second.
+    left_out = same.reshape(*same.shape, *[1] * (nodes.ndim - 1)) | none[:, None]
+    above = np.where(left_out[..., None], 1.0, (u.numpy() - nodes[..., None])[:, None]).prod(0)
+    below = np.where(left_out, 1.0, nodes - nodes[:, None]).prod(0)
+    return torch.from_numpy(above * np.where(none, 0.0, 1 / below)[..., None])
+
+
+def integrals(
+    nodes: np.ndarray, a: np.ndarray, b: np.ndarray, density: Callable[[Tensor], Tensor], points: int = 24
+) -> np.ndarray:
+    """int_a^b l_i(u) density(u) du of the Lagrange polynomials of the nodes (J, k), for a and b (J,): (J, k)."""
+    u, w = quadrature(a[:, None], b[:, None], points)
+    return (lagrange(nodes.T, u) * (w * density(u))).sum(-1).T.numpy()
 
 
 @dataclass(frozen=True)
@@ -41,14 +56,17 @@ class Multistep(Sampler, ABC):
     """x_s = c_s / c_t x_t + c_s int p(u) m'(u) du, with p the polynomial through the latest `order` values.
 
     A value is a prediction of the denoiser (v, x_0 or eps), u the variable in which it is smooth, and c, m' come from
-    the part of the flow that is linear in x.  The weights of the values are exact, whatever the grid (quadrature on the
-    host).  The first steps have fewer values behind them: orders 1, 2, ... (`start="ramp"`), which is best for few
-    steps but leaves a global error of order 2; `start="runge_kutta"` takes them by classical Runge-Kutta steps, four
-    more evaluations each.  `correct`: when the value at s becomes known, x_s is computed again with it among the
-    values, at no evaluation, and the method is of order `order` + 1 (a predictor-corrector; with the ramp at least 3).
+    the part of the flow that is linear in x.  The weights of the values are exact, whatever the grid: by quadrature on
+    the host, for all steps of a sampling at once.  The first steps have fewer values behind them: orders 1, 2, ...
+    (`start="ramp"`), which is best for few steps but leaves a global error of order 2; `start="runge_kutta"` takes them
+    by classical Runge-Kutta steps, four more evaluations each.  `correct`: when the value at s becomes known, x_s is
+    computed again with it among the values, at no evaluation, and the method is of order `order` + 1 (a
+    predictor-corrector; with the ramp at least 3).
     """
 
     memory: ClassVar[str] = "it extrapolates along one trajectory, which a corrector's noise would leave"
+
+    points: ClassVar[int] = 24  # of the quadrature
 
     steps: Steps = 20
     order: Order = 3
@@ -57,7 +75,11 @@ class Multistep(Sampler, ABC):
 
     @abstractmethod
     def value(self, denoiser: Denoiser, x: Tensor, t: float, cond: dict) -> Tensor:
-        """What is extrapolated, at (x, t)."""
+        """What is extrapolated, at (x, t), in units of `unit`."""
+
+    def unit(self, sde: SDE, t: float) -> float:
+        """A factor of the value at the time t that costs nothing as a factor of its weight."""
+        return 1.0
 
     @abstractmethod
     def variable(self, sde: SDE, t: float) -> float:
@@ -69,36 +91,68 @@ class Multistep(Sampler, ABC):
 
     @abstractmethod
     def density(self, sde: SDE, u: Tensor) -> Tensor:
-        """m'(u) at the points u."""
+        """m'(u) at the points u, of any shape."""
 
     def carry(self, sde: SDE, x: Tensor, t: float, s: float, noise) -> Tensor:
         """What of x_s does not depend on the values."""
         return self.carrier(sde, s) / self.carrier(sde, t) * x
 
-    def weights(self, sde: SDE, t: float, s: float, nodes: Sequence[float]) -> list[float]:
-        """The weight in x_s of the value at each node."""
-        u, w = quadrature(self.variable(sde, t), self.variable(sde, s))
-        return (self.carrier(sde, s) * lagrange(nodes, u) @ (w * self.density(sde, u))).tolist()
+    def weights(self, sde: SDE, t: Sequence[float], a: np.ndarray, b: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """int_a^b l_i(u) m'(u) du for each node (J, k), of J steps from the times t, where u is a (J,), to u = b (J,).
 
-    def _add(self, sde: SDE, base: Tensor, t: float, s: float, past: list[tuple[float, Tensor]]) -> Tensor:
-        weights = self.weights(sde, t, s, [u for u, _ in past])
-        for w, (_, value) in zip(weights, past, strict=True):
-            base = torch.add(base, value, alpha=w)
-        return base
+        The weight in x_s of the value at the node is c_s times that.  A node that is not a number is none.
+        """
+        return integrals(nodes, a, b, lambda u: self.density(sde, u), self.points)
+
+    def begin(self, sde, times):
+        return Plan(self, sde, times), 0, [], None
 
     def step(self, denoiser, x, t, s, state: Any, noise, **cond):
         sde = denoiser.sde
-        past, before = state or ([], None)
+        plan, i, past, before = state or (None, 0, [], None)
+        if plan is None or plan.times[i : i + 2] != [t, s]:
+            plan = None
         value = self.value(denoiser, x, t, cond)
-        past = [(self.variable(sde, t), value), *past]
+        past = [(t, value), *past]
         if self.correct and before is not None:
-            x = self._add(sde, before[0], before[1], t, past)
+            x = self._add(sde, *before, t, past, plan and plan.correct[i - 1])
         past = past[: self.order]
         if self.start == "runge_kutta" and len(past) < self.order:
             # The corrector must not touch a step that is better than it.
-            return rk4(denoiser, x, t, s, **cond), (past, None)
+            return rk4(denoiser, x, t, s, **cond), (plan, i + 1, past, None)
         base = self.carry(sde, x, t, s, noise)
-        return self._add(sde, base, t, s, past), (past, (base, t))
+        x = self._add(sde, base, t, s, past, plan and plan.predict[i])
+        return x, (plan, i + 1, past, (base, t))
+
+    def _add(self, sde: SDE, base: Tensor, t: float, s: float, past: list, weights: list[float] | None) -> Tensor:
+        """base plus the weighted values; weights that no plan has are computed."""
+        if weights is None:
+            a, b, *nodes = ([self.variable(sde, r)] for r in (t, s, *(r for r, _ in past)))
+            units = np.array([self.carrier(sde, s) * self.unit(sde, r) for r, _ in past])
+            weights = units * self.weights(sde, [t], np.array(a), np.array(b), np.array(nodes).T)[0]
+        x = base
+        for w, (_, value) in zip(weights, past, strict=False):
+            x = torch.add(x, value, alpha=w) if x is base else x.add_(value, alpha=w)
+        return x
+
+
+class Plan:
+    """The weights in x_s of each step on the way through `times`, the latest value's first: `predict`, and `correct`,
+    with the value at s as well."""
+
+    def __init__(self, sampler: Multistep, sde: SDE, times: Sequence[float]):
+        u, carrier = (np.array([f(sde, t) for t in times]) for f in (sampler.variable, sampler.carrier))
+        unit = np.array([*(sampler.unit(sde, t) for t in times[:-1]), 1.0])  # no value is taken at the last time
+        step = np.arange(len(times) - 1)[:, None]
+
+        def weights(latest: int, values: int) -> list[list[float]]:
+            place = step + latest - np.arange(values)
+            some = place.clip(0)
+            found = sampler.weights(sde, times[:-1], u[:-1], u[1:], np.where(place < 0, np.nan, u[some]))
+            return (carrier[1:, None] * unit[some] * found).tolist()
+
+        self.times, self.predict = list(times), weights(0, sampler.order)
+        self.correct = weights(1, sampler.order + 1) if sampler.correct else []
 
 
 @dataclass(frozen=True)
@@ -113,17 +167,24 @@ class Adams(Multistep):
     Bashforth, Adams (1883); Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, III.
     """
 
+    points: ClassVar[int] = 3  # exact for the polynomial alone
+
     order: Order = 2
     correct: bool = True
 
     def value(self, denoiser, x, t, cond):
-        return denoiser.velocity(x, t, **cond)
+        at = denoiser.sde.at(t)  # v = (alpha x / n - n D) / sigma, over -n / sigma
+        return torch.add(denoiser(x, t, **cond), x, alpha=-at.alpha / at.n**2)
+
+    def unit(self, sde, t):
+        at = sde.at(t)
+        return -at.n / at.sigma
 
     def variable(self, sde, t):
-        return float(sde.angle(t))
+        return sde.at(t).phi
 
     def carrier(self, sde, t):
-        return float(torch.hypot(*sde.marginal(t)))
+        return sde.at(t).n
 
     def density(self, sde, u):
         return torch.ones_like(u)
@@ -140,80 +201,26 @@ class RectifiedAdams(Multistep):
     Liu, Gong, Liu (2023), Flow Straight and Fast, arXiv 2209.03003; Lipman et al. (2023), arXiv 2210.02747.
     """
 
+    points: ClassVar[int] = 3  # exact for the polynomial alone
+
     order: Order = 2
     correct: bool = True
 
     def value(self, denoiser, x, t, cond):
-        alpha, sigma = denoiser.sde.marginal(t)
-        return x / sigma - (1 + alpha / sigma) * denoiser(x, t, **cond)
+        at = denoiser.sde.at(t)  # eps - x_0 = (x - (alpha + sigma) D) / sigma, over -(alpha + sigma) / sigma
+        return torch.add(denoiser(x, t, **cond), x, alpha=-1 / (at.alpha + at.sigma))
+
+    def unit(self, sde, t):
+        at = sde.at(t)
+        return -(at.alpha + at.sigma) / at.sigma
 
     def variable(self, sde, t):
-        return float(torch.sigmoid(-sde.log_snr(t) / 2))
+        at = sde.at(t)
+        return at.sigma / (at.alpha + at.sigma)
 
     def carrier(self, sde, t):
-        return float(sum(sde.marginal(t)))
+        at = sde.at(t)
+        return at.alpha + at.sigma
 
     def density(self, sde, u):
         return torch.ones_like(u)
-
-
-@dataclass(frozen=True)
-class DPMpp(Multistep):
-    """DPM-Solver++ multistep of any order: x_0 as a polynomial in lambda = log(alpha / sigma),
-
-        x_s = sigma_s / sigma_t x_t + sigma_s int p(lambda) e^lambda dlambda
-
-    order 3 is DPM-Solver++(3M).  The widely used code of 3M gives the second difference half of its weight, and
-    converges at order 2; here the weights are those of the polynomial.
-
-    Lu, Zhou, Bao, Chen, Li, Zhu (2022), DPM-Solver++, arXiv 2211.01095, section 4.
-    """
-
-    grid: Placing = "log_snr"
-
-    def value(self, denoiser, x, t, cond):
-        return denoiser(x, t, **cond)
-
-    def variable(self, sde, t):
-        return float(sde.log_snr(t)) / 2
-
-    def carrier(self, sde, t):
-        return float(sde.marginal(t)[1])
-
-    def density(self, sde, u):
-        return u.exp()
-
-
-@dataclass(frozen=True)
-class UniPC(DPMpp):
-    """UniPC: DPM-Solver++ multistep of order `order` as predictor, and a corrector of the next order at no evaluation.
-
-    Zhao, Bai, Rao, Zhou, Lu (2023), UniPC, arXiv 2302.04867, with the exact weights of the polynomial, which
-    make its B(h) drop out.
-    """
-
-    correct: bool = True
-
-
-@dataclass(frozen=True)
-class DEIS(Multistep):
-    """tAB-DEIS: eps as a polynomial in t, with rho = sigma / alpha,
-
-        x_s = alpha_s / alpha_t x_t + alpha_s int p(t) rho'(t) dt
-
-    Zhang, Chen (2023), Fast Sampling of Diffusion Models with Exponential Integrator, arXiv 2204.13902.
-    """
-
-    def value(self, denoiser, x, t, cond):
-        return denoiser.eps(x, t, **cond)
-
-    def variable(self, sde, t):
-        return t
-
-    def carrier(self, sde, t):
-        return float(sde.marginal(t)[0])
-
-    def density(self, sde, u):
-        # rho' = rho (log rho)' = rho g^2 / (2 sigma^2)
-        alpha, sigma = sde.marginal(u)
-        return sde.drift_diffusion(u)[1] / (2 * alpha * sigma)

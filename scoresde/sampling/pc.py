@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
-
 from ..errors import InputError
 from ..settings import OneOf, Positive, Range, Scale
 from .adaptive_sde import AdaptiveSDE
@@ -81,17 +79,22 @@ class PC(Sampler):
         options = {"langevin": {"snr": self.snr, "batch_norms": self.batch_norms}, "ald": {"snr": self.snr}}
         return None if kind is None else kind(**options.get(self.corrector, {}))
 
+    def begin(self, sde, times):
+        predictor = self._predictor()
+        return predictor, self._corrector(), predictor.begin(sde, times)
+
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        predictor, corrector = self._predictor(), self._corrector()
+        predictor, corrector, past = state or (self._predictor(), self._corrector(), None)
 
         def corrected(x, u):
             low, high = self.between or (0.0, math.inf)
-            acts = corrector is not None and low <= float(torch.exp(-denoiser.sde.log_snr(u) / 2)) <= high
+            at = denoiser.sde.at(u)
+            acts = corrector is not None and low <= at.sigma / at.alpha <= high
             for _ in range(self.corrector_steps if acts else 0):
                 x = corrector(denoiser, x, u, t, s, noise, **cond)
             return x
 
         if self.correct == "before":
             x = corrected(x, t)
-        x, state = predictor.step(denoiser, x, t, s, state, noise, **cond)
-        return (corrected(x, s) if self.correct == "after" else x), state
+        x, past = predictor.step(denoiser, x, t, s, past, noise, **cond)
+        return (corrected(x, s) if self.correct == "after" else x), (predictor, corrector, past)

@@ -13,10 +13,12 @@ from typing import ClassVar, Literal
 
 import torch
 
+from ..denoiser import weigh
 from ..errors import InputError
 from ..settings import Scale
+from .exponential import DPMpp
 from .loop import Placing, Sampler, Steps
-from .multistep import DPMpp, Order, lagrange, quadrature
+from .multistep import Order, integrals
 
 Eta = Scale | Callable[[float], float]
 
@@ -55,10 +57,10 @@ class EulerMaruyama(Sampler):
     temperature: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        f, g2 = denoiser.sde.drift_diffusion(t)
+        f, g2 = denoiser.sde.at(t).rates
         h, eta = t - s, eta_at(self.eta, t)
-        x = x - h * (f * x - (1 + eta**2) / 2 * g2 * denoiser.score(x, t, **cond))
-        return x + self.temperature * eta * (g2 * h).sqrt() * noise.transition(x), None
+        x = weigh(1 - h * f, x, h * (1 + eta**2) / 2 * g2, denoiser.score(x, t, **cond))
+        return x.add_(noise.transition(x), alpha=self.temperature * eta * math.sqrt(g2 * h)), None
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,11 @@ class ReverseDiffusion(Sampler):
     temperature: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
-        a = alpha_t / alpha_s
-        g2 = (sigma_t**2 - (a * sigma_s) ** 2).clamp_min(0)
-        x = (2 - a) * x + g2 * denoiser.score(x, t, **cond)
-        return x + self.temperature * g2.sqrt() * noise.transition(x), None
+        at, to = denoiser.sde.at(t), denoiser.sde.at(s)
+        a = at.alpha / to.alpha
+        g2 = max(at.sigma**2 - (a * to.sigma) ** 2, 0.0)
+        x = weigh(2 - a, x, g2, denoiser.score(x, t, **cond))
+        return x.add_(noise.transition(x), alpha=self.temperature * math.sqrt(g2)), None
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,13 @@ class ExponentialEuler(Sampler):
     s_noise: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.sde.marginal(t), denoiser.sde.marginal(s)
-        eta, rho_t, rho_s = eta_at(self.eta, t), sigma_t / alpha_t, sigma_s / alpha_s
-        y = x / alpha_t - (1 + eta**2) * (rho_t - rho_s) * denoiser.eps(x, t, **cond)
+        at, to = denoiser.sde.at(t), denoiser.sde.at(s)
+        eta, rho_t, rho_s = eta_at(self.eta, t), at.sigma / at.alpha, to.sigma / to.alpha
+        move = to.alpha * (1 + eta**2) * (rho_t - rho_s)
+        x = weigh(to.alpha / at.alpha, x, -move, denoiser.eps(x, t, **cond))
         if eta > 0:
-            y = y + self.s_noise * eta * (rho_t**2 - rho_s**2).sqrt() * noise.transition(x)
-        return alpha_s * y, None
+            x = x.add_(noise.transition(x), alpha=to.alpha * self.s_noise * eta * math.sqrt(rho_t**2 - rho_s**2))
+        return x, None
 
 
 @dataclass(frozen=True)
@@ -126,15 +129,16 @@ class DPMpp2M(Sampler):
     s_noise: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        sde, eta2 = denoiser.sde, eta_at(self.eta, t) ** 2
-        (_, sigma_t), (alpha_s, sigma_s) = sde.marginal(t), sde.marginal(s)
-        h = (sde.log_snr(s) - sde.log_snr(t)) / 2
+        at, to, eta2 = denoiser.sde.at(t), denoiser.sde.at(s), eta_at(self.eta, t) ** 2
+        h = (to.log_snr - at.log_snr) / 2
         x0 = denoiser(x, t, **cond)
         slope = 0.0 if state is None else h / (2 * state[1])
-        ahead = x0 if state is None else x0 + slope * (x0 - state[0])
-        x = sigma_s / sigma_t * torch.exp(-eta2 * h) * x - alpha_s * torch.expm1(-(1 + eta2) * h) * ahead
+        gain = -to.alpha * math.expm1(-(1 + eta2) * h)
+        x = weigh(to.sigma / at.sigma * math.exp(-eta2 * h), x, gain * (1 + slope), x0)
+        if state is not None:
+            x = x.add_(state[0], alpha=-gain * slope)
         if eta2 > 0:
-            x = x + self.s_noise * sigma_s * (-torch.expm1(-2 * eta2 * h)).sqrt() * noise.transition(x)
+            x = x.add_(noise.transition(x), alpha=self.s_noise * to.sigma * math.sqrt(-math.expm1(-2 * eta2 * h)))
         return x, (x0, h)
 
 
@@ -171,14 +175,12 @@ class SASolver(DPMpp):
     def carry(self, sde, x, t, s, noise):
         eta2 = eta_at(self.eta, t) ** 2
         h = self.variable(sde, s) - self.variable(sde, t)
-        x = super().carry(sde, x, t, s, noise) * math.exp(-eta2 * h)
+        x = self.carrier(sde, s) / self.carrier(sde, t) * math.exp(-eta2 * h) * x
         if eta2 > 0:
-            scale = self.s_noise * self.carrier(sde, s) * math.sqrt(-math.expm1(-2 * eta2 * h))
-            x = torch.add(x, noise.transition(x), alpha=scale)
+            spread = self.s_noise * self.carrier(sde, s) * math.sqrt(-math.expm1(-2 * eta2 * h))
+            x = x.add_(noise.transition(x), alpha=spread)
         return x
 
-    def weights(self, sde, t, s, nodes):
-        eta2, end = eta_at(self.eta, t) ** 2, self.variable(sde, s)
-        u, w = quadrature(self.variable(sde, t), end)
-        density = (1 + eta2) * torch.exp(u - eta2 * (end - u))
-        return (self.carrier(sde, s) * lagrange(nodes, u) @ (w * density)).tolist()
+    def weights(self, sde, t, a, b, nodes):
+        eta2, end = torch.tensor([[eta_at(self.eta, r) ** 2] for r in t], dtype=torch.float64), torch.from_numpy(b)
+        return integrals(nodes, a, b, lambda u: (1 + eta2) * torch.exp(u - eta2 * (end[:, None] - u)))

@@ -10,7 +10,8 @@ A new one is `log_alpha(t)` and `log_sigma(t)`; drift, diffusion, log-SNR, its i
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,12 +20,12 @@ from ..errors import InputError
 from ..settings import Checked
 
 
-def expand(a: Tensor, x: Tensor) -> Tensor:
-    """The coefficient `a`, () or (B,), shaped and typed to multiply `x` (B, *shape).
+def expand(a: float | Tensor, x: Tensor) -> float | Tensor:
+    """The coefficient `a`, a number, () or (B,), shaped and typed to multiply `x` (B, *shape).
 
     A 0-d coefficient stays on the CPU in float64: torch multiplies by it as by a number, without a copy to the device.
     """
-    return a if a.ndim == 0 else a.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return a if not torch.is_tensor(a) or a.ndim == 0 else a.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def as_time(t: float | Tensor) -> Tensor:
@@ -32,6 +33,53 @@ def as_time(t: float | Tensor) -> Tensor:
     if not torch.is_tensor(t):
         return torch.tensor(float(t), dtype=torch.float64)
     return t.to(torch.float32 if t.device.type == "mps" else torch.float64)
+
+
+class Marginal(float):
+    """A time that knows its marginal: a float with `alpha`, `sigma`, `n` = sqrt(alpha^2 + sigma^2), `phi` and `log_snr`
+    of one SDE, plain numbers.  `SDE.at` makes one, `SDE.along` those of a whole way at once.
+
+    A coefficient of a sampling loop is a number: it costs no tensor, and no device is waited for.
+    """
+
+    __slots__ = ("alpha", "log_snr", "n", "phi", "place", "sigma", "way")
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """(f, g^2) of `SDE.drift_diffusion`."""
+        return self.known("rates", lambda way: way.sde.drift_diffusion(way.t))
+
+    def known(self, key: Any, compute: Callable[["Way"], tuple[Tensor, ...]]) -> tuple[float, ...]:
+        """Numbers that `compute(way)` gives as tensors (N,) for all N times of the way: once, and then kept there.
+
+        `key` says which, by identity.
+        """
+        kept = self.way.kept.get(id(key))
+        if kept is None:
+            columns = [torch.as_tensor(a, dtype=torch.float64).expand(len(self.way.t)) for a in compute(self.way)]
+            kept = self.way.kept[id(key)] = key, list(zip(*(c.tolist() for c in columns), strict=True))
+        return kept[1][self.place]
+
+
+class Way:
+    """The times `t` of one sampling with `alpha` and `sigma`, (N,) in float64 on the host, and what is `kept` there."""
+
+    def __init__(self, sde: "SDE", times: Sequence[float]):
+        self.sde, self.t = sde, torch.tensor(times, dtype=torch.float64)
+        self.log_alpha, self.log_sigma = sde.log_alpha(self.t), sde.log_sigma(self.t)
+        self.alpha, self.sigma = self.log_alpha.exp(), self.log_sigma.exp()
+        self.kept: dict[int, tuple[Any, list[tuple[float, ...]]]] = {}
+
+    def marginals(self) -> list[Marginal]:
+        """That of each time."""
+        log_nsr = self.log_sigma - self.log_alpha
+        log_snr, n, phi = -2 * log_nsr, torch.hypot(self.alpha, self.sigma), log_nsr.exp().atan()
+        columns = (c.tolist() for c in (self.t, self.alpha, self.sigma, n, phi, log_snr))
+        found = []
+        for place, (t, alpha, sigma, n, phi, log_snr) in enumerate(zip(*columns, strict=True)):
+            found.append(m := Marginal(t))
+            m.way, m.place, m.alpha, m.sigma, m.n, m.phi, m.log_snr = self, place, alpha, sigma, n, phi, log_snr
+        return found
 
 
 class SDE(Checked, ABC):
@@ -76,7 +124,17 @@ class SDE(Checked, ABC):
 
     def angle(self, t: float | Tensor) -> Tensor:
         """phi_t = atan(sigma_t / alpha_t) in (0, pi/2): the time of the probability flow that all SDEs share."""
-        return torch.exp(-self.log_snr(t) / 2).atan()
+        t = as_time(t)
+        return (self.log_sigma(t) - self.log_alpha(t)).exp().atan()
+
+    def at(self, t: float) -> Marginal:
+        """The marginal at a time, as numbers."""
+        return t if isinstance(t, Marginal) and t.way.sde is self else self.along([t])[0]
+
+    @torch.no_grad()
+    def along(self, times: Sequence[float]) -> list[Marginal]:
+        """The marginals at all of these times, from one evaluation of `log_alpha` and `log_sigma`."""
+        return Way(self, times).marginals()
 
     def drift_diffusion(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """(f, g^2) of dx = f(t) x dt + g(t) dw, from the marginals:
@@ -114,11 +172,11 @@ class SDE(Checked, ABC):
 
     def prior(self, eps: Tensor) -> Tensor:
         """x_T ~ N(0, sigma_T^2 I) from standard normal `eps`; sigma_T is about 1 for VP, sigma_max for VE."""
-        return self.marginal(self.t_max)[1] * eps
+        return self.log_sigma(as_time(self.t_max)).exp() * eps
 
     def prior_log_prob(self, x: Tensor) -> Tensor:
         """log N(x; 0, sigma_T^2 I) of x (B, *shape): (B,), in nats."""
-        sigma = float(self.marginal(self.t_max)[1])
+        sigma = float(self.log_sigma(as_time(self.t_max)).exp())
         x = x.flatten(1)
         return -0.5 * (x / sigma).square().sum(1) - x.shape[1] * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
 

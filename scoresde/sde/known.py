@@ -34,17 +34,17 @@ class VP(SDE):
 
     def integral(self, t: Tensor) -> Tensor:
         """B(t), the integral of beta from 0 to t."""
-        return self.beta_min * t + (self.beta_max - self.beta_min) * t.square() / 2
+        return torch.addcmul(self.beta_min * t, t, t, value=(self.beta_max - self.beta_min) / 2)
 
     def _inverse(self, integral: Tensor) -> Tensor:
         slope = 2 * (self.beta_max - self.beta_min)
         return 2 * integral / (self.beta_min + (self.beta_min**2 + slope * integral).sqrt())
 
     def log_alpha(self, t):
-        return -self.integral(t) / 2
+        return -0.5 * self.integral(t)
 
     def log_sigma(self, t):
-        return torch.log(-torch.expm1(-self.integral(t))) / 2
+        return 0.5 * torch.log(-torch.expm1(-self.integral(t)))
 
     def time(self, log_snr):
         # snr = 1 / (exp(B) - 1)
