@@ -26,7 +26,7 @@ def quadrature(a: float | np.ndarray, b: float | np.ndarray, points: int = 24) -
     return torch.from_numpy(middle + half * nodes), torch.from_numpy(half * weights)
 
 
-_legendre = cache(np.polynomial.legendre.leggauss)
+_legendre = cache(lambda points: np.polynomial.legendre.leggauss(points))  # numpy loads it at its first use only
 
 
 def lagrange(nodes: Sequence[float] | np.ndarray, u: Tensor) -> Tensor:
