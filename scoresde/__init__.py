@@ -9,6 +9,7 @@ from .experiment.model import Trained, load
 from .experiment.train import train
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
+from .moments import Moments
 from .sampling import decode, encode, sample
 from .sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
 from .tuning import tune
@@ -28,6 +29,7 @@ __all__ = [
     "InputError",
     "Likelihood",
     "Linear",
+    "Moments",
     "Preconditioned",
     "SubVP",
     "Trained",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
+from .moments import Moments
 from .sde import SDE, Marginal, as_time, expand
 
 
@@ -39,6 +40,7 @@ class Denoiser(nn.Module, ABC):
     """
 
     sde: SDE
+    moments: Moments | None = None  # of the data, where they are known
 
     def __init__(self, sde: SDE):
         super().__init__()
@@ -177,7 +179,7 @@ class Counted(Denoiser):
 
     def __init__(self, denoiser: Denoiser, on_call: Callable[["Counted"], None] | None = None):
         super().__init__(denoiser.sde)
-        self.denoiser, self.on_call = denoiser, on_call
+        self.denoiser, self.on_call, self.moments = denoiser, on_call, denoiser.moments
         self.calls, self.rows, self.x0 = 0, 0, None
 
     def forward(self, x, t, **cond):

@@ -1,12 +1,14 @@
 """Denoisers in closed form: for tests, for demonstrations, and as baselines."""
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
 from .errors import InputError
+from .moments import LARGEST, Moments
 from .noise import normal
 from .sde import SDE, as_time
 
@@ -34,6 +36,18 @@ class GaussianMixture(Denoiser):
         self.register_buffer("log_weights", torch.log(weights / weights.sum()))
         self.register_buffer("means", means)
         self.register_buffer("stds", stds.expand_as(means).clone())
+
+    @cached_property
+    def moments(self) -> Moments:
+        """The exact mean and covariance; of more than 1024 numbers one deviation for all."""
+        weights = self.log_weights.detach().cpu().double().exp()
+        means, stds = (v.detach().cpu().double().flatten(1) for v in (self.means, self.stds))
+        mean = weights @ means
+        away, within = means - mean, weights @ stds**2
+        shaped = mean.reshape(self.means.shape[1:])
+        if len(mean) > LARGEST:
+            return Moments(shaped, (within + weights @ away**2).mean().sqrt())
+        return Moments.of_covariance(shaped, (weights[:, None] * away).T @ away + torch.diag(within))
 
     def _components(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log w_k N(x; alpha m_k, v_k) (B, K), x - alpha m_k and v_k (B or 1, K, *shape)."""
@@ -83,6 +97,11 @@ class Empirical(Denoiser):
             raise InputError(f"data {tuple(data.shape)} must be (N, *shape) with N > 0")
         self.register_buffer("data", data)
         self.chunk = chunk
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Those of the points."""
+        return Moments.of(self.data)
 
     def forward(self, x, t):
         t = as_time(t)

@@ -4,10 +4,12 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import InputError
+from .moments import Moments
 from .sde import SDE
 
 Grid = Callable[[SDE, int, float, float], Tensor]
@@ -53,6 +55,40 @@ def cosine_angle(sde: SDE, steps: int, start: float, end: float) -> Tensor:
     return _by_angle(sde, start, end, (1 + torch.cos(math.pi * u)) / 2)
 
 
+def information(
+    sde: SDE,
+    steps: int,
+    start: float,
+    end: float,
+    moments: Moments | None = None,
+    free: bool = False,
+) -> Tensor:
+    """Finer toward the data, toward the start when there are many, and where a Gaussian like the data becomes known.
+
+    With phi = atan(sigma / alpha) the share of steps below phi is
+
+        (1 - w) u(phi) + w (exp(-I(phi) / c) - exp(-I_0 / c)) / (exp(-I_T / c) - exp(-I_0 / c))
+
+    where I is `Moments.information`, c = 3.2 nats, and phi = phi_0 + (phi_T - phi_0) ((1 - a) u^1.8 + a (1 - cos pi u) / 2).
+    Without `moments` w = 0.  Modes part where the information is of a few nats.  `free`: one interval more, the first,
+    which costs no evaluation.  The numbers were chosen on mixtures of 2 to 256 dimensions and trained networks.
+    """
+    high, low = sde.angle(torch.tensor([start, end], dtype=torch.float64)).tolist()
+    u = np.linspace(0, 1, 513)
+    a = min(max(1 - 9 / steps, 0.0), 0.8)
+    phi = low + (high - low) * ((1 - a) * u**1.8 + a * (1 - np.cos(math.pi * u)) / 2)
+    if moments is not None:
+        w = 0.14 + 0.5 / (steps + 0.5)
+        e = np.exp(-moments.information(np.tan(phi)) / 3.2)
+        if e[-1] > e[0]:
+            u = (1 - w) * u + w * (e - e[0]) / (e[-1] - e[0])
+    lengths = np.ones(steps + free)
+    lengths[0] *= 0.15 + 3.2 / (steps + 4) if free else 1.0
+    lengths[-1] *= 1 + min(0.5, 4 / steps)
+    share = 1 - np.concatenate([[0.0], lengths.cumsum() / lengths.sum()])
+    return sde.time(-2 * torch.log(torch.tan(torch.from_numpy(np.interp(share, u, phi)))))
+
+
 def karras(sde: SDE, steps: int, start: float, end: float, rho: float = 7.0) -> Tensor:
     """sigma/alpha uniform after the power 1/rho (Karras et al., 2022, arXiv 2206.00364, equation 5)."""
     high, low = torch.exp(-sde.log_snr(torch.tensor([start, end], dtype=torch.float64)) / 2) ** (1 / rho)
@@ -73,6 +109,7 @@ GRIDS: dict[str, Grid] = {
     "angle": angle,
     "uniform_angle": uniform_angle,
     "cosine_angle": cosine_angle,
+    "information": information,
     "karras": karras,
     "paper": paper,
 }

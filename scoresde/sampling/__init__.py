@@ -6,6 +6,7 @@ from .exponential import DEIS, DPMpp, UniPC
 from .fitted import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .flow import ProbabilityFlow
+from .gaussian import GaussianAdams
 from .inversion import Reversible, RoundTrip, decode, encode, round_trip, slerp
 from .loop import Sampler, sample
 from .multistep import Adams, Multistep, RectifiedAdams
@@ -31,6 +32,7 @@ __all__ = [
     "ExponentialEuler",
     "FittedGrid",
     "FittedMultistep",
+    "GaussianAdams",
     "Gibbs",
     "Heun",
     "Langevin",

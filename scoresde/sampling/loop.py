@@ -47,6 +47,10 @@ class Sampler(Checked, ABC):
             raise InputError(f"t_min={self.t_min!r}: give a time before t_max={sde.t_max!r}", "t_min")
         return grids.times(self.grid, sde, self.steps, sde.t_max, sde.t_min if self.t_min is None else self.t_min)
 
+    def informed(self, denoiser: Denoiser, cond: dict) -> "Sampler":
+        """This sampler, or one like it with what it takes from a model beforehand: before `times` and `begin`."""
+        return self
+
     def begin(self, sde: SDE, times: Sequence[Marginal]) -> Any:
         """The `state` of the first step: what can be computed for all steps of the way at once.
 
@@ -114,6 +118,7 @@ def sample(
     _check(n, offset, cond)
     hardware.check(compile, cuda_graphs, autocast, device)
     like = torch.empty(0, *item, dtype=dtype or torch.get_default_dtype(), device=device)
+    sampler = sampler.informed(denoiser, cond)
     times = denoiser.sde.along(sampler.times(denoiser.sde))
     ranks = joined() if processes else (0, 1)
     with watched(progress, ranks[0], len(share(n, *ranks)), len(times) - 1) as watch:
