@@ -72,6 +72,7 @@ def samplers(steps: int) -> dict[str, tuple[ours.Sampler, str, float]]:
     plain = {
         "adams": ours.Adams(**one),
         "rectified_adams": ours.RectifiedAdams(**one),
+        "gaussian_adams": ours.GaussianAdams(**one),
         "ddim": ours.DDIM(**one),
         "dpmpp_2m": ours.DPMpp2M(**one),
         "heun": ours.Heun(**two),

@@ -36,7 +36,11 @@ def log_snr(sde: SDE, steps: int, start: float, end: float) -> Tensor:
 
 def _by_angle(sde: SDE, start: float, end: float, u: Tensor) -> Tensor:
     high, low = sde.angle(torch.tensor([start, end], dtype=torch.float64))
-    return sde.time(-2 * torch.log(torch.tan(low + (high - low) * u)))
+    return _at(sde, low + (high - low) * u)
+
+
+def _at(sde: SDE, phi: Tensor) -> Tensor:
+    return sde.time(-2 * torch.log(torch.tan(phi)))
 
 
 def angle(sde: SDE, steps: int, start: float, end: float) -> Tensor:
@@ -56,37 +60,37 @@ def cosine_angle(sde: SDE, steps: int, start: float, end: float) -> Tensor:
 
 
 def information(
-    sde: SDE,
-    steps: int,
-    start: float,
-    end: float,
-    moments: Moments | None = None,
-    free: bool = False,
+    sde: SDE, steps: int, start: float, end: float, moments: Moments | None = None, free: bool = False
 ) -> Tensor:
-    """Finer toward the data, toward the start when there are many, and where a Gaussian like the data becomes known.
+    """Finer toward the data, toward the noise too if steps are many, and where Gaussian data would become known.
 
-    With phi = atan(sigma / alpha) the share of steps below phi is
+    With phi = atan(sigma / alpha),
 
-        (1 - w) u(phi) + w (exp(-I(phi) / c) - exp(-I_0 / c)) / (exp(-I_T / c) - exp(-I_0 / c))
+        phi = phi_0 + (phi_T - phi_0) ((1 - a) u^p + a (1 - cos pi u) / 2)
 
-    where I is `Moments.information`, c = 3.2 nats, and phi = phi_0 + (phi_T - phi_0) ((1 - a) u^1.8 + a (1 - cos pi u) / 2).
-    Without `moments` w = 0.  Modes part where the information is of a few nats.  `free`: one interval more, the first,
-    which costs no evaluation.  The numbers were chosen on mixtures of 2 to 256 dimensions and trained networks.
+    for u from 1 to 0, where a and p depend on the number of steps.  Given `moments`, the share of steps below phi is
+
+        (1 - w) u + w (exp(-I / c) - exp(-I_0 / c)) / (exp(-I_T / c) - exp(-I_0 / c))
+
+    with `Moments.information` I, where modes part: c = sqrt(8 + d / 2) nats for d directions that matter.  The last
+    interval is then longer; `free`: so many and one more, the first, which is shorter and costs no evaluation.  The
+    numbers were fitted to mixtures of 2 to 256 dimensions and four trained networks.
     """
     high, low = sde.angle(torch.tensor([start, end], dtype=torch.float64)).tolist()
-    u = np.linspace(0, 1, 513)
-    a = min(max(1 - 9 / steps, 0.0), 0.8)
-    phi = low + (high - low) * ((1 - a) * u**1.8 + a * (1 - np.cos(math.pi * u)) / 2)
-    if moments is not None:
-        w = 0.14 + 0.5 / (steps + 0.5)
-        e = np.exp(-moments.information(np.tan(phi)) / 3.2)
-        if e[-1] > e[0]:
-            u = (1 - w) * u + w * (e - e[0]) / (e[-1] - e[0])
+    a, p = max(1 - 180 / steps**2, 0.0), 1.8 + 0.5 / steps
+    angle = lambda u: low + (high - low) * ((1 - a) * u**p + a * (1 - np.cos(math.pi * u)) / 2)
+    if moments is None:
+        return _at(sde, torch.from_numpy(angle(np.linspace(1, 0, steps + 1))))
+    phi, u = angle(np.linspace(0, 1, 513)), np.linspace(0, 1, 513)
+    variances, w = moments.deviations.expand(moments.directions).square(), min(0.25, 0.75 / math.sqrt(steps))
+    c = math.sqrt(8 + float(variances.sum() ** 2 / variances.square().sum()) / 2)
+    known = np.exp(-moments.information(np.tan(phi)) / c)
+    share = (1 - w) * u + w * (known - known[0]) / max(known[-1] - known[0], 1e-300)
     lengths = np.ones(steps + free)
-    lengths[0] *= 0.15 + 3.2 / (steps + 4) if free else 1.0
+    lengths[0] *= 0.15 + 2.9 / steps if free else 1.0
     lengths[-1] *= 1 + min(0.5, 4 / steps)
-    share = 1 - np.concatenate([[0.0], lengths.cumsum() / lengths.sum()])
-    return sde.time(-2 * torch.log(torch.tan(torch.from_numpy(np.interp(share, u, phi)))))
+    below = 1 - np.concatenate([[0.0], lengths.cumsum() / lengths.sum()])
+    return _at(sde, torch.from_numpy(np.interp(below, share, phi)))
 
 
 def karras(sde: SDE, steps: int, start: float, end: float, rho: float = 7.0) -> Tensor:

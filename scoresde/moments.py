@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,8 +25,8 @@ class Moments:
     In the model's space, float64 on the host.  The columns of $Q$ are directions of the space:
 
     - of vectors, or anything of up to 1024 numbers, the eigenvectors of the covariance: one matrix;
-    - of larger images (series, volumes) the cosines of the discrete cosine transform (DCT-II), of which the covariance of
-      natural images is nearly diagonal: a matrix for each axis (Ahmed, Natarajan, Rao, 1974);
+    - of larger images (series, volumes) the cosines of the discrete cosine transform (DCT-II), in which the covariance
+      of natural images is nearly diagonal: a matrix for each axis but the channels (Ahmed, Natarajan, Rao, 1974);
     - of larger vectors the coordinates: no matrix.
 
     Arguments:
@@ -70,50 +71,57 @@ class Moments:
             raise InputError(f"x {tuple(x.shape)}: give rows (N, *shape) of finite numbers")
         shape, size = x.shape[1:], math.prod(x.shape[1:])
         within = torch.as_tensor(within, dtype=torch.float64).cpu().expand(shape)
-        mean = torch.stack([part.double().sum(0) for part in x.split(1024)]).sum(0).cpu() / len(x)
+        mean = sum(part.cpu().double().sum(0) for part in x.split(1024)) / len(x)
         parts = (part.cpu().double() - mean for part in x.split(1024))
         if size <= LARGEST and len(x) >= 4 * size:
             covariance = sum(part.flatten(1).T @ part.flatten(1) for part in parts) / len(x)
             return cls.of_covariance(mean, covariance + torch.diag(within.flatten()))
-        basis = tuple(_cosines(n) if i else torch.eye(n) for i, n in enumerate(shape)) if len(shape) > 1 else ()
-        turned = cls(mean, torch.ones(()), basis)
+        basis = tuple(map(_cosines, shape[1:]))
+        turned = cls(mean, torch.ones(shape), basis)
         variance = sum(turned.turn(part, turned.basis).square().sum(0) for part in parts) / len(x)
-        return cls(mean, (variance + within.mean()).sqrt() if basis else (variance + within).sqrt(), basis)
+        return cls(mean, (variance + (within.mean() if basis else within)).sqrt(), basis)
 
     @classmethod
     def unit(cls) -> Moments:
         """N(0, 1) in every direction: what is taken where nothing is known."""
         return cls(torch.zeros(()), torch.ones(()))
 
-    def turn(self, x: Tensor, basis: tuple[Tensor, ...]) -> Tensor:
-        """$Q^T x$ of x (B, *shape), with `basis` in its type and on its device: (B, D) with one matrix, else as x."""
-        if len(basis) == 1:
+    @property
+    def directions(self) -> torch.Size:
+        """The shape that the deviations of all directions have."""
+        return torch.Size([self.mean.numel()]) if self._whole else self.mean.shape
+
+    @property
+    def _whole(self) -> bool:
+        return len(self.basis) == 1 and self.deviations.ndim == 1
+
+    def turn(self, x: Tensor, basis: Sequence[Tensor]) -> Tensor:
+        """$Q^T x$ of x (B, *shape), by `basis` in its type and on its device: (B, D) with one matrix, else as x."""
+        if self._whole:
             return x.flatten(1) @ basis[0]
-        for axis, matrix in enumerate(basis, 1):
-            x = (x.movedim(axis, -1) @ matrix).movedim(-1, axis)
+        for axis, matrix in enumerate(basis, -len(basis)):
+            x = x @ matrix if axis == -1 else (x.movedim(axis, -1) @ matrix).movedim(-1, axis)
         return x
 
-    def back(self, c: Tensor, basis: tuple[Tensor, ...]) -> Tensor:
+    def back(self, c: Tensor, basis: Sequence[Tensor]) -> Tensor:
         """$Q c$: the inverse of `turn`."""
-        if len(basis) == 1:
+        if self._whole:
             return (c @ basis[0].T).reshape(len(c), *self.mean.shape)
-        return self.turn(c, tuple(matrix.T for matrix in basis))
+        return self.turn(c, [matrix.T for matrix in basis])
 
     @cached_property
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
         """log r, and the information there."""
-        s = np.sort(self.deviations.expand(torch.broadcast_shapes(self.deviations.shape, self._shape)).flatten().numpy())
+        s = np.sort(self.deviations.expand(self.directions).flatten().numpy())
         few = np.quantile(s, (np.arange(DIRECTIONS) + 0.5) / DIRECTIONS) if len(s) > DIRECTIONS else s
         log_r = np.linspace(math.log(s[0]) - 4, math.log(s[-1]) + 12, 513)
         return log_r, len(s) / 2 * np.log1p((few * np.exp(-log_r[:, None])) ** 2).mean(1)
 
-    @property
-    def _shape(self) -> torch.Size:
-        return torch.Size([self.mean.numel()]) if len(self.basis) == 1 else self.mean.shape
-
     def information(self, r: np.ndarray) -> np.ndarray:
-        r"""$I(r) = \frac12 \sum_i \log(1 + s_i^2 / r^2)$ in nats: what x at the noise level r = sigma / alpha tells of x_0,
-        were they Gaussian."""
+        r"""$I(r) = \frac12 \sum_i \log(1 + s_i^2 / r^2)$ in nats: what x_t tells of x_0 were they Gaussian.
+
+        r = sigma / alpha is the noise level of t.
+        """
         return np.interp(np.log(np.maximum(r, 1e-300)), *self._table)
 
     def state(self) -> dict[str, Tensor]:

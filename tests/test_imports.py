@@ -30,12 +30,15 @@ FLOOR = {
     "nets": BASE,
     "data": BASE,
     "metrics": BASE,
-    "denoiser": BASE | {"sde"},
-    "grids": BASE | {"sde"},
-    "exact": BASE | {"sde", "denoiser", "noise"},
+    "moments": BASE,
+    "denoiser": BASE | {"sde", "moments"},
+    "grids": BASE | {"sde", "moments"},
+    "exact": BASE | {"sde", "denoiser", "noise", "moments"},
     "loss": BASE | {"sde", "denoiser"},
     "likelihood": BASE | {"ode", "sde", "noise", "denoiser", "grids"},
-    "sampling": BASE | {"progress", "ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood", "launcher"},
+    "sampling": BASE
+    | {"progress", "ode", "sde", "noise", "brownian", "denoiser", "grids", "likelihood", "launcher"}
+    | {"moments"},
     "tuning": BASE | {"sde", "denoiser", "sampling"},
 }
 CORE = {"torch", "numpy", "scipy", "torchsde"}

@@ -1,7 +1,6 @@
 """Adams' method on what a Gaussian like the data leaves of the flow."""
 
 import copy
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,55 +25,55 @@ EARLY = 20.0  # of the largest deviation: the noise from which on that is right
 class GaussianAdams(Sampler):
     r"""Adams-Bashforth-Moulton on the flow less that of a Gaussian with the data's mean m and covariance.
 
-    By direction i, with y = x / alpha, r = sigma / alpha and the deviation s_i (`Denoiser.moments`; `Moments` says how),
+    With y = x / alpha, r = sigma / alpha and the deviation s_i in the direction i (of `Denoiser.moments`),
 
         z_i = (y_i - m_i) / sqrt(s_i^2 + r^2),    dz_i = -V_i s_i dr / (s_i^2 + r^2),
         V_i = (D - D_Gauss)_i sqrt(s_i^2 + r^2) / (r s_i)
 
     so Gaussian data take one step, exactly.  V / g is extrapolated as a polynomial in phi = atan r through the latest
-    `order` values, integrated with each direction's own weights.  When a value becomes known, the two intervals before it
-    are integrated again with it, at no evaluation: the method is of order `order` + 1 (with its first steps at most 3).
-    The envelope g falls off as V does, from what a Gaussian's information leaves to guess at the start to no noise at the
-    end.
+    `order` values, integrated with each direction's own weights.  When a value becomes known, the two intervals before
+    it are integrated again with it, at no evaluation: the method is of order `order` + 1.  The envelope g falls off as
+    V does, at the start where x tells little of x_0 and at the end where it tells all.
 
     `steps` evaluations.  With `grid="information"` and up to 24 of them there is one interval more: the first takes no
-    evaluation, as D at pure noise is the mean and nothing else.  That and the grid want to know the data's moments;
-    without them, or where there are conditions, whose data have other moments, neither is done, and a model without
-    moments gets those of unit Gaussians.  Orders by the number of evaluations: 2 up to 7, 3 up to 13, 4 from there on.
+    evaluation, as D at pure noise is the mean and nothing else.  That needs the data's moments, and so do the grid and
+    the envelope's start; a model that has none, or is given conditions, whose data have other moments, does without
+    (a unit Gaussian, or that of all data, carries it).  `order` by default: 2 up to 7 evaluations, 3 up to
+    13, 4 up to 39, then 5.
 
-    The linear part as in exponential integrators: Hochbruck, Ostermann (2010), Exponential integrators; the part that is
-    known by moments: Wang, Vastola (2024), arXiv 2311.10892, The Hidden Linear Structure in Score-Based Models.
+    Exponential integrators: Hochbruck, Ostermann (2010), Acta Numerica 19; the Gaussian part of a diffusion model:
+    Wang, Vastola (2023), arXiv 2311.10892.
     """
 
     memory: ClassVar[str] = Multistep.memory
+
+    _moments: ClassVar[Moments] = Moments.unit()  # of the model's data, once `informed`
+    _known: ClassVar[Moments | None] = None  # the same, unless they are nobody's or those of other conditions
 
     steps: Steps = 20
     grid: Placing = "information"
     order: Order | None = None
 
     def informed(self, denoiser, cond):
-        own, known = copy.copy(self), None if cond else denoiser.moments
-        object.__setattr__(own, "_known", known)
+        own = copy.copy(self)
         object.__setattr__(own, "_moments", denoiser.moments or Moments.unit())
+        object.__setattr__(own, "_known", None if cond else denoiser.moments)
         return own
 
-    def times(self, sde):
-        known = getattr(self, "_known", None)
-        if self.grid != "information" or known is None:
-            return super().times(sde)
+    def placing(self, sde):
+        if self.grid != "information" or self._known is None:
+            return self.grid
         free = self._free(sde.at(sde.t_max).phi)
-        place = lambda *args: grids.information(*args, known, free)
-        return dataclasses.replace(self, grid=place).times(sde)
+        return lambda *args: grids.information(*args, self._known, free)
 
     def begin(self, sde, times):
-        return Plan(self, sde, times) if hasattr(self, "_moments") else None
+        return Plan(self, sde, times)
 
     def step(self, denoiser, x, t, s, state: Any, noise, **cond):
         sde = denoiser.sde
         plan, i, z, base, values = state if isinstance(state, tuple) else (state, 0, None, None, [])
         if plan is None or plan.times[i : i + 2] != [t, s]:
-            before = [] if plan is None else plan.times[:i]
-            plan = Plan(self.informed(denoiser, cond), sde, [*before, t, s])
+            plan = Plan(self.informed(denoiser, cond), sde, [*(plan.times[:i] if plan else ()), t, s])
         plan.to(x)
         row = plan.row(i)
         if z is None:
@@ -90,12 +89,9 @@ class GaussianAdams(Sampler):
 
     def _free(self, phi: float) -> bool:
         """Whether the first interval takes no evaluation."""
-        known, far = getattr(self, "_known", None), math.tan(phi)
-        few = self.grid == "information" and self.steps <= FEW
-        return few and known is not None and far > EARLY * float(known.deviations.max())
-
-    def _orders(self, evaluations: int) -> int:
-        return self.order or (2 if evaluations < 8 else 3 if evaluations < 14 else 4)
+        if self.grid != "information" or self.steps > FEW or self._known is None:
+            return False
+        return math.tan(phi) > EARLY * float(self._known.deviations.max())
 
 
 def _add(base: Tensor, weights: Sequence[Tensor], values: list[Tensor]) -> Tensor:
@@ -117,10 +113,9 @@ class Plan:
         size = np.hypot(s * np.cos(phi), np.sin(phi))
         given = not isinstance(sampler.grid, str) and not callable(sampler.grid)
         evaluations = len(sampler.grid) - 1 if given else sampler.steps
-        order = sampler._orders(evaluations)
+        order = sampler.order or 2 + (evaluations > 7) + (evaluations > 13) + (evaluations > 39)
         self.first, self.memory = int(sampler._free(at[0].phi)), order + 1
-        known = sampler._known
-        envelope = lambda u: _envelope(np.tan(u), known, min(1.0, evaluations / 200))
+        envelope = lambda u: _envelope(np.tan(u), sampler._known, min(1.0, evaluations / 200))
         base, ahead = _weights(phi[:, 0], s, order, self.first, envelope)
         # V = a D + b z, less what of it is the mean's; x = n size z + alpha centre
         end, start = size[1:], size[:-1] / np.sin(phi[:-1])

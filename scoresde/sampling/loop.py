@@ -45,7 +45,12 @@ class Sampler(Checked, ABC):
         """The decreasing times, t_max first."""
         if self.t_min is not None and self.t_min >= sde.t_max:
             raise InputError(f"t_min={self.t_min!r}: give a time before t_max={sde.t_max!r}", "t_min")
-        return grids.times(self.grid, sde, self.steps, sde.t_max, sde.t_min if self.t_min is None else self.t_min)
+        end = sde.t_min if self.t_min is None else self.t_min
+        return grids.times(self.placing(sde), sde, self.steps, sde.t_max, end)
+
+    def placing(self, sde: SDE) -> Placing:
+        """The grid that `times` takes."""
+        return self.grid
 
     def informed(self, denoiser: Denoiser, cond: dict) -> "Sampler":
         """This sampler, or one like it with what it takes from a model beforehand: before `times` and `begin`."""
