@@ -202,6 +202,7 @@ def test_results_are_not_written_through_links(one_line, cli, tmp_path):
         "loss.png",
         "model.json",
         "model.safetensors",
+        "moments.safetensors",
     ):
         target, path = tmp_path / name, tmp_path / "m" / name
         shutil.move(path, target)

@@ -71,7 +71,8 @@ def test_resume_is_exact(tmp_path, stop):
 def test_a_training_killed_in_its_very_last_moment_leaves_nothing(tmp_path):
     for _ in range(2):
         scoresde.train(denoiser(), points(), steps=6, folder=tmp_path, **SETTINGS)
-        left = {"checkpoint.pt", "metrics.jsonl", "model.json", "model.safetensors", "summary.json"}
+        left = {"checkpoint.pt", "metrics.jsonl", "model.json", "model.safetensors", "moments.safetensors"}
+        left |= {"summary.json"}
         assert {p.name for p in tmp_path.iterdir()} == left
         shutil.copy(tmp_path / "checkpoint.pt", tmp_path / "checkpoint.before.pt")
 

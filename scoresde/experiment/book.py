@@ -9,9 +9,11 @@ from ..errors import InputError
 from . import checkpoint
 from .description import differences
 from .model import MODEL, WEIGHTS, Trained, described, mend, save, step_of
+from .moments import MOMENTS
 from .track import Metrics
 
-REMAINS = ("checkpoint.pt", "checkpoint.before.pt", MODEL, WEIGHTS, "metrics.jsonl", "summary.json", "loss.png")
+TRAINED = ("checkpoint.pt", "checkpoint.before.pt", MODEL, WEIGHTS, MOMENTS)
+REMAINS = (*TRAINED, "metrics.jsonl", "summary.json", "loss.png")
 
 
 class Book:

@@ -2,6 +2,7 @@
 
 model.json          what made it: sde, net, rule, loss, training, data; and how to make it again
 model.safetensors   the averaged weights, and the data's transform
+moments.safetensors the data's mean and covariance
 checkpoint.pt       to go on with a training; the weights of one that has not ended are there
 """
 
@@ -19,7 +20,7 @@ from ..data import Affine, Data, Tensors
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
 from ..sde import SDE
-from . import checkpoint
+from . import checkpoint, moments
 from .description import FORMAT
 from .state import load_state, plain_state
 from .trust import check_trust
@@ -32,7 +33,8 @@ SPACE = "space."  # tensors of the transform, beside the weights
 class Trained(Denoiser):
     """A trained denoiser: `shape` of one sample, `encode(raw)` and `decode(x)`, `levels` of raw (None: continuous).
 
-    The weights are the averaged ones.  `step` is how many steps of training they saw, `weights` a hash of them.
+    The weights are the averaged ones.  `step` is how many steps of training they saw, `weights` a hash of them;
+    `moments` are those of the training data, None in folders of before they were kept.
     """
 
     def __init__(self, denoiser: Denoiser, facts: Mapping[str, Any], step: int):
@@ -82,8 +84,11 @@ def facts(data: Data) -> dict:
 
 
 def save(folder: Path, model: Trained) -> None:
-    """Writes model.safetensors: the weights, the transform and the step."""
+    """Writes moments.safetensors, and model.safetensors: the weights, the transform and the step."""
     from safetensors.torch import save as to_bytes
+
+    if model.moments is not None:
+        moments.save(folder, model.moments)
 
     state = {k: v.detach().cpu().contiguous() for k, v in plain_state(model.denoiser).items()}
     state = {k: v.clone() for k, v in state.items()}  # tensors that share memory are refused
@@ -205,7 +210,9 @@ def load(folder: str | Path, device: str = "cpu", trust: bool = False, denoiser:
     except RuntimeError as error:
         words = " ".join(str(error).split())[:200]
         raise InputError(f"{folder} holds the weights of another network than its {MODEL} says ({words})") from error
-    return Trained(denoiser, found, step).to(device)
+    model = Trained(denoiser, found, step).to(device)
+    model.moments = moments.load(folder, model.shape)
+    return model
 
 
 def _made(folder: Path, known: Mapping, shape: tuple[int, ...], trust: bool) -> Denoiser:

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..loss import DenoisingLoss
 from ..progress import Advance, fewer, shown
 from ..settings import checked
-from . import checkpoint, processes, signals
+from . import checkpoint, moments, processes, signals
 from .book import Book
 from .description import describe
 from .ema import EMA
@@ -166,6 +166,7 @@ class _Trainer:
                         self._save()
                     signal.deliver(asked)
         model = Trained(self.ema.model, self.facts, self.step)
+        model.moments = moments.of_data(self.data, training.dequantise)
         if self.lead:
             self.book.end(model, about)
         return model
