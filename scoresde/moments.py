@@ -114,7 +114,7 @@ class Moments:
         """log r, and the information there."""
         s = np.sort(self.deviations.expand(self.directions).flatten().numpy())
         few = np.quantile(s, (np.arange(DIRECTIONS) + 0.5) / DIRECTIONS) if len(s) > DIRECTIONS else s
-        log_r = np.linspace(math.log(s[0]) - 4, math.log(s[-1]) + 12, 513)
+        log_r = np.linspace(math.log(s[0]) - 20, math.log(s[-1]) + 12, 1025)
         return log_r, len(s) / 2 * np.log1p((few * np.exp(-log_r[:, None])) ** 2).mean(1)
 
     def information(self, r: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ EVEN = {  # (the quantity, what a step of 1/n in it looks like)
     "angle": lambda sde, t: ((sde.angle(t) - sde.angle(sde.t_min)) / 1.6).clamp_min(0) ** (1 / 1.5),
     "uniform_angle": lambda sde, t: sde.angle(t),
     "cosine_angle": lambda sde, t: -torch.acos(2 * share_of_angle(sde, t) - 1),
+    "information": lambda sde, t: share_of_steps(sde, t),
     "karras": lambda sde, t: torch.exp(-sde.log_snr(t) / 14),
     "paper": lambda sde, t: t if sde.grid == "uniform" else EVEN["karras"](sde, t),
 }
@@ -24,6 +25,20 @@ EVEN = {  # (the quantity, what a step of 1/n in it looks like)
 def share_of_angle(sde, t):
     low, high = sde.angle(sde.t_min), sde.angle(sde.t_max)
     return ((sde.angle(t) - low) / (high - low)).clamp(0, 1)
+
+
+def share_of_steps(sde, t):
+    """u of phi = phi_0 + (phi_T - phi_0) ((1 - a) u^p + a (1 - cos pi u) / 2), by bisection, for 20 steps."""
+    a, p, (low, high) = (
+        1 - 180 / 400,
+        1.8 + 0.5 / 20,
+        torch.zeros(2, len(t), dtype=torch.float64) + torch.arange(2)[:, None],
+    )
+    for _ in range(60):
+        u = (low + high) / 2
+        above = (1 - a) * u**p + a * (1 - torch.cos(torch.pi * u)) / 2 > share_of_angle(sde, t)
+        low, high = torch.where(above, low, u), torch.where(above, u, high)
+    return u
 
 
 @each_sde
