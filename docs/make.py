@@ -76,6 +76,7 @@ def gallery(folder: str, n: int) -> str:
     floor = f"{1e3 * float(floors.mean()):.0f} +- {1e3 * float(floors.std()):.0f} over {len(floors)} draws"
     chosen = {**{k: e.kind(**e.settings) for k, e in SAMPLERS.items()}}
     chosen |= {"ode": scoresde.sampling.ProbabilityFlow(rtol=1e-3, atol=1e-3), "edm_churn": SAMPLERS["edm_churn"](50)}
+    chosen["gaussian_adams"] = scoresde.sampling.GaussianAdams()
     chosen["ancestral"] = SAMPLERS["ancestral"](200)
     chosen |= {f"pc_{c}": scoresde.sampling.PC(predictor="ancestral", corrector=c) for c in ("ald", "gibbs")}
     (HERE / "samplers").mkdir(exist_ok=True)
