@@ -72,16 +72,19 @@ def information(
 
         (1 - w) u + w (exp(-I / c) - exp(-I_0 / c)) / (exp(-I_T / c) - exp(-I_0 / c))
 
-    with `Moments.information` I, where modes part: c = sqrt(8 + d / 2) nats for d directions that matter.  The last
-    interval is then longer; `free`: so many and one more, the first, which is shorter and costs no evaluation.  The
-    numbers were fitted to mixtures of 2 to 256 dimensions and four trained networks.
+    with `Moments.information` I, where modes part: c = sqrt(8 + d / 2) nats for d directions that matter.  The unit of
+    sigma / alpha is then `Moments.reach`^0.15, and the last interval longer; `free`: so many and one more, the first,
+    which is shorter and costs no evaluation.  All numbers were fitted to mixtures of 2 to 256 dimensions and four
+    trained networks.
     """
-    high, low = sde.angle(torch.tensor([start, end], dtype=torch.float64)).tolist()
+    scale = 1.0 if moments is None else moments.reach**0.15
+    high, low = sde.angle(torch.tensor([start, end], dtype=torch.float64)).tan().div(scale).atan().tolist()
     a, p = max(1 - 180 / steps**2, 0.0), 1.8 + 0.5 / steps
     angle = lambda u: low + (high - low) * ((1 - a) * u**p + a * (1 - np.cos(math.pi * u)) / 2)
     if moments is None:
         return _at(sde, torch.from_numpy(angle(np.linspace(1, 0, steps + 1))))
-    phi, u = angle(np.linspace(0, 1, 513)), np.linspace(0, 1, 513)
+    u = np.linspace(0, 1, 513)
+    phi = np.arctan(scale * np.tan(angle(u)))
     variances, w = moments.deviations.expand(moments.directions).square(), min(0.25, 0.75 / math.sqrt(steps))
     c = math.sqrt(8 + float(variances.sum() ** 2 / variances.square().sum()) / 2)
     known = np.exp(-moments.information(np.tan(phi)) / c)

@@ -79,7 +79,10 @@ class Moments:
         basis = tuple(map(_cosines, shape[1:]))
         turned = cls(mean, torch.ones(shape), basis)
         variance = sum(turned.turn(part, turned.basis).square().sum(0) for part in parts) / len(x)
-        return cls(mean, (variance + (within.mean() if basis else within)).sqrt(), basis)
+        deviations = (variance + (within.mean() if basis else within)).sqrt()
+        if size > LARGEST:  # levels 6 % apart, as few numbers are quicker than many
+            deviations = (deviations.clamp_min(1e-300).log() * 16).round().div(16).exp()
+        return cls(mean, deviations, basis)
 
     @classmethod
     def unit(cls) -> Moments:
@@ -108,6 +111,11 @@ class Moments:
         if self._whole:
             return (c @ basis[0].T).reshape(len(c), *self.mean.shape)
         return self.turn(c, [matrix.T for matrix in basis])
+
+    @property
+    def reach(self) -> float:
+        """The largest deviation, and at least 1: the noise level below which the data show."""
+        return max(1.0, float(self.deviations.max()))
 
     @cached_property
     def _table(self) -> tuple[np.ndarray, np.ndarray]:

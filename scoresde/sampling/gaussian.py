@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,14 +12,15 @@ import torch
 from torch import Tensor
 
 from .. import grids
-from ..moments import Moments
+from ..moments import LARGEST, Moments
 from ..sde import SDE
 from .loop import Placing, Sampler, Steps
 from .multistep import Multistep, Order, lagrange, quadrature
 
 LAG = 2  # intervals, the latest but one and the one before it, that are integrated again when a value becomes known
 FEW = 24  # evaluations up to which the first interval goes without one
-EARLY = 20.0  # of the largest deviation: the noise from which on that is right
+EARLY = 8.0  # times the largest deviation: the noise from which on that is right
+WIDE = 0.3  # power of the largest deviation that is the unit of r in phi
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,17 @@ class GaussianAdams(Sampler):
         z_i = (y_i - m_i) / sqrt(s_i^2 + r^2),    dz_i = -V_i s_i dr / (s_i^2 + r^2),
         V_i = (D - D_Gauss)_i sqrt(s_i^2 + r^2) / (r s_i)
 
-    so Gaussian data take one step, exactly.  V / g is extrapolated as a polynomial in phi = atan r through the latest
-    `order` values, integrated with each direction's own weights.  When a value becomes known, the two intervals before
-    it are integrated again with it, at no evaluation: the method is of order `order` + 1.  The envelope g falls off as
-    V does, at the start where x tells little of x_0 and at the end where it tells all.
+    so Gaussian data take one step, exactly.  V / g is extrapolated as a polynomial through the latest `order` values,
+    in phi = atan(r / c) with c = max(1, s_1, ...)^0.3, and integrated with each direction's own weights.  When a value
+    becomes known, the two intervals before it are integrated again with it, at no evaluation: the method is of order
+    `order` + 1.  The envelope g falls off as V does, at the start where x tells little of x_0 and at the end where it
+    tells all.
 
     `steps` evaluations.  With `grid="information"` and up to 24 of them there is one interval more: the first takes no
     evaluation, as D at pure noise is the mean and nothing else.  That needs the data's moments, and so do the grid and
     the envelope's start; a model that has none, or is given conditions, whose data have other moments, does without
-    (a unit Gaussian, or that of all data, carries it).  `order` by default: 2 up to 7 evaluations, 3 up to
-    13, 4 up to 39, then 5.
+    (a unit Gaussian, or that of all data, carries it).  `order` by default: 2 up to 7 evaluations, 3 up to 13, 4 up to
+    39, then 5.
 
     Exponential integrators: Hochbruck, Ostermann (2010), Acta Numerica 19; the Gaussian part of a diffusion model:
     Wang, Vastola (2023), arXiv 2311.10892.
@@ -56,7 +59,7 @@ class GaussianAdams(Sampler):
 
     def informed(self, denoiser, cond):
         own = copy.copy(self)
-        object.__setattr__(own, "_moments", denoiser.moments or Moments.unit())
+        object.__setattr__(own, "_moments", denoiser.moments or GaussianAdams._moments)
         object.__setattr__(own, "_known", None if cond else denoiser.moments)
         return own
 
@@ -74,24 +77,21 @@ class GaussianAdams(Sampler):
         plan, i, z, base, values = state if isinstance(state, tuple) else (state, 0, None, None, [])
         if plan is None or plan.times[i : i + 2] != [t, s]:
             plan = Plan(self.informed(denoiser, cond), sde, [*(plan.times[:i] if plan else ()), t, s])
-        plan.to(x)
-        row = plan.row(i)
+        row = plan.row(i, x)
         if z is None:
             z = base = plan.start(x)
         if i >= plan.first:
-            value = plan.turn(denoiser(x, t, **cond))
-            value = torch.addcmul(torch.addcmul(row[0], row[1], value), row[2], z)
+            value = plan.residual(denoiser(x, t, **cond), z, row)
             values = [value, *values][: plan.memory]
-            base = _add(base, row[5 : 5 + plan.memory], values)
-            z = _add(base, row[5 + plan.memory :], values)
-        x = plan.back(torch.addcmul(row[3], row[4], z))
-        return x, (plan, i + 1, z, base, values)
+            base = _add(base, row[3 : 3 + plan.memory], values)
+            z = _add(base, row[3 + plan.memory :], values)
+        return plan.back(z, row, i), (plan, i + 1, z, base, values)
 
     def _free(self, phi: float) -> bool:
         """Whether the first interval takes no evaluation."""
         if self.grid != "information" or self.steps > FEW or self._known is None:
             return False
-        return math.tan(phi) > EARLY * float(self._known.deviations.max())
+        return math.tan(phi) > EARLY * self._known.reach
 
 
 def _add(base: Tensor, weights: Sequence[Tensor], values: list[Tensor]) -> Tensor:
@@ -101,71 +101,82 @@ def _add(base: Tensor, weights: Sequence[Tensor], values: list[Tensor]) -> Tenso
 
 
 class Plan:
-    """The numbers of each step on the way through `times`, by direction: see `row`."""
+    """The numbers of each step on the way through `times`, once for each deviation that there is."""
 
     def __init__(self, sampler: GaussianAdams, sde: SDE, times: Sequence[float]):
-        self.times, self.moments = list(times), sampler._moments
-        at = [sde.at(t) for t in times]
-        phi, n, alpha = (np.array([getattr(a, k) for a in at])[:, None] for k in ("phi", "n", "alpha"))
-        centre = self.moments.turn(self.moments.mean[None], self.moments.basis)[0]
-        s, centre = (v.numpy() for v in torch.broadcast_tensors(self.moments.deviations, centre))
-        self.shape, s, centre = s.shape, s.reshape(-1), centre.reshape(-1)
+        self.times, self.moments, self.at = list(times), sampler._moments, [sde.at(t) for t in times]
+        phi, n = (np.array([getattr(a, k) for a in self.at])[:, None] for k in ("phi", "n"))
+        s, self.places = np.unique(self.moments.deviations.numpy(), return_inverse=True)
         size = np.hypot(s * np.cos(phi), np.sin(phi))
         given = not isinstance(sampler.grid, str) and not callable(sampler.grid)
         evaluations = len(sampler.grid) - 1 if given else sampler.steps
         order = sampler.order or 2 + (evaluations > 7) + (evaluations > 13) + (evaluations > 39)
-        self.first, self.memory = int(sampler._free(at[0].phi)), order + 1
-        envelope = lambda u: _envelope(np.tan(u), sampler._known, min(1.0, evaluations / 200))
-        base, ahead = _weights(phi[:, 0], s, order, self.first, envelope)
-        # V = a D + b z, less what of it is the mean's; x = n size z + alpha centre
-        end, start = size[1:], size[:-1] / np.sin(phi[:-1])
-        numbers = [-start / s * centre, start / s, -s / np.tan(phi[:-1]), alpha[1:] * centre, n[1:] * end]
-        table = np.concatenate([np.stack(np.broadcast_arrays(*numbers), 1), base, ahead], 1)
-        first = np.stack([-alpha[0] / n[0] * centre / size[0], 1 / (n[0] * size[0])])
-        self.width, self.table = table.shape[1], np.concatenate([first, table.reshape(-1, len(s))])
-        self.rows: tuple[Tensor, ...] = ()
+        self.first, self.memory = int(sampler._free(phi[0, 0])), order + 1
+        floor = 1.0 if sampler._known is None else min(1.0, evaluations / 200)
+        base, ahead = _weights(tuple(np.tan(phi[:, 0])), self.moments, order, self.first, floor)
+        # V = a (D - m) + b z and x = n size z + alpha m
+        numbers = np.stack([size[:-1] / np.sin(phi[:-1]) / s, -s / np.tan(phi[:-1]), n[1:] * size[1:]], 1)
+        self.table = np.concatenate([numbers, base, ahead], 1)
+        self.table = np.concatenate([self.table, np.zeros_like(self.table[:1])])
+        self.table[-1, 0] = 1 / (n[0] * size[0])  # of z at the first time
+        self.kept: tuple[torch.device, torch.dtype] | None = None
 
-    def to(self, x: Tensor) -> None:
-        """Puts it all on the device of x, in its type."""
-        if not self.rows or self.rows[0].device != x.device or self.rows[0].dtype != x.dtype:
-            table = torch.from_numpy(self.table).to(x.dtype).to(x.device, non_blocking=True)
-            self.rows = table.reshape(-1, *self.shape).unbind()
-            self.basis = tuple(b.to(x.device, x.dtype) for b in self.moments.basis)
+    def row(self, i: int, x: Tensor) -> Sequence[Tensor]:
+        """Of step i, by direction, beside x: the factors of D - m and of z in V, that of z in x_s, and the weights of
+        the latest values in what is settled, and in what is ahead of it."""
+        if self.kept != (x.device, x.dtype):
+            self.kept = x.device, x.dtype
+            to = lambda v: v.to(x.dtype).to(x.device, non_blocking=True)
+            self.numbers, self.basis = to(torch.from_numpy(self.table)), tuple(map(to, self.moments.basis))
+            self.centre = self.moments.turn(to(self.moments.mean)[None], self.basis)
+            self.index = torch.from_numpy(self.places.reshape(-1)).to(x.device)
+            few = len(self.index) <= LARGEST
+            self.rows = self._spread(self.numbers).flatten(0, 1).unbind() if few else None
+        width = self.table.shape[1]
+        return self.rows[i * width : (i + 1) * width] if self.rows else self._spread(self.numbers[i]).unbind()
 
-    def row(self, i: int) -> tuple[Tensor, ...]:
-        """Of step i: the constant and the factors of D and z in V; the constant and the factor of z in x_s; the
-        weights of the latest values in what is settled, and in what is ahead of it."""
-        return self.rows[2 + i * self.width : 2 + (i + 1) * self.width]
+    def _spread(self, numbers: Tensor) -> Tensor:
+        return numbers[..., self.index].reshape(*numbers.shape[:-1], *self.moments.deviations.shape)
 
     def start(self, x: Tensor) -> Tensor:
         """z of x at the first time."""
-        return torch.addcmul(self.rows[0], self.rows[1], self.turn(x))
+        return (
+            torch.add(self.moments.turn(x, self.basis), self.centre, alpha=-self.at[0].alpha)
+            * self.row(len(self.times) - 1, x)[0]
+        )
 
-    def turn(self, x: Tensor) -> Tensor:
-        return self.moments.turn(x, self.basis)
+    def residual(self, x0: Tensor, z: Tensor, row: Sequence[Tensor]) -> Tensor:
+        """V where the denoiser gives x0."""
+        return torch.addcmul(row[1] * z, row[0], self.moments.turn(x0, self.basis) - self.centre)
 
-    def back(self, c: Tensor) -> Tensor:
-        return self.moments.back(c, self.basis)
+    def back(self, z: Tensor, row: Sequence[Tensor], i: int) -> Tensor:
+        """x_s of z at the end of step i."""
+        return self.moments.back(torch.add(row[2] * z, self.centre, alpha=self.at[i + 1].alpha), self.basis)
 
 
-def _envelope(r: np.ndarray, known: Moments | None, floor: float, end: float = 0.15, nats: float = 2.0) -> np.ndarray:
-    """g at the noise level r: r / sqrt(r^2 + end^2) at the end, and at the start 1 - exp(-I / nats), or `floor`."""
-    start = 1.0 if known is None else floor + (1 - floor) * -np.expm1(-known.information(r) / nats)
+def _envelope(r: np.ndarray, moments: Moments, floor: float, end: float = 0.15, nats: float = 2.0) -> np.ndarray:
+    """g at the noise level r: r / sqrt(r^2 + end^2) at the end, and 1 - exp(-I / nats), or `floor`, at the start."""
+    start = 1.0 if floor == 1 else floor + (1 - floor) * -np.expm1(-moments.information(r) / nats)
     return start * r / np.hypot(r, end)
 
 
-def _weights(phi: np.ndarray, s: np.ndarray, order: int, first: int, envelope) -> tuple[np.ndarray, np.ndarray]:
-    """-int V s dr / (s^2 + r^2), by the values V at the angles phi, the latest first, in N steps: (N, order + 1, D) of
-    the interval that becomes settled with the latest value, and of all that are ahead of it.
+@lru_cache(maxsize=8)
+def _weights(
+    noise: tuple[float, ...], moments: Moments, order: int, first: int, floor: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """-int V s dr / (s^2 + r^2) by the values V at the N + 1 levels of noise r, the latest first: (N, order + 1, S) of
+    the interval that becomes settled with the latest value, and of all that are ahead of it, for S deviations s.
 
     By Gauss-Legendre in asinh(r / least s), in which the integrands are smooth from r = 0 on.
     """
-    steps, memory = len(phi) - 1, order + 1
-    r, least = np.tan(phi), s.min()
+    r, s, scale = np.array(noise), np.unique(moments.deviations.numpy()), moments.reach**WIDE
+    envelope = lambda r: _envelope(r, moments, floor)
+    steps, memory, least = len(r) - 1, order + 1, s.min()
+    phi = np.arctan(r / scale)
     ends = np.arcsinh(r / least)
     u, h = (v.numpy() for v in quadrature(ends[:-1, None], ends[1:, None]))
     at = least * np.sinh(u)  # (N, points)
-    h = -h * least * np.cosh(u) * envelope(np.arctan(at))
+    h = -h * least * np.cosh(u) * envelope(at)
     step = np.arange(steps)[:, None]
 
     def integrals(back: int, values: int) -> np.ndarray:
@@ -173,9 +184,9 @@ def _weights(phi: np.ndarray, s: np.ndarray, order: int, first: int, envelope) -
         place = step - np.arange(values)
         nodes = np.where(place < first, np.nan, phi[place.clip(0)])
         where = (step[:, 0] - back).clip(0)
-        basis = lagrange(nodes.T, torch.from_numpy(np.arctan(at))[where]).numpy()  # (values, N, points)
+        basis = lagrange(nodes.T, torch.from_numpy(np.arctan(at / scale))[where]).numpy()  # (values, N, points)
         basis = basis * h[where] * (step[:, 0] >= back)[:, None]
-        basis = np.moveaxis(basis, 0, 1) / np.where(place < first, 1.0, envelope(phi[place.clip(0)]))[..., None]
+        basis = np.moveaxis(basis, 0, 1) / np.where(place < first, 1.0, envelope(r[place.clip(0)]))[..., None]
         out = np.zeros((steps, memory, len(s)))
         for part in range(0, len(s), 1024):
             density = s[part : part + 1024] / (s[part : part + 1024] ** 2 + at[where][..., None] ** 2)
