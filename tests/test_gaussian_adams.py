@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from commands import TINY, command
 from problems import Around, close, each_sde, each_shape, each_song_sde, mixture, moments, refuses
 
 import scoresde
@@ -297,3 +298,15 @@ def test_a_folder_without_moments_and_a_damaged_one(trained, tmp_path):
     path.unlink()
     old = scoresde.load(tmp_path / "m")
     assert old.moments is None and run(old, 4, (3,), dtype=torch.float32, steps=5).isfinite().all()
+
+
+@pytest.mark.parametrize("sampler", ["gaussian_adams", "adams"])
+def test_the_command_may_end_at_the_data(monkeypatch, capfd, tmp_path, sampler):
+    """The picture of the way has no estimate to ask for where no noise is left."""
+    words = (f"sampler={sampler}", "sampler.steps=3", "sampler.t_min=0", "sampler.last=none", "folder=m")
+    assert command(monkeypatch, capfd, tmp_path, *TINY, *words, "task=train")[0] == 0
+    code, out, err = command(monkeypatch, capfd, tmp_path, *TINY, *words, "task=sample")
+    assert code == 0 and "3 evaluations" in out, err
+    (way,) = tmp_path.glob("m/sample-*/trajectory.npz")
+    with np.load(way) as kept:
+        assert np.isfinite(kept["x0"]).all() and (kept["x0"][-1] == kept["x"][-1]).all()

@@ -121,8 +121,10 @@ def _trajectory(run: Run, path: Path, names: Sequence[str] | None, columns: int 
     record = Trajectory(every=math.ceil((len(sampler.times(model.sde)) - 1) / frames))
     sample(model, sampler, (n, *model.shape), run.config.seed, callback=record, progress=False)
     times, x = record.times, record.x
-    with torch.no_grad():  # the sampler's own estimates are those at the start of its steps
-        x0 = torch.stack([model(a.to(run.device), t).cpu() for t, a in zip(times, x, strict=True)])
+    at = model.sde.along(times)
+    with torch.no_grad():  # the sampler's own estimates are those at the start of its steps; without noise x is known
+        x0 = [model(a.to(run.device), t).cpu() if t.sigma else a / t.alpha for t, a in zip(at, x, strict=True)]
+    x0 = torch.stack(x0)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, times=np.array(times), x=x.numpy(), x0=x0.numpy())
     files.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))

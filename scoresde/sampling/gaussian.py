@@ -42,7 +42,8 @@ class GaussianAdams(Sampler):
     evaluation, as D at pure noise is the mean and nothing else.  That needs the data's moments, and so do the grid and
     the envelope's start; a model that has none, or is given conditions, whose data have other moments, does without
     (a unit Gaussian, or that of all data, carries it).  `order` by default: 2 up to 7 evaluations, 3 up to 13, 4 up to
-    39, then 5.
+    39, then 5.  With `t_min=0` and `last="none"` it ends at the data, as V is never asked for at the last time: of 10
+    evaluations or fewer that is a better use than a Tweedie step.
 
     Exponential integrators: Hochbruck, Ostermann (2010), Acta Numerica 19; the Gaussian part of a diffusion model:
     Wang, Vastola (2023), arXiv 2311.10892.
