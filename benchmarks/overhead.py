@@ -72,7 +72,6 @@ def samplers(steps: int) -> dict[str, tuple[ours.Sampler, str, float]]:
     plain = {
         "adams": ours.Adams(**one),
         "rectified_adams": ours.RectifiedAdams(**one),
-        "gaussian_adams": ours.GaussianAdams(**one),
         "ddim": ours.DDIM(**one),
         "dpmpp_2m": ours.DPMpp2M(**one),
         "heun": ours.Heun(**two),
@@ -88,6 +87,7 @@ def samplers(steps: int) -> dict[str, tuple[ours.Sampler, str, float]]:
     }
     found = {name: (s, EULER, 1.2) for name, s in plain.items()}
     found |= {name: (s, ANCESTRAL, 2.0) for name, s in noisy.items()}
+    found |= {"gaussian_adams": (ours.GaussianAdams(**one), EULER, math.nan)}
     return found | {"ode": (ours.ProbabilityFlow(last="none"), EULER, 4.0)}
 
 
