@@ -110,7 +110,7 @@ def test_a_step_is_taken_where_its_error_is_within_the_tolerance_and_nowhere_els
 
         def trial(self, f, t, t_new, y, k, memory, rows, norm):
             error = np.full_like(t, 1.2 if len(tried) % 3 == 1 else 0.9)
-            tried.append((float(t), float(t_new), float(error)))
+            tried.append((t.item(), t_new.item(), error.item()))
             return Trial(y, f(t_new, y, rows), error, 2, 0.1 * error, 2, ())
 
     integrate(
