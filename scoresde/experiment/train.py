@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import launcher, locks
-from ..data import Data, as_data
+from ..data import Data, as_data, check_data
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
@@ -72,14 +72,15 @@ def train(
         A `Denoiser` with the averaged weights, and with `shape`, `encode` and `decode` of the data.
 
     Raises:
-        InputError: wrong settings; another model in the folder, or another command at work in it; the folder was taken
-            away, or its checkpoint is damaged.
+        InputError: wrong settings, or data that cannot be trained on as it is (`check_data`); another model in the
+            folder, or another command at work in it; the folder was taken away, or its checkpoint is damaged.
         FloatingPointError: the loss stops being finite.
     """
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
     start = copy.deepcopy(denoiser.denoiser).requires_grad_(True) if isinstance(denoiser, Trained) else denoiser
     data = as_data(data)
+    notes = check_data(data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     training = training or Training(**options)
     book = Book(
@@ -98,6 +99,8 @@ def train(
         if book.finished():
             return load(book.folder, str(_device(start)), denoiser=start)
         processes.wait(device)  # all have looked
+        for words in notes if lead else ():
+            say(words)
         trainer, steps = _Trainer(start, data, loss, training, book, device), training.steps
         shorter = fewer("steps=", steps, "a smaller network or batch_size takes less")
         with shown(progress, "training", steps, trainer.step, shorter, lead) as advance:
