@@ -14,9 +14,10 @@ import scoresde
 ROOT = Path(__file__).resolve().parent.parent / "scoresde"
 
 # Every room and the rooms that it may import; what is not listed may not be imported.
-BASE = {"errors", "settings", "making"}
+BASE = {"errors", "settings", "making", "answers"}
 FLOOR = {
     "errors": set(),
+    "answers": {"errors"},
     "progress": BASE,
     "settings": {"errors"},
     "making": {"errors", "settings"},

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import launcher, locks
+from ..answers import derivatives
 from ..data import Data, as_data, check_data
 from ..denoiser import Denoiser
 from ..errors import InputError
@@ -33,6 +34,7 @@ from .training import Training
 
 
 @checked
+@derivatives
 def train(
     denoiser: Denoiser,
     data: Any,
