@@ -28,7 +28,7 @@ def derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def outside(*args: Any, **options: Any) -> Any:
         for value in (*args, *options.values()):
-            if isinstance(value, nn.Module) and any(p.is_inference() for p in value.parameters()):
+            if isinstance(value, nn.Module) and any(map(_inference, value.parameters())):
                 raise InputError(f"the {type(value).__name__} was made under torch.inference_mode: make it outside")
         if not torch.is_inference_mode_enabled():
             return function(*args, **options)
@@ -47,6 +47,10 @@ def answered(value: Any, shape: Sequence[int], who: str) -> Tensor:
         f"{type(value).__name__}" if not isinstance(value, Tensor) else f"a {value.dtype} tensor {tuple(value.shape)}"
     )
     raise InputError(f"{who} answers with {held}: it must give a tensor of real numbers of shape {tuple(shape)}")
+
+
+def _inference(p: Tensor) -> bool:
+    return not torch.nn.parameter.is_lazy(p) and p.is_inference()
 
 
 def ask(function: Callable[..., Any], who: Any, x: Tensor, /, *rest: Any, **cond: Any) -> Tensor:

@@ -112,9 +112,9 @@ def test_mistakes_are_one_line(cli, trained, tmp_path):
     np.save(tmp_path / "wrong.npy", np.zeros((50, 3)))
     weights = tmp_path / "none.pth"
     for options, said in {
-        ("task.metrics=[fid]",): "some of frechet",
+        ("task.metrics=[fid]",): "each one of frechet",
         ("task.metrics=kid",): "give a list",
-        ("task.extractor=vgg",): "choose one of auto",
+        ("task.extractor=vgg",): "give one of auto",
         ("n=4",): "task.groups=5",
         (f"task.samples={tmp_path}/no.npy",): "cannot be read",
         (f"task.samples={tmp_path}/wrong.npy",): "shape (3,)",

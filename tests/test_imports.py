@@ -43,7 +43,7 @@ FLOOR = {
 CORE = {"torch", "numpy", "scipy", "torchsde"}
 # Imported where they are needed, never at import.
 OUTSIDE = {
-    "data": {"sklearn", "PIL", "pillow_heif", "pyarrow", "pandas"},
+    "data": {"sklearn", "PIL", "pillow_heif", "pyarrow"},
     "noise_triton": {"triton"},
     "metrics": {"ot", "torch_fidelity"},
     "progress": {"rich"},

@@ -134,13 +134,18 @@ class Run:
     @cached_property
     def data(self) -> Data:
         """The data set, loaded at its first use.  Raises `InputError` if the model was trained on other data."""
+        if (self.folder / MODEL).exists() and not self.config.fresh:
+            check(self.folder, {"data": about(self.loaded)})
+        return self.loaded
+
+    @cached_property
+    def loaded(self) -> Data:
+        """The data set that the config names, whatever the model was trained on."""
         if self.config.data is None:
             raise InputError(f"{self.folder} was trained from Python, on data that it does not name: say data=...")
         data = build.build_data(self.config, self.trusts("data"))
         for words in getattr(data, "notes", ()):
             self.say(words)
-        if (self.folder / MODEL).exists() and not self.config.fresh:
-            check(self.folder, {"data": about(data)})
         return data
 
     @cached_property

@@ -89,7 +89,7 @@ def train(
         None if folder is None else Path(folder).expanduser(), describe(start, data, loss, training), training.steps
     )
     book.add(made or {})
-    say = say or (lambda words: warnings.warn(words, stacklevel=4))
+    say = say or (lambda words: warnings.warn(words, stacklevel=5))
     if words := launcher.ignored():
         say(words)
     processes.join(device)
