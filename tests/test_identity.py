@@ -211,3 +211,15 @@ def test_a_compiled_network_is_loaded_plain(tmp_path):
     x = torch.randn(4, 2)
     again = scoresde.load(tmp_path)
     assert (made(x, 0.3) - again(x, 0.3)).abs().max() < 1e-6
+
+
+def test_a_folder_of_the_first_version_is_loaded_and_told(cli, tmp_path):
+    """It had no model.safetensors, and said of its data how it is made."""
+    made = scoresde.train(denoiser(), points(), folder=tmp_path / "m", **TRAINING)
+    path = tmp_path / "m" / "model.json"
+    known = json.loads(path.read_text()) | {"data": {"_target_": "scoresde.data.toy", "kind": "ring"}, "code": {}}
+    path.write_text(json.dumps({k: v for k, v in known.items() if k != "format"}))
+    (tmp_path / "m" / "model.safetensors").unlink()
+    assert scoresde.load(tmp_path / "m").weights == made.weights
+    code, _, err = cli("folder=m", "task=sample", "n=4")
+    assert code == 1 and "made by scoresde 0.1.0" in err and "fresh=true" in err and err.count("\n") == 1

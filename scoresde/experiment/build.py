@@ -56,6 +56,9 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
     if not (folder / MODEL).exists():
         return config, ()
     there = described(folder)
+    if "format" not in there:
+        words = "scoresde.load reads it; for the command train it again, with fresh=true"
+        raise InputError(f"folder={folder} was made by scoresde 0.1.0: {words}", "folder")
     known = {k: there.get(k) for k in PARTS} | {"data": (there.get("data") or {}).get("settings")}
     keys = [word.lstrip("+~").partition("=")[0].partition("@")[0] for word in said]
     config = copy.deepcopy(config)
