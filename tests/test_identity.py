@@ -223,3 +223,44 @@ def test_a_folder_of_the_first_version_is_loaded_and_told(cli, tmp_path):
     assert scoresde.load(tmp_path / "m").weights == made.weights
     code, _, err = cli("folder=m", "task=sample", "n=4")
     assert code == 1 and "made by scoresde 0.1.0" in err and "fresh=true" in err and err.count("\n") == 1
+
+
+OWN = """
+import torch
+class Cells(torch.utils.data.Dataset):
+    def __init__(self, n=100):
+        self.x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+    def __len__(self):
+        return len(self.x)
+    def __getitem__(self, i):
+        return self.x[i]
+"""
+
+
+def test_a_target_of_ones_own_has_its_own_settings(cli, tmp_path):
+    (tmp_path / "mine_cells.py").write_text(OWN)
+    words = ["data._target_=mine_cells.Cells", f"paths=[{tmp_path}]", "net=mlp", "task=train", "train.steps=2"]
+    code, out, err = cli(*words, "folder=a")
+    assert code == 0 and " 90 examples" in out, err
+    code, out, err = cli(*words, "+data.n=200", "folder=b")
+    assert code == 0 and " 180 examples" in out, err
+    code, _, err = cli(*words, "data.n=200", "folder=c")
+    assert code == 1 and "+data.n=" in err and err.count("\n") == 1
+    code, _, err = cli(*words, "+data.m=200", "folder=c")
+    assert code == 1 and "data.m is unknown to mine_cells.Cells" in err
+
+
+def test_a_search_knows_which_way_its_figure_is_better():
+    from scoresde.experiment.search import Search
+
+    for objective, goal in {"likelihood.nats": "maximize", "likelihood.bits_per_dim": "minimize"}.items():
+        assert Search(objective=objective).goal == goal
+        other = {"maximize": "minimize", "minimize": "maximize"}[goal]
+        with pytest.raises(InputError, match=f"{objective} is to be {goal}d"):
+            Search(objective=objective, direction=other)
+    for name in ("precision", "recall", "density", "coverage"):
+        assert Search(objective=f"evaluate.{name}").goal == "maximize"
+    for name in ("frechet", "kid", "mmd", "sliced", "energy"):
+        assert Search(objective=f"evaluate.{name}").goal == "minimize"
+    with pytest.raises(InputError, match="better high or low is not known"):
+        Search(objective="evaluate.new")

@@ -59,7 +59,9 @@ class Run:
         said: Sequence[str] = (),
     ):
         options.checked(config)
-        self.config, self.adopted = build.adopt(config, said)  # the parts that the folder's own model gave
+        self.config, self.adopted = build.adopt(
+            build.retarget(config, said), said
+        )  # the parts that the folder's own model gave
         config = self.config
         self.choices, self.job = choices, job
         self.lead = launcher.rank() == 0  # of several processes the first one writes and speaks
