@@ -1,4 +1,4 @@
-"""Makes the tables and pictures of docs/: python docs/make.py [matrix] [orders] [samplers --model FOLDER]."""
+"""Makes the pages of docs/: python docs/make.py [settings] [matrix] [orders] [samplers --model FOLDER]."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
 import matrix
 import orders
+import settings_page
 import torch
 from problems import SONG
 from samplers import DETERMINISTIC, SAMPLERS, STOCHASTIC
@@ -107,7 +108,7 @@ def gallery(folder: str, n: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="+", choices=["matrix", "orders", "samplers"])
+    parser.add_argument("what", nargs="+", choices=["settings", "matrix", "orders", "samplers"])
     parser.add_argument("--model", help="the folder of a trained digits model, for samplers")
     parser.add_argument("--n", type=int, default=200, help="samples of each sampler (default: 200)")
     args = parser.parse_args()
@@ -115,6 +116,7 @@ def main() -> None:
         if what == "samplers" and not args.model:
             parser.error("samplers needs --model FOLDER (python run.py task=train prints it)")
         file, make = {
+            "settings": ("settings.md", settings_page.page),
             "matrix": ("compatibility.md", matrix.table),
             "orders": ("orders.md", orders_table),
             "samplers": ("samplers.md", lambda: gallery(args.model, args.n)),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .answers import ask
 from .errors import InputError
 from .moments import Moments
 from .sde import SDE, Marginal, as_time, expand
@@ -49,6 +50,10 @@ class Denoiser(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
         """E[x_0 | x_t = x]."""
+
+    def __call__(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+        """D(x, t).  Raises `InputError` for an answer that is no tensor like x, or has lost its graph to x."""
+        return ask(super().__call__, self, x, t, **cond)
 
     def _level(self, t: float | Tensor) -> tuple[Any, Any]:
         """alpha and sigma: numbers at a time of a sampling, else tensors, which may have a graph."""
@@ -144,7 +149,7 @@ class Preconditioned(Denoiser):
             c_skip, c_out, c_in = self.rule(*self.sde.marginal(t))
             log_snr = self.sde.log_snr(t)
         c = rows(-log_snr / 2, x, torch.promote_types(dtype, torch.float32))
-        net = self.net((expand(c_in, x) * x).to(dtype), c, **cond)
+        net = ask(self.net, self.net, (expand(c_in, x) * x).to(dtype), c, **cond)
         return weigh(c_skip, x, c_out, net.to(x.dtype))
 
 
@@ -152,6 +157,7 @@ class FromScore(Denoiser):
     """The denoiser of a bare score function: D = (x + sigma^2 score(x, t)) / alpha.
 
     `score(x, t, **cond)` takes x (B, *shape) and t (B,) in the type of x, and returns grad_x log p_t(x) (B, *shape).
+    For likelihoods it must be computed in torch, from x as it is given.
     """
 
     def __init__(self, score: Callable[..., Tensor], sde: SDE):
@@ -163,7 +169,7 @@ class FromScore(Denoiser):
         return weigh(1 / alpha, x, sigma**2 / alpha, self.score(x, t, **cond))
 
     def score(self, x, t, **cond):
-        return self.score_function(x, rows(t, x, x.dtype), **cond)
+        return ask(self.score_function, self.score_function, x, rows(t, x, x.dtype), **cond)
 
 
 def select(cond: dict, rows: Tensor, n: int) -> dict:

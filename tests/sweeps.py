@@ -29,14 +29,14 @@ SMALL = [
 DRIVER = """
 import os, sys
 from pathlib import Path
-from scoresde.experiment import sampling, tasks
+from scoresde.experiment import sampling
 from scoresde.experiment.command import main
-whole = tasks.draw
+whole = sampling.draw
 def draw(run):
     if f"{run.choices['sde']} {run.choices['sampler']} {run.config.seed}" == os.environ.get("FAIL"):
         raise RuntimeError("made to fail")
     whole(run)
-tasks.draw = draw
+sampling.draw = draw
 main(Path(os.environ["CONF"]))
 """
 

@@ -1,6 +1,7 @@
 """Every config composes and makes its object, and says what the code says."""
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,11 @@ def test_own_target_with_a_wrong_argument_is_named():
         build.make(config, "sde")
     with pytest.raises(scoresde.InputError, match="cannot be imported"):
         build.make(OmegaConf.create({"_target_": "scoresde.VPP"}), "sde")
+
+
+def test_the_page_of_settings_is_what_the_code_asks_for():
+    """As `python docs/make.py settings` writes it."""
+    spec = importlib.util.spec_from_file_location("settings_page", ROOT / "docs" / "settings_page.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page() == (ROOT / "docs" / "settings.md").read_text(), "run python docs/make.py settings"

@@ -112,9 +112,9 @@ def test_mistakes_are_one_line(cli, trained, tmp_path):
     np.save(tmp_path / "wrong.npy", np.zeros((50, 3)))
     weights = tmp_path / "none.pth"
     for options, said in {
-        ("task.metrics=[fid]",): "some of frechet",
+        ("task.metrics=[fid]",): "each one of frechet",
         ("task.metrics=kid",): "give a list",
-        ("task.extractor=vgg",): "choose one of auto",
+        ("task.extractor=vgg",): "give one of auto",
         ("n=4",): "task.groups=5",
         (f"task.samples={tmp_path}/no.npy",): "cannot be read",
         (f"task.samples={tmp_path}/wrong.npy",): "shape (3,)",
@@ -199,3 +199,27 @@ def test_the_page_on_metrics_says_what_runs():
         else:
             told = str(eval(shown[1], names))
             assert told.startswith(shown[2].partition(":")[0].partition(" +-")[0]), line
+
+
+def test_a_folder_of_images_against_another(monkeypatch, capfd, tmp_path):
+    """No model is trained for it; a folder as itself is at the floor, another mean is not."""
+    image = pytest.importorskip("PIL.Image")
+    generator = np.random.default_rng(0)
+    for name, centre in (("real", 100), ("same", 100), ("other", 130)):
+        (tmp_path / name).mkdir()
+        for i in range(120):
+            pixels = generator.normal(centre, 20, (6, 6, 3)).clip(0, 255).astype(np.uint8)
+            image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    words = ["data=images", "data.root=real", "data.test=0.5", "task=evaluate", "task.metrics=[kid]"]
+    words += ["task.extractor=flatten", "task.groups=4", "folder=m", "tracker=none"]
+    found = {}
+    for name in ("same", "other"):
+        code, _, err = command(monkeypatch, capfd, tmp_path, *words, f"task.samples={name}")
+        assert code == 0, err
+        found[name] = json.loads(
+            max((tmp_path / "m").glob("evaluate-*/summary.json"), key=os.path.getmtime).read_text()
+        )
+    assert found["same"]["n"] == 120 and found["same"]["kid_low"] < 0 < found["same"]["kid_high"]
+    assert found["other"]["kid_low"] > 0 and not (tmp_path / "m" / "model.safetensors").exists()
+    code, _, err = command(monkeypatch, capfd, tmp_path, "task=evaluate", "folder=d", "task.samples=same")
+    assert code == 1 and "has no samples.npy" in err and err.count("\n") == 1

@@ -24,6 +24,7 @@ TOP = (
     "autocast",
     "seed",
     "gif",
+    "png",
     "fresh",
     "trust",
     "out",

@@ -277,9 +277,14 @@ def test_numbers_that_are_none_are_null_in_every_file(one_line, tmp_path, monkey
     assert "validation loss nan" in out
 
 
-def test_rows_of_several_runs_have_their_figures():
+def test_rows_of_several_runs_have_their_figures(tmp_path):
     found = [Row({"sde": "=1"}, {"a.b": Figure(-1.0, -2.0, 0.0)}), Row({"sde": "-2.5"}, {})]
-    assert compare._csv(found).splitlines() == ["sde,a.b,a.b_low,a.b_high", "'=1,-1.0,-2.0,0.0", "-2.5,,,"]
+    compare._write_csv(tmp_path / "compare.csv", found)
+    assert (tmp_path / "compare.csv").read_text().splitlines() == [
+        "sde,a.b,a.b_low,a.b_high",
+        "'=1,-1.0,-2.0,0.0",
+        "-2.5,,,",
+    ]
 
 
 def test_a_command_killed_at_its_very_end_is_made_whole_by_the_next(one_line, tmp_path):

@@ -18,8 +18,8 @@ from commands import ROOT, TINY
 import scoresde as library
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-# Needed by nobody who does not fetch Inception's weights; part of torch on CUDA.
-ELSEWHERE = {"torch-fidelity", "triton"}
+# Needed by nobody who does not fetch Inception's weights or read photographs of telephones; part of torch on CUDA.
+ELSEWHERE = {"torch-fidelity", "triton", "pillow-heif"}
 
 COMMAND = "import sys; sys.argv[0] = 'scoresde'; from scoresde_run import main; main()"  # as pip's script does
 # A torch that takes its time, and takes an interruption for an import that failed.
@@ -70,14 +70,15 @@ def test_what_is_imported_is_required_at_once_or_by_an_extra():
     parts = everything.partition("[")[2].rstrip("]").split(",")
     asked = set().union(*(names(extras[part]) for part in parts))
     assert set(parts) == extras.keys() - {"all", "test", "bench"} and "scoresde[all]" in extras["test"]
-    whose = packages_distributions() | {"torch_fidelity": ["torch-fidelity"], "triton": ["triton"]}
+    whose = packages_distributions() | {m: [m.replace("_", "-")] for m in ("torch_fidelity", "triton", "pillow_heif")}
+    with_hydra = {"omegaconf", "yaml"}
     for path in (ROOT / "scoresde").rglob("*.py"):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if not isinstance(node, ast.Import | ast.ImportFrom) or getattr(node, "level", 0):
                 continue
             modules = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-            for module in {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - {"scoresde", "omegaconf"}:
+            for module in {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - {"scoresde"} - with_hydra:
                 here = {name.lower() for name in whose[module]}
                 top = node in tree.body and path.name != "noise_triton.py"
                 assert here & (always if top else always | asked | ELSEWHERE), f"{path} imports {module}"

@@ -50,13 +50,14 @@ def test_a_tight_tolerance_gives_a_tight_error(sde, dims):
 
 
 def test_the_relative_tolerance_is_shared_by_the_dimensions():
-    """Coordinates that all go the same way take the steps of one of them, at rtol sqrt(D)."""
+    """Coordinates that all go the same way take the steps of one of them, give or take one, at rtol sqrt(D)."""
     steps = {}
     for dims, rtol in ((1, 1e-4), (64, 8e-4), (64, 1e-4)):
         model = GaussianMixture(torch.ones(1), torch.zeros(1, dims).double(), 0.3, VP())
         x = torch.tensor([[0.1], [-0.4], [0.5]]).double().expand(3, dims)
         steps[dims, rtol] = log_likelihood(model, x, rtol=rtol, atol=1e-9).nfe.tolist()
-    assert steps[64, 8e-4] == steps[1, 1e-4] and min(steps[64, 1e-4]) > max(steps[1, 1e-4])
+    assert max(abs(a - b) for a, b in zip(steps[64, 8e-4], steps[1, 1e-4], strict=True)) <= 1
+    assert min(steps[64, 1e-4]) > max(steps[1, 1e-4]) + 4
 
 
 def test_a_density_integrates_to_one():

@@ -87,7 +87,7 @@ def test_it_finds_the_maximum_of_the_likelihood(control):
     loss = objective(control=control)
     model = scoresde.train(Scale(), x, loss, steps=80, batch_size=256, lr=0.1, warmup=0, ema=0.8, weight_decay=0)
     rms = float(x[:900].square().mean().sqrt())  # the split leaves these or others for training: alike to 3 %
-    assert float(model.log_s.detach().exp()) == pytest.approx(rms, rel=0.05)
+    assert float(model.denoiser.log_s.detach().exp()) == pytest.approx(rms, rel=0.05)
 
 
 @pytest.mark.parametrize("how", ["uniform", "none"])
@@ -113,5 +113,5 @@ def test_dequantise_is_within_the_bin_or_in_its_middle(how):
         assert float((place - 0.5).abs().max()) < 1e-4
     else:
         assert float(place.min()) < 0.1 and float(place.max()) > 0.9
-    with pytest.raises(scoresde.InputError, match=r"train.dequantise='centre'.*uniform or none"):
+    with pytest.raises(scoresde.InputError, match="dequantise='centre': give one of uniform, none"):
         Training(dequantise="centre")

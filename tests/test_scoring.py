@@ -187,10 +187,10 @@ def test_other_data_beside_it(cli, trained, kind):
 MISTAKES = [
     ("likelihood.dequantiser=foo", "importance"),
     ("likelihood.bound=elb", "elbo"),
-    ("likelihood.draws=2", "for dequantiser=importance"),
-    ("likelihood.draws=0", "positive"),
+    ("likelihood.draws=2", "give dequantiser=importance"),
+    ("likelihood.draws=0", "from 1"),
     ("likelihood.split=val", "train, test"),
-    ("likelihood.target_stderr=0", "positive"),
+    ("likelihood.target_stderr=0", "above 0"),
     ("likelihood.t_min=2", "t_min=2"),
     ("data.other=moon", "data.other='moon'"),
     ("data.other=wrong.npy", "(1, 4, 4)"),

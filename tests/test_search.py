@@ -27,7 +27,7 @@ def cli(monkeypatch, capfd, tmp_path):
 def quick(stop=lambda trial, place: None):
     """In place of a trial: a figure of what was drawn.  `stop` is called before each draw, and after the last."""
 
-    def trial(trial, places, words, config, home):
+    def trial(trial, places, words, config, home, *more):
         with Job(home / str(trial.number), trial.number, home.name, (), "config") as job:
             total = 0.0
             for i, place in enumerate(places):

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from sweeps import SMALL, lines, start, wandb_run
 
 import scoresde
-from scoresde.experiment import build, search, tasks
+from scoresde.experiment import build, sampling, scoring, search
 from scoresde.experiment.compare import Figure, Row, average, figures, rows, shown
 from scoresde.experiment.jobs import fingerprint, read, statuses, sweep_name
 
@@ -86,8 +86,8 @@ def cli(monkeypatch, capfd, tmp_path):
 
 def test_one_job_fails_and_the_others_end_and_only_it_is_run_again(cli, tmp_path, monkeypatch):
     words = ["--multirun", "sampler=ddim,euler", "sampler.steps=3", *SMALL]
-    whole = tasks.draw
-    monkeypatch.setattr(tasks, "draw", lambda run: 1 / 0 if run.choices["sampler"] == "ddim" else whole(run))
+    whole = sampling.draw
+    monkeypatch.setattr(sampling, "draw", lambda run: 1 / 0 if run.choices["sampler"] == "ddim" else whole(run))
     code, out, err = cli(*words)
     assert code == 1, err
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
@@ -102,7 +102,7 @@ def test_one_job_fails_and_the_others_end_and_only_it_is_run_again(cli, tmp_path
     assert firsts == ["sample/step", "likelihood/step"]
     assert [r["train/step"] for r in lines(sweep / "0" / "metrics.jsonl")] == [1, 2, 3, 4]
 
-    monkeypatch.setattr(tasks, "draw", whole)
+    monkeypatch.setattr(sampling, "draw", whole)
     code, out, err = cli(*words)
     assert code == 0 and out.count("is done already") == 1 and "2 of 2 jobs done" in out, err
     # A result that is gone is made again; so is a job whose config has changed.
@@ -225,7 +225,7 @@ def test_the_same_sweep_in_another_terminal_waits_for_each_job(cli, tmp_path):
     (sweep / "0" / "status.json").write_text(whole.replace('"done"', '"running"'))
 
     def end():
-        time.sleep(1)
+        time.sleep(5)
         (sweep / "0" / "status.json").write_text(whole)
         event.set()
 
@@ -242,17 +242,17 @@ def test_search_goes_on_where_it_was_cut_off(cli, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     words = ["task=search", "task.objective=sample.evaluations", "task.startup=1", "sampler=ddim", *SMALL]
     words += ["task.space=['sampler.steps=int(interval(2,6))','sampler.eta=0.0,1.0']"]
-    whole = tasks.score
+    whole = scoring.score
 
     def stop(run):
         whole(run)
         if run.job.number == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tasks, "score", stop)
+    monkeypatch.setattr(scoring, "score", stop)
     code, out, err = cli(*words, "task.trials=3")
     assert code == 130, err
-    monkeypatch.setattr(tasks, "score", whole)
+    monkeypatch.setattr(scoring, "score", whole)
     code, out, err = cli(*words, "task.trials=4")
     (home,) = (tmp_path / "runs" / "search").iterdir()
     states = [s["state"] for s in statuses(home)]
@@ -270,7 +270,7 @@ def test_search_goes_on_where_it_was_cut_off(cli, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("direction", "best"), [("minimize", 1), ("maximize", 2)])
 def test_the_best_trial_is_that_of_the_direction(tmp_path, capsys, direction, best):
     trials = [SimpleNamespace(number=i, value=v, params={"n": i}) for i, v in enumerate((3.0, 1.0, 5.0, None))]
-    task = SimpleNamespace(objective="a.b", direction=direction)
+    task = SimpleNamespace(objective="a.b", goal=direction)
     search._report(SimpleNamespace(trials=trials), tmp_path, ["sde=ve"], task)
     found = json.loads((tmp_path / "best.json").read_text())
     told = {"objective": "a.b", "value": trials[best].value, "trial": best, "overrides": ["sde=ve", f"n={best}"]}

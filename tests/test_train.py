@@ -139,10 +139,14 @@ def test_ema_starts_at_the_weights_and_forgets_the_start():
 
 
 def test_not_finite_stops_and_names_the_step(tmp_path):
-    data = points()
-    data.train.x[5] = float("nan")
+    """Data that is not finite is refused before; what comes during a training is told by its step."""
+    data, training = points(), Training(steps=20, **SETTINGS)
+    spoil = lambda step=0, **figures: data.train.x[5:].fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"step .*look at the data"):
-        scoresde.train(denoiser(), data, folder=tmp_path, training=Training(steps=20, **SETTINGS))
+        scoresde.train(denoiser(), data, folder=tmp_path / "a", training=training, report=spoil)
+    with pytest.raises(scoresde.InputError, match="train item 5 .*must be finite"):
+        scoresde.train(denoiser(), data, folder=tmp_path / "b", training=training)
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_gradient_that_is_not_finite_is_not_saved(tmp_path):

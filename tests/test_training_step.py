@@ -108,7 +108,7 @@ def spied(**options):
     x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
     settings = dict(steps=4, batch_size=32, validate_every=2, device="cpu", **options)
     trained = scoresde.train(scoresde.Preconditioned(net, scoresde.VP()), x, **settings)
-    return net.noted, trained.net.noted
+    return net.noted, trained.denoiser.net.noted
 
 
 def test_dropout_is_drawn_in_training_alone_and_anew_at_each_step():
@@ -147,7 +147,7 @@ def test_the_validation_is_told_by_level_in_the_order_of_t():
             return CENTRE.double() + t.double().reshape(-1, 1) + 0 * self.nothing
 
     rows, n = [], 80
-    train, test = (Tensors(a.expand(count, 3)) for a, count in ((torch.zeros(3), 200), (CENTRE, n)))
+    train, test = (Tensors(a.expand(count, 3)) for a, count in ((torch.arange(3.0), 200), (CENTRE, n)))
     data = Data("two", train, test, scoresde.data.Affine())
     options = dict(steps=2, batch_size=8, validate_every=2, device="cpu")
     loss = scoresde.DenoisingLoss(times="uniform", **PLAIN)

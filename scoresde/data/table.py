@@ -189,8 +189,8 @@ def _parquet(path: Path) -> Columns:
     """The columns of a .parquet file, each read when it is asked for."""
     try:
         from pyarrow import parquet
-    except ImportError:
-        return _parquet_by_pandas(path)
+    except ImportError as error:
+        raise InputError(f"root={path}: .parquet files need pyarrow: pip install pyarrow", "root") from error
     try:
         file = parquet.ParquetFile(path)
         names = file.schema_arrow.names
@@ -205,21 +205,6 @@ def _parquet(path: Path) -> Columns:
             raise InputError(f"root={path} cannot be read ({reason(error)}): write it again", "root") from error
 
     return {n: partial(_numbers, partial(column, n)) for n in names}
-
-
-def _parquet_by_pandas(path: Path) -> Columns:
-    try:
-        import pandas
-    except ImportError as error:
-        raise InputError(f"root={path}: .parquet files need pyarrow: pip install pyarrow", "root") from error
-    try:
-        return columns_of(pandas.read_parquet(path), str(path))
-    except InputError:
-        raise
-    except ImportError as error:
-        raise InputError(f"root={path}: .parquet files need pyarrow: pip install pyarrow", "root") from error
-    except Exception as error:
-        raise InputError(f"root={path} cannot be read ({reason(error)}): write it again", "root") from error
 
 
 def _texts(words: dict[str, str], found: Columns, name: str) -> InputError:

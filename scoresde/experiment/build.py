@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..sde import SDE
 from .description import RUNNING, flatten, rule_name
 from .model import MODEL, described
+from .options import GROUPS
 
 PARTS = ("sde", "net", "data", "loss", "rule", "train")
 OTHER = "other"  # data scored beside the model's own
@@ -41,6 +42,24 @@ def import_paths(config: DictConfig) -> None:
             sys.path.insert(0, path)
 
 
+def retarget(config: DictConfig, said: Sequence[str]) -> DictConfig:
+    """A config in which a part whose `_target_` the command `said` has the settings that it said, and no others: those
+    of the group's file are of another target."""
+    keys = [_key(word) for word in said]
+    config = copy.deepcopy(config)
+    for part in (part for part in GROUPS if f"{part}._target_" in keys):
+        own = {key.split(".")[1] for key in keys if key.startswith(f"{part}.")} | ({OTHER} if part == "data" else set())
+        with open_dict(config):
+            for key in [key for key in config[part] if key not in own]:
+                del config[part][key]
+    return config
+
+
+def _key(word: str) -> str:
+    """sde.beta_max of the override sde.beta_max=10."""
+    return word.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
 def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
     """A config with the parts of the model that is in `config.folder`, but for what the command said of them.
 
@@ -56,8 +75,11 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
     if not (folder / MODEL).exists():
         return config, ()
     there = described(folder)
+    if "format" not in there:
+        words = "scoresde.load reads it; for the command train it again, with fresh=true"
+        raise InputError(f"folder={folder} was made by scoresde 0.1.0: {words}", "folder")
     known = {k: there.get(k) for k in PARTS} | {"data": (there.get("data") or {}).get("settings")}
-    keys = [word.lstrip("+~").partition("=")[0].partition("@")[0] for word in said]
+    keys = [_key(word) for word in said]
     config = copy.deepcopy(config)
     given = [part for part in PARTS if part not in keys and f"{part}._target_" not in keys]
     with open_dict(config):

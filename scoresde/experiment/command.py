@@ -222,6 +222,8 @@ def explain(error: Exception, conf: Path) -> str:
     if override:
         key = override[1]
         known = _keys(conf)
+        if any(word.startswith(f"{key.partition('.')[0]}._target_=") for word in sys.argv[1:]):
+            return f"{key} is not in the config: a setting of your own target is added by a plus, +{key}=..."
         return f"{key} is not a setting{_nearest(key, known)} ({called()} --cfg job lists all)"
     group = re.search(r"Could not find '([^']+)'", text)
     if group:

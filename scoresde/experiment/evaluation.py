@@ -1,5 +1,6 @@
 """The task that evaluates: distances of samples to held-out data, each with its interval and the floor of real data."""
 
+import copy
 import math
 import time
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import files
+from ..data import stack
 from ..denoiser import Counted
 from ..errors import InputError
 from ..progress import fewer
@@ -38,7 +40,7 @@ class Evaluate(Evaluation, Task):
 
 def evaluate(run: Run, settings: Evaluation) -> None:
     """Does what `Evaluate` says."""
-    given = None if settings.samples is None else _array(Path(settings.samples).expanduser())
+    given = None if settings.samples is None else _read(run, Path(settings.samples).expanduser())
     _check(run, settings, run.config.n if given is None else len(given))
     if given is None:
         tasks.train(run)
@@ -123,7 +125,16 @@ def _seen(run: Run, known: Reference, raw: Tensor) -> tuple[Tensor, Tensor]:
     return found, known.view(x, found)
 
 
-def _array(path: Path) -> Tensor:
+def _read(run: Run, path: Path) -> Tensor:
+    """Samples in an array file, or in a folder: its samples.npy, or files that are read as the data's own are."""
+    if path.is_dir() and not (path / "samples.npy").exists():
+        if "root" not in run.config.data:
+            raise InputError(f"task.samples={path} has no samples.npy: give a file, or data=images data.root=REAL too")
+        config = copy.deepcopy(run.config)
+        config.data.root = str(path)
+        data = build.build_data(config, run.trusts("data"))
+        return torch.cat([stack(part, range(len(part))) for part in (data.train, data.test) if len(part)])
+    path = path / "samples.npy" if path.is_dir() else path
     try:
         return torch.from_numpy(np.load(path, allow_pickle=False))
     except Exception as error:
@@ -137,7 +148,8 @@ def _given(run: Run, known: Reference, settings: Evaluation, raw: Tensor) -> Sam
             f"task.samples={settings.samples} has items of shape {tuple(raw.shape[1:])}: "
             f"{run.data.name} has {tuple(run.data.shape)}"
         )
-    path = Path(settings.samples).expanduser().with_name("summary.json")
+    path = Path(settings.samples).expanduser()
+    path = path / "summary.json" if path.is_dir() else path.with_name("summary.json")
     told = files.read_json(path, default={}, say=run.say)
     names = ("sampler", "evaluations", "seconds", "seed", "ema", "step")
     facts = {k: told.get(k, "unknown") for k in names} | {"samples": settings.samples}

@@ -21,7 +21,7 @@ DEFAULT = tuple(name for name in NAMES if name not in ("mmd", "wasserstein"))
 
 @dataclass(frozen=True)
 class Evaluation(Features):
-    """What to evaluate: `metrics` by name, of the model's samples or of those in the array file `samples`.
+    """What to evaluate: `metrics` by name, of the model's samples or of those in `samples`, a file or folder.
 
     `k` neighbours, `projections` of sliced Wasserstein, `groups` of the jackknife, at most `most` items for the exact
     Wasserstein distance; the fields of `Features` say what they look at.

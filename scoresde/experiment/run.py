@@ -59,7 +59,9 @@ class Run:
         said: Sequence[str] = (),
     ):
         options.checked(config)
-        self.config, self.adopted = build.adopt(config, said)  # the parts that the folder's own model gave
+        self.config, self.adopted = build.adopt(
+            build.retarget(config, said), said
+        )  # the parts that the folder's own model gave
         config = self.config
         self.choices, self.job = choices, job
         self.lead = launcher.rank() == 0  # of several processes the first one writes and speaks
@@ -134,13 +136,18 @@ class Run:
     @cached_property
     def data(self) -> Data:
         """The data set, loaded at its first use.  Raises `InputError` if the model was trained on other data."""
+        if (self.folder / MODEL).exists() and not self.config.fresh:
+            check(self.folder, {"data": about(self.loaded)})
+        return self.loaded
+
+    @cached_property
+    def loaded(self) -> Data:
+        """The data set that the config names, whatever the model was trained on."""
         if self.config.data is None:
             raise InputError(f"{self.folder} was trained from Python, on data that it does not name: say data=...")
         data = build.build_data(self.config, self.trusts("data"))
         for words in getattr(data, "notes", ()):
             self.say(words)
-        if (self.folder / MODEL).exists() and not self.config.fresh:
-            check(self.folder, {"data": about(data)})
         return data
 
     @cached_property

@@ -56,7 +56,8 @@ def _fit(device: str, steps: int = 90, stop: int | None = None, **options) -> tu
         losses.extend([figures["validation"]] if "validation" in figures else [])
 
     settings = SETTINGS | options
-    return train(model, _points(), report=report, device=device, steps=steps, progress=False, **settings), losses
+    quiet = {"progress": False, "say": lambda words: None}
+    return train(model, _points(), report=report, device=device, steps=steps, **quiet, **settings), losses
 
 
 def training(device: str) -> Iterator[Check]:
@@ -91,7 +92,7 @@ def _points() -> torch.Tensor:
 
 def _file(path: Path, model: Preconditioned) -> Iterator[Check]:
     state = checkpoint.load(path)["ema"]
-    wrong = sum(not torch.equal(v.cpu(), state[k]) for k, v in model.state_dict().items())
+    wrong = sum(not torch.equal(v.cpu(), state[k]) for k, v in model.denoiser.state_dict().items())
     yield Check("checkpoint", "tensors that differ when read again", wrong, 0)
     data = bytearray(path.read_bytes())
     weight = next(iter(state.values())).numpy().tobytes()

@@ -59,6 +59,7 @@ def train(run: Run) -> None:
     """Trains the model of a run, if that is not done yet: `scoresde.train` in the run's folder."""
     path, steps, before = run.folder, run.training.steps, 0 if run.config.fresh else _step(run)
     if before >= steps and run.trained():
+        _check_data(run)
         run.say(f"{path} is trained already ({before} steps)")
         run.results.append(("model", f"trained before, {before} steps"))
         run.made["train"] = path
@@ -91,6 +92,15 @@ def train(run: Run) -> None:
         words = f"trained {steps} steps in {seconds:.0f} s, validation loss {validation:.4f}"
         run.results.append(("model", words))
         run.made["train"] = path
+
+
+def _check_data(run: Run) -> None:
+    """Raises `InputError` if the data has changed under its name since; the model outlives data that is gone."""
+    try:
+        run.loaded  # noqa: B018
+    except InputError:
+        return
+    run.data  # noqa: B018
 
 
 def _keep(run: Run, again: bool = True) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import launcher, locks
-from ..data import Data, as_data
+from ..answers import derivatives
+from ..data import Data, as_data, check_data
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
@@ -33,6 +34,7 @@ from .training import Training
 
 
 @checked
+@derivatives
 def train(
     denoiser: Denoiser,
     data: Any,
@@ -72,21 +74,22 @@ def train(
         A `Denoiser` with the averaged weights, and with `shape`, `encode` and `decode` of the data.
 
     Raises:
-        InputError: wrong settings; another model in the folder, or another command at work in it; the folder was taken
-            away, or its checkpoint is damaged.
+        InputError: wrong settings, or data that cannot be trained on as it is (`check_data`); another model in the
+            folder, or another command at work in it; the folder was taken away, or its checkpoint is damaged.
         FloatingPointError: the loss stops being finite.
     """
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
     start = copy.deepcopy(denoiser.denoiser).requires_grad_(True) if isinstance(denoiser, Trained) else denoiser
     data = as_data(data)
+    notes = check_data(data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     training = training or Training(**options)
     book = Book(
         None if folder is None else Path(folder).expanduser(), describe(start, data, loss, training), training.steps
     )
     book.add(made or {})
-    say = say or (lambda words: warnings.warn(words, stacklevel=4))
+    say = say or (lambda words: warnings.warn(words, stacklevel=5))
     if words := launcher.ignored():
         say(words)
     processes.join(device)
@@ -98,6 +101,8 @@ def train(
         if book.finished():
             return load(book.folder, str(_device(start)), denoiser=start)
         processes.wait(device)  # all have looked
+        for words in notes if lead else ():
+            say(words)
         trainer, steps = _Trainer(start, data, loss, training, book, device), training.steps
         shorter = fewer("steps=", steps, "a smaller network or batch_size takes less")
         with shown(progress, "training", steps, trainer.step, shorter, lead) as advance:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..answers import derivatives
 from ..denoiser import Denoiser, weigh
 from ..errors import InputError
 from ..noise import normal, rademacher
@@ -32,6 +33,7 @@ def flow_velocity(denoiser: Denoiser, z: Tensor, phi: Tensor, cond: dict) -> Ten
     return weigh(cos / sin, z, -1 / sin, x0)
 
 
+@derivatives
 @torch.no_grad()
 def velocity_divergence(denoiser: Denoiser, z: Tensor, phi: Tensor, probes: Tensor | None, cond: dict):
     """v and its divergence, (B, *shape) and (B, k) for `probes` (B, k, *shape), or (B, 1) exactly for None."""

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser
+from ..answers import answered, batch, check_graph, derivatives
+from ..denoiser import Denoiser, select
 from ..errors import InputError
 from ..grids import GRIDS, Grid
 from ..grids import times as times_of
@@ -38,6 +39,7 @@ class Likelihood(Result):
 
 
 @checked
+@derivatives
 def log_likelihood(
     denoiser: Denoiser,
     x: Tensor,
@@ -87,19 +89,23 @@ def log_likelihood(
     Chen, Rubanova, Bettencourt, Duvenaud (2018), arXiv 1806.07366; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367;
     Song et al. (2021), arXiv 2011.13456.
     """
-    rule = estimator(divergence, probes, x[0].numel(), fresh=steps is not None)
+    rule = estimator(divergence, probes, batch(x)[0].numel(), fresh=steps is not None)
     _check(rule, divergence, probes, control, steps, max_probes, differentiable)
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in (t_min, sde.t_max))
     real = torch.float32 if x.device.type == "mps" else torch.float64
     index = torch.arange(offset, offset + len(x), device=x.device)
     path = Adaptive(rtol, atol, method) if steps is None else Fixed(steps, grid, order, differentiable)
+    # Without parameters that want gradients whatever has a graph has it to x; forward mode looks at no graph.
+    if getattr(rule, "mode", "") == "forward" or any(p.requires_grad for p in denoiser.parameters()):
+        first = torch.arange(1, device=x.device)
+        check_graph(denoiser, denoiser, x[:1].to(real), t_min, **select(cond, first, len(x)))
     with torch.set_grad_enabled(differentiable):
         problem = Problem(denoiser, x.to(real) / n_start, index, seed, t_min, cond)
         most = max_probes if probes == "auto" else 0
         found, spent = _pooled(path, problem, rule, control, target_stderr, most)
         latent = found.z * n_end
-        prior = (terminal or sde.prior_log_prob)(latent)
+        prior = answered((terminal or sde.prior_log_prob)(latent), latent.shape[:1], "terminal")
         volume = torch.full_like(prior, x[0].numel() * math.log(n_end / n_start))
         log_prob = prior + volume + found.integral
     stderr = found.variance.sqrt()
@@ -143,6 +149,7 @@ def _pooled(path, problem: Problem, rule: Divergence, control, target: float, mo
     return found, spent
 
 
+@derivatives
 @torch.no_grad()
 def average_jacobian(
     denoiser: Denoiser, x: Tensor, steps: int = 20, t_min: float | None = None, **cond

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..answers import derivatives
 from ..denoiser import Denoiser
 from ..noise import normal
 from ..settings import Count, Positive, Seed, checked
@@ -64,6 +65,7 @@ class Variational(Dequantiser):
 
 
 @checked
+@derivatives
 def fit_variational(
     denoiser: Denoiser,
     raw: Tensor,

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..answers import derivatives
 from ..errors import InputError
 from .estimate import Estimate, proportion, rows
 from .near import mann_whitney
 
 
+@derivatives
 def fit(net: nn.Module, x: Tensor, labels: Tensor, steps: int, seed: int, lr: float = 3e-3, batch: int = 128) -> None:
     """Trains net(x) -> logits by cross-entropy with AdamW, the rate falling to zero along a cosine.
 

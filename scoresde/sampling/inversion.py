@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import ode
+from ..answers import batch
 from ..denoiser import Denoiser, select
 from ..errors import InputError
 from ..likelihood import flow_velocity, start_time
@@ -78,9 +79,7 @@ def _flow(denoiser, x, rtol, atol, t_min, cond, to_data: bool) -> tuple[Tensor, 
 
 
 def _state(x: Tensor) -> Tensor:
-    if x.ndim < 2 or not x.is_floating_point():
-        raise InputError(f"x is {x.dtype} {tuple(x.shape)}: give (B, *shape) of real numbers (see Data.encode)")
-    return x.detach().to(torch.float32 if x.device.type == "mps" else torch.float64)
+    return batch(x).detach().to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
 # States are kept on multiples of the grain, on which sums are exact up to 2^13: then no step loses a bit, and the way

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..answers import ask
 from ..errors import InputError
 from ..settings import Checked
 
@@ -144,12 +145,8 @@ class SDE(Checked, ABC):
         by autograd in float64 (Kingma et al., 2021, Variational Diffusion Models, arXiv 2107.00630, appendix).
         """
         t = as_time(t).detach()
-        with torch.enable_grad():
-            u = t.requires_grad_()
-            log_alpha, log_sigma = self.log_alpha(u), self.log_sigma(u)
-            df = _derivative(log_alpha, u)
-            dg = _derivative(log_sigma, u)
-        return df, 2 * torch.exp(2 * log_sigma.detach()) * (dg - df)
+        (_, df), (log_sigma, dg) = (_derivative(f, t, self) for f in (self.log_alpha, self.log_sigma))
+        return df, 2 * torch.exp(2 * log_sigma) * (dg - df)
 
     def time(self, log_snr: float | Tensor) -> Tensor:
         """The t in [t_min, t_max] with `log_snr(t)` equal to the given value, elementwise, in float64.
@@ -181,9 +178,12 @@ class SDE(Checked, ABC):
         return -0.5 * (x / sigma).square().sum(1) - x.shape[1] * (math.log(sigma) + 0.5 * math.log(2 * math.pi))
 
 
-def _derivative(y: Tensor, t: Tensor) -> Tensor:
-    # A constant (log alpha of VE) has no graph: its derivative is 0.
-    if not y.requires_grad:
-        return torch.zeros_like(t)
-    (dy,) = torch.autograd.grad(y.sum(), t, allow_unused=True, materialize_grads=True)
-    return dy
+def _derivative(function: Callable[[Tensor], Tensor], t: Tensor, sde: Any) -> tuple[Tensor, Tensor]:
+    """function(t) and its derivative, 0 for a constant (log alpha of VE), which has no graph."""
+    with torch.inference_mode(False), torch.enable_grad():
+        u = t.clone().requires_grad_()
+        y = ask(function, f"{type(sde).__name__}.{function.__name__}", u)
+        if not y.requires_grad:
+            return y, torch.zeros_like(t)
+        (dy,) = torch.autograd.grad(y.sum(), u, allow_unused=True, materialize_grads=True)
+    return y.detach(), dy
