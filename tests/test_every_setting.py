@@ -145,7 +145,7 @@ LINES = [
     ("net=5", "net=5: choose one of mlp"),
     ("~sde", "sde is not set"),
     ("sde=vp,ve", "--multirun"),
-    ("net._target_=os.system", "net.channels is unknown to os.system"),
+    ("net._target_=os.system", "net.command is not set: os.system needs it"),
     ("net._target_=scoresde.VP", "makes a VP: give a Module"),
     ("sde._target_=null", "sde._target_=null"),
     ("net.mults=[1,2", "net.mults='[1,2'"),
