@@ -25,7 +25,7 @@ ONE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.envi
 # Killed
 
 
-LONG = [*SAMPLE, "n=2000", "sampler.steps=100"]
+LONG = [*SAMPLE, "n=20000", "sampler.steps=200"]
 
 
 def _sampling(box):

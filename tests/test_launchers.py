@@ -43,7 +43,7 @@ def test_jobs_at_once_share_a_model_and_train_it_once(tmp_path, launcher, module
     out, err = done.communicate()
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
     assert done.returncode == 1 and "2 of 3 jobs done, 1 failed" in out, (out, err)
-    assert sorted(trained(sweep, 2)) == [0, 200] and "n=0: give a positive" in err
+    assert sorted(trained(sweep, 2)) == [0, 200] and "n=0: give a whole number" in err
     # Said alone, without the launcher, it is the same sweep, and goes on.
     again = start(tmp_path, *words)
     out, err = again.communicate()

@@ -151,33 +151,49 @@ def fail(message: str, code: int = 1) -> None:
 
 def run(config: DictConfig) -> None:
     """Runs one composed config."""
-    from .build import import_paths, make
-    from .options import checked
-    from .run import Run, Task, execute
+    from .run import Run, execute
 
     choices = dict(HydraConfig.get().runtime.choices)
     sources = [s.path for s in HydraConfig.get().runtime.config_sources if s.provider == "command-line"]
+    multirun = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        checked(config)
-        with open_dict(config):
-            config.paths = [*config.paths, *(str(Path(p).absolute()) for p in sources)]
-        import_paths(config)
-        task = make(config.task, "task", Task)
-        if not task.alone and HydraConfig.get().mode == RunMode.MULTIRUN:
+        try:
+            task = asked(config, sources)
+        except (*TOLD, OmegaConfBaseException) as error:
+            if not multirun:
+                raise
+            task = error  # of one job: its folder tells, and the others go on
+        if isinstance(task, Exception) or (multirun and not task.alone):
             run_job(config, choices, task)
         elif task.alone:
             task(config)
         else:
             execute(Run(config, choices, said=tuple(HydraConfig.get().overrides.task)), task)
     except (*TOLD, OmegaConfBaseException) as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if multirun:
             raise
         # Raised, Hydra would add words of its own.
         fail(str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else told(error))
 
 
-def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None:
-    """Runs one job of a sweep, unless it is done already; its folder tells how it went."""
+def asked(config: DictConfig, sources: list[str]) -> Callable:
+    """The task of a config, whose settings of no group are checked, and whose own code can be imported."""
+    from .build import import_paths, make
+    from .options import checked
+    from .run import Task
+
+    checked(config)
+    with open_dict(config):
+        config.paths = [*config.paths, *(str(Path(p).absolute()) for p in sources)]
+    import_paths(config)
+    return make(config.task, "task", Task)
+
+
+def run_job(config: DictConfig, choices: dict[str, str], task: Callable | Exception) -> None:
+    """Runs one job of a sweep, unless it is done already; its folder tells how it went.
+
+    `task` is an error where the job's settings are wrong.
+    """
     from .run import Run, execute
 
     here = HydraConfig.get()
@@ -191,6 +207,8 @@ def run_job(config: DictConfig, choices: dict[str, str], task: Callable) -> None
             return
         say(f"\n{words}")
         with job:
+            if isinstance(task, Exception):
+                raise task
             made = Run(config, choices, job=job, said=overrides)
             execute(made, task)
             job.end(made.made)
