@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -24,12 +25,15 @@ from .sampling import (
     UniPC,
     fit_grid,
     fit_multistep,
+    fit_through,
     sample,
 )
 from .sampling.fitted import flow_points
 from .sde import SDE
 from .settings import Count, Positive, Range, Scale, Seed, checked
 
+PARTS = 100  # of the fit through the solver, as its progress is told
+FITTED_GRIDS = 3  # the grids, the best ones, on which a multistep method is fitted
 GRIDS = ("angle", "cosine_angle", "uniform_angle", "log_snr", "karras", "uniform", "quadratic")
 
 
@@ -87,9 +91,10 @@ def tune(
 
     `shape` = (n, *data shape): the reference is the flow of n samples at rtol = atol = `tolerance` in float64, and the
     error of a sampler its distance from there, from the same x_T.  All samplers meet all grids on the first quarter of
-    the samples; each with its best grid, and a multistep method fitted on every grid (`fit_multistep`, to n other
-    samples), are judged on all.  `last` and `t_min` are those of the sampler that is sought.
-    `report(done, all, trial)` follows the trials.
+    the samples; each with its best grid, a multistep method fitted on each of the three best grids (`fit_multistep`, to
+    n other samples), and a sampler whose times and weights are fitted through the whole solver (`fit_through`, to 4 n
+    other samples, by gradients of the model) are judged on all.  `last` and `t_min` are those of the sampler that is
+    sought.  `report(done, all, trial)` follows the trials, and while the last one is fitted tells the best so far.
 
     Raises `InputError` for a budget under 2.
     """
@@ -106,31 +111,60 @@ def tune(
     known["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **first_of(few))
     solvers = candidates(budget, last, t_min)
     work = [(name, g) for name in solvers for g in known]
-    total = len(work) + len(solvers) + len(known)
+    total = len(work) + len(solvers) + FITTED_GRIDS + PARTS + 1
     done = 0
 
-    def judge(name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
+    def say(trial: Trial) -> None:
         nonlocal done
+        done += 1
+        if report is not None:
+            report(done, total, trial)
+
+    def judge(name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
         try:
             x = sample(denoiser, sampler, (rows, *item), seed, dtype=real, progress=False, **first_of(rows))
             e = (x - end[:rows]).square().flatten(1).mean(1).sqrt()
             trial = Trial(name, grid, sampler, float(e.square().mean().sqrt()), float(e.median()))
         except FloatingPointError:
             trial = Trial(name, grid, sampler, math.inf, math.inf)
-        done += 1
-        if report is not None:
-            report(done, total, trial)
+        say(trial)
         return trial
 
     first = [judge(name, g, solvers[name](known[g]), few) for name, g in work]
     chosen = [min((t for t in first if t.name == name), key=lambda t: t.error) for name in solvers]
     trials = [judge(t.name, t.grid, t.sampler, n) for t in chosen]
-    for name, grid in known.items():
+    best = dict.fromkeys(t.grid for t in sorted(trials, key=lambda t: t.error))
+    best = [*best, *(g for g in known if g not in best)]
+    for name, grid in ((name, known[name]) for name in best[:FITTED_GRIDS]):
         like = solvers["adams order=2"](grid)
         path = flow_points(denoiser, like.times(denoiser.sde), (n, *item), seed + 1, tolerance, **cond)
         fitted = fit_multistep(denoiser, like, (n, *item), seed + 1, reference=path, **cond)
         trials.append(judge("fitted multistep", name, fitted, n))
+    so_far = min(trials, key=lambda trial: trial.error)
+    before = done
+
+    def tell(i: int, iterations: int, loss: float) -> None:
+        while done - before < PARTS * i // iterations:
+            say(so_far)
+
+    through = _through(denoiser, budget, (n, *item), seed + 1, tolerance=tolerance, report=tell, **ends, **cond)
+    if through is not None:
+        trials.append(judge("fitted through", "fitted", through, n))
     return sorted(trials, key=lambda trial: trial.error)
+
+
+def _through(denoiser: Denoiser, *args, **options) -> Sampler | None:
+    """`fit_through`, or None, with a warning, for a model that has no gradients."""
+    try:
+        return fit_through(denoiser, *args, **options)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        warnings.warn(
+            f"no sampler is fitted through the solver, as the model gives no gradients: {reason}", stacklevel=2
+        )
+        return None
 
 
 def plain(sampler: Sampler, sde: SDE) -> dict:

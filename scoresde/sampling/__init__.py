@@ -12,6 +12,7 @@ from .multistep import Adams, Multistep, RectifiedAdams
 from .pc import PC
 from .processes import joined, share
 from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
+from .through import FittedLinear, fit_through
 from .trajectory import Trajectory
 from .with_torchsde import ReverseSDE
 
@@ -30,6 +31,7 @@ __all__ = [
     "EulerMaruyama",
     "ExponentialEuler",
     "FittedGrid",
+    "FittedLinear",
     "FittedMultistep",
     "Gibbs",
     "Heun",
@@ -51,6 +53,7 @@ __all__ = [
     "encode",
     "fit_grid",
     "fit_multistep",
+    "fit_through",
     "joined",
     "round_trip",
     "sample",
