@@ -17,10 +17,11 @@ from ..errors import InputError
 from ..noise import normal
 from .flow import ProbabilityFlow
 from .loop import Sampler, Steps, sample
-from .multistep import Adams, integrals
+from .multistep import Adams, legendre
 
 RMS = 0.85  # the share of log rms in what is minimised; the rest is the mean log distance, which minds the median
-RATE = 0.02  # of Adam, at the start; it falls to 0 along a cosine
+RATES = (0.02, 0.01)  # of Adam, of the steps and of the weights, at the start; they fall to 0 along a cosine
+MANY = 16  # times n starts, of which the n hardest are taken
 RACE = 60  # iterations from each start; the best goes on
 
 
@@ -126,31 +127,44 @@ def fit_through(
 
         0.85 log rms(e) + 0.15 mean log e
 
-    in batches of n / 4 rows of the 4 n flows that are computed once, at rtol = atol = `tolerance`.  It starts from
-    several placings of the times, with the weights of an Adams method; after 60 iterations from each the best goes on
-    for `iterations`.  `shape` = (n, *data shape); conditions that are tensors have n rows.  `last="tweedie"` takes one
-    of the evaluations.  `report(done, all, loss)` follows the iterations.  The model's parameters stay as they are.
+    The rms is that of few rows, which end in another mode: of 16 n starts, the n at which two short runs disagree most
+    are taken, and 3 n of the others, each with its share; their flows are computed once, at rtol = atol = `tolerance`.
+    The descent, in batches of n / 4, starts from several placings of the times with the weights of an Adams method;
+    after 60 iterations from each the best goes on for `iterations`.  `shape` = (n, *data shape); conditions that are
+    tensors have n rows.  `last="tweedie"` takes one of the evaluations.  `report(done, all, loss)` follows the
+    iterations.  The model's parameters stay as they are.
     """
     n, *item = shape
-    pool = 4 * n
-    cond = {k: c.repeat(4, *[1] * (c.ndim - 1)) if _by_row(c, n) else c for k, c in cond.items()}
-    real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
-    flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, last="none", t_min=t_min)
-    end = sample(denoiser, flow, (pool, *item), seed, dtype=real, progress=False, **cond)
-    fit = _Fit(denoiser, flow.times(denoiser.sde), end, seed, max(4, n // 4), cond)
+    cond = {k: c.repeat(MANY, *[1] * (c.ndim - 1)) if _by_row(c, n) else c for k, c in cond.items()}
     evaluations = budget - (last == "tweedie")
+    with torch.no_grad():
+        rows = _hard_first(denoiser, evaluations, (MANY * n, *item), n, seed, t_min, cond)
+        fit = _Fit(denoiser, rows, item, n, seed, t_min, tolerance, select(cond, rows, MANY * n))
     starts = [fit.start(place, evaluations) for place in STARTS]
     total, done = RACE * len(starts) + iterations, itertools.count(1)
     say = (lambda loss: report(next(done), total, loss)) if report is not None else (lambda loss: None)
     with _frozen(denoiser):
-        raced = [fit.descend(*start, RACE, say) for start in starts]
-        best = min(raced, key=lambda found: fit.loss_of_all(*found))
-        found = min((best, fit.descend(*best, iterations, say)), key=lambda found: fit.loss_of_all(*found))
-    return fit.sampler(*found, last, t_min)
+        raced = [fit.descend(start, RACE, say) for start in starts]
+        best = min(raced, key=fit.loss_of_all)
+        best = min((best, fit.descend(best, iterations, say)), key=fit.loss_of_all)
+        return fit.sampler(best, last, t_min)
 
 
 def _by_row(value: Any, n: int) -> bool:
     return torch.is_tensor(value) and value.ndim > 0 and len(value) == n
+
+
+def _hard_first(denoiser, evaluations: int, shape: tuple, n: int, seed: int, t_min: float | None, cond: dict) -> Tensor:
+    """4 n of the rows of `shape`: the n at which two short runs disagree most, then the first 3 n of the others."""
+    options = {"dtype": _real(denoiser), "batch_size": n, "progress": False, **cond}
+    ways = ((evaluations, "cosine_angle"), (2 * evaluations, "angle"))
+    x, y = (sample(denoiser, Adams(k, g, "none", t_min), shape, seed, **options) for k, g in ways)
+    order = (x - y).flatten(1).square().mean(1).argsort(descending=True)
+    return torch.cat([order[:n].sort().values, order[n:].sort().values[: 3 * n]])
+
+
+def _real(denoiser: Denoiser) -> torch.dtype:
+    return torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
 
 
 @contextmanager
@@ -168,22 +182,36 @@ def _frozen(denoiser: Denoiser) -> Iterator[None]:
 
 
 class _Fit:
-    """The flow's starts and ends of many rows, and the descent of a sampler's steps (logits) and weights to them."""
+    """The flow's starts and ends of `rows`, n hard ones first, and the descent to them of a sampler's parameters:
 
-    def __init__(self, denoiser: Denoiser, times: Sequence[float], end: Tensor, seed: int, batch: int, cond: dict):
-        self.denoiser, self.sde, self.batch, self.cond = denoiser, denoiser.sde, batch, cond
-        self.first, self.final = self.sde.at(times[0]), self.sde.at(times[-1])
-        index = torch.arange(len(end), device=end.device)
-        self.z = self.sde.prior(normal(end, index, seed, 0, 0)).to(end) / self.first.n
-        self.end = end / self.final.n
-        self.mean = self.end.mean(0)
-        self.deviation = float((self.end - self.mean).square().mean().sqrt())
+    the logits of its steps in phi, and what is added to the weights of an Adams method at those angles.
+    """
+
+    def __init__(self, denoiser, rows: Tensor, item, n: int, seed: int, t_min: float | None, tolerance: float, cond):
+        self.denoiser, self.sde, self.hard, self.cond = denoiser, denoiser.sde, n, cond
+        flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, last="none", t_min=t_min)
+        self.first, self.final = self.sde.along(flow.times(self.sde))
+        like = torch.empty(len(rows), *item, dtype=_real(denoiser), device=rows.device)
+        x = self.sde.prior(normal(like, rows, seed, 0, 0)).to(like)
+        parts = torch.arange(len(rows), device=rows.device).split(n)
+        ends = [flow.step(denoiser, x[p], self.first, self.final, None, None, **self.given(p))[0] for p in parts]
+        self.z, self.end = x / self.first.n, torch.cat(ends) / self.final.n
+        self.mean = self.end[n:].mean(0)
+        self.deviation = float((self.end[n:] - self.mean).square().mean().sqrt())
+
+    def given(self, rows: Tensor) -> dict:
+        return select(self.cond, rows, 4 * self.hard)
 
     def start(self, place: Callable[[np.ndarray], np.ndarray], evaluations: int) -> tuple[Tensor, Tensor]:
-        """The logits of the steps and the weights of an Adams method, corrected, whose value at phi = pi/2 is 0."""
-        phi = self.final.phi + (self.first.phi - self.final.phi) * place(np.linspace(1, 0, evaluations + 2))
-        weights = torch.from_numpy(_adams(phi, self.deviation, min(3, (evaluations + 1) // 2)))
-        return torch.from_numpy(np.log(-np.diff(phi))), weights
+        steps = -np.diff(place(np.linspace(1, 0, evaluations + 2)))
+        return torch.from_numpy(np.log(steps)), torch.zeros(evaluations + 1, evaluations, dtype=torch.float64)
+
+    def weights(self, phi: Tensor, line: _Line, added: Tensor) -> Tensor:
+        """w_ij of the values V_j in each step, as `FittedLinear` has them."""
+        step = line.psi.diff()[:, None]
+        evaluations = added.shape[1]
+        whole = _adams(phi, self.deviation, min(3, (evaluations + 1) // 2)) + step * torch.tril(added, -1)
+        return whole.diff(dim=0, prepend=torch.zeros_like(whole[:1])) / step
 
     def angles(self, logits: Tensor) -> Tensor:
         steps = torch.softmax(logits, 0) * (self.first.phi - self.final.phi)
@@ -196,10 +224,10 @@ class _Fit:
             (slope,) = torch.autograd.grad(self.sde.angle(known), known)
         return known.detach() + (phi - phi.detach()) / slope
 
-    def distances(self, logits: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
-        phi = self.angles(logits)
-        line, cond = _Line(phi, self.deviation), select(self.cond, rows, len(self.z))
-        z, values = self.z[rows], []
+    def distances(self, found: tuple[Tensor, Tensor], rows: Tensor) -> Tensor:
+        phi = self.angles(found[0])
+        line, cond, z, values = _Line(phi, self.deviation), self.given(rows), self.z[rows], []
+        weights = self.weights(phi, line, found[1])
         zeta = (z - line.cos[0] * self.mean) / line.q[0]
         for i in range(len(phi) - 1):
             zeta, values = _advance(line, i, zeta, values, weights[i, :i], self.mean, partial(self.ask, phi[i], cond))
@@ -215,22 +243,28 @@ class _Fit:
         model = lambda x, t: self.denoiser(x, t, **cond)
         return checkpoint(model, torch.sqrt(alpha**2 + sigma**2) * z, t, use_reentrant=False, preserve_rng_state=False)
 
-    def loss(self, e: Tensor) -> Tensor:
-        return RMS / 2 * torch.log(e.square().mean()) + (1 - RMS) * torch.log(e + 1e-12).mean()
+    def loss(self, hard: Tensor, rest: Tensor) -> Tensor:
+        """0.85 log rms + 0.15 mean log of the distances, of which hard ones are 1 of `MANY`."""
+        mean = lambda f: f(hard).mean() / MANY + f(rest).mean() * (1 - 1 / MANY)
+        return RMS / 2 * torch.log(mean(torch.square)) + (1 - RMS) * mean(lambda e: torch.log(e + 1e-12))
 
     @torch.no_grad()
-    def loss_of_all(self, logits: Tensor, weights: Tensor) -> float:
+    def loss_of_all(self, found: tuple[Tensor, Tensor]) -> float:
         rows = torch.arange(len(self.z), device=self.z.device)
-        loss = float(self.loss(torch.cat([self.distances(logits, weights, part) for part in rows.split(self.batch)])))
+        e = torch.cat([self.distances(found, part) for part in rows.split(self.hard)])
+        loss = float(self.loss(e[: self.hard], e[self.hard :]))
         return loss if math.isfinite(loss) else math.inf
 
-    def descend(self, logits: Tensor, weights: Tensor, iterations: int, say: Callable[[float], None]) -> tuple:
-        found = [p.clone().requires_grad_() for p in (logits, weights)]
-        adam = torch.optim.Adam(found, lr=RATE, betas=(0.9, 0.99))
+    def descend(self, start: tuple[Tensor, Tensor], iterations: int, say: Callable[[float], None]) -> tuple:
+        found = tuple(p.clone().requires_grad_() for p in start)
+        adam = torch.optim.Adam([{"params": [p], "lr": 0.0} for p in found], betas=(0.9, 0.99))
+        each = torch.arange(max(1, self.hard // 8), device=self.z.device)
         for i in range(iterations):
-            adam.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * i / iterations)) / 2
-            rows = torch.arange(i * self.batch, (i + 1) * self.batch, device=self.z.device) % len(self.z)
-            loss = self.loss(self.distances(*found, rows))
+            for group, rate in zip(adam.param_groups, RATES, strict=True):
+                group["lr"] = rate * (1 + math.cos(math.pi * i / iterations)) / 2
+            hard, rest = ((i * len(each) + each) % many for many in (self.hard, 3 * self.hard))
+            e = self.distances(found, torch.cat([hard, self.hard + rest]))
+            loss = self.loss(e[: len(each)], e[len(each) :])
             grads = torch.autograd.grad(loss, found)
             if not all(bool(g.isfinite().all()) for g in grads):
                 break
@@ -240,35 +274,39 @@ class _Fit:
             say(float(loss.detach()))
         return tuple(p.detach() for p in found)
 
-    def sampler(self, logits: Tensor, weights: Tensor, last: str, t_min: float | None) -> FittedLinear:
-        inner = [float(self.time(phi)) for phi in self.angles(logits)[1:-1]]
-        times = (float(self.first), *inner, float(self.final))
+    @torch.no_grad()
+    def sampler(self, found: tuple[Tensor, Tensor], last: str, t_min: float | None) -> FittedLinear:
+        phi = self.angles(found[0])
+        times = (float(self.first), *(float(self.time(p)) for p in phi[1:-1]), float(self.final))
+        weights = self.weights(phi, _Line(phi, self.deviation), found[1])
         rows = tuple(tuple(row[:i].tolist()) for i, row in enumerate(weights))
         mean = tuple(self.mean.flatten().tolist())
         return FittedLinear(len(rows), times, last, t_min, mean=mean, deviation=self.deviation, weights=rows)
 
 
-def _adams(phi: np.ndarray, s: float, order: int) -> np.ndarray:
-    """The weights of an Adams method of values at all angles but the first, where they are 0, and the last.
+def _adams(phi: Tensor, s: float, order: int) -> Tensor:
+    """The weights in zeta at each angle but the first (K, K - 1) of an Adams method, with the graph of phi.
 
-    Predicted with `order` values and corrected with one more; pi/2 is a node while they are fewer.
+    Its values are those at the angles but the first, where they are 0, and the last.  It predicts with the latest
+    `order` values and corrects with one more; pi/2, where the flow is N(m, s^2)'s, is a node while there are fewer.
     """
     steps = len(phi) - 1
-    density = lambda u: s / (s**2 * torch.cos(u) ** 2 + torch.sin(u) ** 2)
-    psi = np.arctan2(np.sin(phi), s * np.cos(phi))
+    known = torch.cat([phi.new_tensor([math.pi / 2]), phi[1:]])
+    after = torch.arange(steps)[:, None]
 
-    def integral(i: int, have: int, most: int) -> np.ndarray:
-        out, used = np.zeros(steps - 1), np.arange(max(0, have - most), have)
-        nodes = np.append(phi[1 + used], [np.pi / 2] * (len(used) < most))
-        if len(used):
-            out[used] = integrals(nodes[None], phi[i : i + 1], phi[i + 1 : i + 2], density)[0, : len(used)]
-        return out
+    def integrals(start: Tensor, end: Tensor, latest: Tensor, most: int) -> Tensor:
+        place = latest - torch.arange(most)
+        none, nodes = place < 0, known[place.clamp(min=0)]
+        points, shares = (torch.from_numpy(a) for a in legendre(16))
+        u = (start + end) / 2 + (end - start) / 2 * points
+        out = none[:, None] | none[:, :, None] | torch.eye(most, dtype=bool)
+        apart = torch.where(out, 1.0, nodes[:, :, None] - nodes[:, None])
+        basis = torch.where(out[..., None], 1.0, (u[:, None] - nodes[..., None])[:, None] / apart[..., None]).prod(2)
+        density = s / (s**2 * torch.cos(u) ** 2 + torch.sin(u) ** 2)
+        found = (basis * (density * shares * (end - start) / 2)[:, None]).sum(-1)
+        column = torch.where(place > 0, place - 1, steps - 1).expand(len(latest), most)
+        return phi.new_zeros(len(latest), steps).scatter_add(1, column, found)[:, :-1]
 
-    weights = np.zeros((steps, steps - 1))
-    base = before = np.zeros(steps - 1)
-    for i in range(1, steps):
-        base = base + integral(i - 1, i, order + 1)
-        ahead = base + integral(i, i, order)
-        weights[i] = (ahead - before) / (psi[i + 1] - psi[i])
-        before = ahead
-    return weights
+    ahead = integrals(phi[:-1, None], phi[1:, None], after, order)
+    behind = integrals(phi[:-2, None], phi[1:-1, None], after[1:], order + 1) if steps > 1 else ahead[:0]
+    return ahead + torch.cat([torch.zeros_like(ahead[:1]), behind.cumsum(0)])
