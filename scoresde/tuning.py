@@ -101,69 +101,77 @@ def tune(
     n, *item = (int(d) for d in shape)
     if n < 8:
         raise InputError(f"shape={tuple(shape)}: tuning needs at least 8 samples, 64 or more are better")
-    few = max(4, n // 4)
-    first_of = lambda rows: select(cond, torch.arange(rows), n)
-    ends = {"last": last, "t_min": t_min}
-    flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, **ends)
-    real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
-    end = sample(denoiser, flow, (n, *item), seed, dtype=real, progress=False, **cond)
-    known = {name: name for name in GRIDS}
-    known["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **first_of(few))
+    few, ends = max(4, n // 4), {"last": last, "t_min": t_min}
+    grids = {name: name for name in GRIDS}
+    part = select(cond, torch.arange(few), n)
+    grids["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **part)
     solvers = candidates(budget, last, t_min)
-    work = [(name, g) for name in solvers for g in known]
-    total = len(work) + len(solvers) + FITTED_GRIDS + PARTS + 1
-    done = 0
+    work = [(name, g) for name in solvers for g in grids]
+    flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, **ends)
+    court = _Court(denoiser, flow, (n, *item), seed, cond, len(work) + len(solvers) + FITTED_GRIDS + PARTS + 1, report)
+    first = [court.judge(name, g, solvers[name](grids[g]), few) for name, g in work]
+    chosen = [min((t for t in first if t.name == name), key=lambda t: t.error) for name in solvers]
+    trials = sorted((court.judge(t.name, t.grid, t.sampler, n) for t in chosen), key=lambda t: t.error)
+    other = ((n, *item), seed + 1)
+    for name in [*dict.fromkeys([*(t.grid for t in trials), *grids])][:FITTED_GRIDS]:
+        like = solvers["adams order=2"](grids[name])
+        path = flow_points(denoiser, like.times(denoiser.sde), *other, tolerance, **cond)
+        fitted = fit_multistep(denoiser, like, *other, reference=path, **cond)
+        trials.append(court.judge("fitted multistep", name, fitted, n))
+    tell = court.in_parts(min(trials, key=lambda t: t.error))
+    through = _through(denoiser, budget, *other, **ends, tolerance=tolerance, report=tell, **cond)
+    if through is not None:
+        trials.append(court.judge("fitted through", "its own", through, n))
+    return sorted(trials, key=lambda t: t.error)
 
-    def say(trial: Trial) -> None:
-        nonlocal done
-        done += 1
-        if report is not None:
-            report(done, total, trial)
 
-    def judge(name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
+class _Court:
+    """The flow's ends of n samples, by which samplers are judged, and how many `total` reports there will be."""
+
+    def __init__(self, denoiser: Denoiser, flow: Sampler, shape: tuple, seed: int, cond: dict, total: int, report):
+        self.denoiser, self.item, self.cond, self.report, self.total = denoiser, shape[1:], cond, report, total
+        real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
+        self.options = {"seed": seed, "dtype": real, "progress": False}
+        self.end = sample(denoiser, flow, shape, **self.options, **cond)
+        self.done = 0
+
+    def judge(self, name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
+        """The trial of a sampler on the first rows."""
+        part = select(self.cond, torch.arange(rows), len(self.end))
         try:
-            x = sample(denoiser, sampler, (rows, *item), seed, dtype=real, progress=False, **first_of(rows))
-            e = (x - end[:rows]).square().flatten(1).mean(1).sqrt()
+            x = sample(self.denoiser, sampler, (rows, *self.item), **self.options, **part)
+            e = (x - self.end[:rows]).square().flatten(1).mean(1).sqrt()
             trial = Trial(name, grid, sampler, float(e.square().mean().sqrt()), float(e.median()))
         except FloatingPointError:
             trial = Trial(name, grid, sampler, math.inf, math.inf)
-        say(trial)
+        self.say(trial)
         return trial
 
-    first = [judge(name, g, solvers[name](known[g]), few) for name, g in work]
-    chosen = [min((t for t in first if t.name == name), key=lambda t: t.error) for name in solvers]
-    trials = [judge(t.name, t.grid, t.sampler, n) for t in chosen]
-    best = dict.fromkeys(t.grid for t in sorted(trials, key=lambda t: t.error))
-    best = [*best, *(g for g in known if g not in best)]
-    for name, grid in ((name, known[name]) for name in best[:FITTED_GRIDS]):
-        like = solvers["adams order=2"](grid)
-        path = flow_points(denoiser, like.times(denoiser.sde), (n, *item), seed + 1, tolerance, **cond)
-        fitted = fit_multistep(denoiser, like, (n, *item), seed + 1, reference=path, **cond)
-        trials.append(judge("fitted multistep", name, fitted, n))
-    so_far = min(trials, key=lambda trial: trial.error)
-    before = done
+    def say(self, trial: Trial) -> None:
+        self.done += 1
+        if self.report is not None:
+            self.report(self.done, self.total, trial)
 
-    def tell(i: int, iterations: int, loss: float) -> None:
-        while done - before < PARTS * i // iterations:
-            say(so_far)
+    def in_parts(self, trial: Trial) -> Callable[[int, int, float], None]:
+        """A report of long work as so many equal parts, in each of which the trial is the best so far."""
+        before = self.done
 
-    through = _through(denoiser, budget, (n, *item), seed + 1, tolerance=tolerance, report=tell, **ends, **cond)
-    if through is not None:
-        trials.append(judge("fitted through", "fitted", through, n))
-    return sorted(trials, key=lambda trial: trial.error)
+        def tell(done: int, total: int, loss: float) -> None:
+            while self.done - before < PARTS * done // total:
+                self.say(trial)
+
+        return tell
 
 
 def _through(denoiser: Denoiser, *args, **options) -> Sampler | None:
-    """`fit_through`, or None, with a warning, for a model that has no gradients."""
+    """`fit_through`, or None, with a warning, for a model that has no gradients or diverges."""
     try:
         return fit_through(denoiser, *args, **options)
-    except torch.cuda.OutOfMemoryError:
+    except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:
+    except (RuntimeError, FloatingPointError) as error:
         reason = str(error).strip().splitlines()[0]
-        warnings.warn(
-            f"no sampler is fitted through the solver, as the model gives no gradients: {reason}", stacklevel=2
-        )
+        warnings.warn(f"no sampler could be fitted through the solver: {reason}", stacklevel=2)
         return None
 
 

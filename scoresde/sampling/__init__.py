@@ -7,12 +7,13 @@ from .fitted import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .flow import ProbabilityFlow
 from .inversion import Reversible, RoundTrip, decode, encode, round_trip, slerp
+from .linear import FittedLinear
 from .loop import Sampler, sample
 from .multistep import Adams, Multistep, RectifiedAdams
 from .pc import PC
 from .processes import joined, share
 from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
-from .through import FittedLinear, fit_through
+from .through import fit_through
 from .trajectory import Trajectory
 from .with_torchsde import ReverseSDE
 

@@ -1,12 +1,11 @@
-"""A sampler whose times and weights are fitted together to a model, through the whole solver."""
+"""The fit of a sampler to a model through the whole solver: its times and its weights together, by gradients."""
 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,14 +14,16 @@ from torch import Tensor
 from ..denoiser import Denoiser, select
 from ..errors import InputError
 from ..noise import normal
+from ..settings import Count, Positive, Range, Scale, Seed, checked
 from .flow import ProbabilityFlow
-from .loop import Sampler, Steps, sample
+from .linear import FittedLinear, Line, advance
+from .loop import sample
 from .multistep import Adams, legendre
 
 RMS = 0.85  # the share of log rms in what is minimised; the rest is the mean log distance, which minds the median
 RATES = (0.02, 0.01)  # of Adam, of the steps and of the weights, at the start; they fall to 0 along a cosine
 MANY = 16  # times n starts, of which the n hardest are taken
-RACE = 60  # iterations from each start; the best goes on
+EVALUATIONS = 5000  # of the model along the descent, in batches; but 400 iterations at least
 
 
 def _placed(power: float, ends: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -30,93 +31,19 @@ def _placed(power: float, ends: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 # The share of the angles below each node, where the fit starts: modes may part anywhere between.
-STARTS = (_placed(1.5, 0.5), _placed(2.0, 0.2), _placed(1.0, 0.0), _placed(0.6, 0.0))
+STARTS = (_placed(1.5, 0.5), _placed(1.0, 1.0), _placed(0.5, 0.6), _placed(0.6, 0.0))
 
 
-@dataclass(frozen=True)
-class FittedLinear(Sampler):
-    """Each state is x_T's and a sum of all values so far; times and weights are those that `fit_through` found.
-
-    N(m, s^2), with the data's mean m and deviation s, carries z = x / n over phi = atan(sigma / alpha) exactly, and the
-    values are what the model adds.  With q^2 = s^2 cos(phi)^2 + sin(phi)^2,
-
-        zeta = (z - cos(phi) m) / q      psi = atan(tan(phi) / s)      dzeta/dpsi = V
-        V = -q / (s sin(phi)) (D - m - s^2 cos(phi) / q^2 (z - cos(phi) m))
-        zeta_(i+1) = zeta_i + (psi_(i+1) - psi_i) sum_j w_ij V_j
-
-    `grid` holds the times, `weights[i]` the w_ij of step i, the first value first, `mean` and `deviation` m, flat, and
-    s.  Where `weights[0]` is empty the first step asks nothing of the model: at t_max it knows no more than m and s.
-    """
-
-    memory: ClassVar[str | None] = Adams.memory
-
-    steps: Steps = 1
-    grid: Sequence[float] = ()
-    mean: Sequence[float] = ()
-    deviation: float = 1.0
-    weights: Sequence[Sequence[float]] = ()
-
-    def __post_init__(self):
-        super().__post_init__()
-        sizes = [len(row) for row in self.weights]
-        if len(sizes) != self.steps or len(self.grid) != self.steps + 1 or sizes[0] not in (0, 1):
-            words = f"steps={self.steps}, {len(self.grid)} times and {len(sizes)} rows of weights"
-            raise InputError(f"{words}: give a row for each step and one more time (make it with fit_through)")
-        if sizes != list(range(sizes[0], sizes[0] + self.steps)):
-            raise InputError(f"weights with rows of {sizes}: each row has one more weight than the one before")
-
-    def begin(self, sde, times):
-        return _Line(torch.tensor([t.phi for t in times], dtype=torch.float64), self.deviation).numbers(), 0, []
-
-    def step(self, denoiser, x, t, s, state: Any, noise, **cond):
-        sde = denoiser.sde
-        line, i, values = state or self.begin(sde, sde.along(self.times(sde)))
-        size = math.prod(x.shape[1:])
-        if len(self.mean) != size:
-            raise InputError(f"mean of {len(self.mean)} numbers: samples of shape {tuple(x.shape[1:])} need {size}")
-        mean = torch.tensor(self.mean, dtype=x.dtype, device=x.device).reshape(x.shape[1:])
-        ask = lambda z: denoiser(x, t, **cond)
-        zeta, values = _advance(
-            line, i, (x / sde.at(t).n - line.cos[i] * mean) / line.q[i], values, self.weights[i], mean, ask
-        )
-        x = sde.at(s).n * (line.q[i + 1] * zeta + line.cos[i + 1] * mean)
-        return x, (line, i + 1, values)
-
-
-class _Line:
-    """The coefficients at the angles `phi` (K,) of N(m, s^2)'s flow: tensors, with the graph of phi, or numbers."""
-
-    def __init__(self, phi: Tensor, s: float):
-        cos, sin = torch.cos(phi), torch.sin(phi)
-        self.cos, self.q, self.psi = cos, torch.sqrt(s**2 * cos**2 + sin**2), torch.atan2(sin, s * cos)
-        self.scale, self.pull = -self.q / (s * sin), s**2 * cos / self.q
-
-    def numbers(self) -> "_Line":
-        for name, value in vars(self).items():
-            setattr(self, name, value.tolist())
-        return self
-
-
-def _advance(line: _Line, i: int, zeta: Tensor, values: list, weights, mean: Tensor, ask: Callable) -> tuple:
-    """zeta at the node i + 1 and the values so far, from zeta at the node i; `ask(z)` is D there."""
-    if len(weights) > len(values):
-        x0 = ask(line.q[i] * zeta + line.cos[i] * mean)
-        values = [*values, line.scale[i] * (x0 - mean - line.pull[i] * zeta)]
-    step = line.psi[i + 1] - line.psi[i]
-    for w, value in zip(weights, values, strict=True):
-        zeta = zeta + (step * w) * value
-    return zeta, values
-
-
+@checked
 def fit_through(
     denoiser: Denoiser,
-    budget: int,
-    shape: Sequence[int],
-    seed: int = 0,
-    last: str = "none",
-    t_min: float | None = None,
-    tolerance: float = 1e-6,
-    iterations: int = 300,
+    budget: Annotated[int, Range(2, 10**6)],
+    shape: Sequence[Count],
+    seed: Seed = 0,
+    last: Literal["tweedie", "mean", "none"] = "tweedie",
+    t_min: Scale | None = None,
+    tolerance: Positive = 1e-6,
+    iterations: Annotated[int, Range(10, 10**6)] | None = None,
     report: Callable[[int, int, float], None] | None = None,
     **cond,
 ) -> FittedLinear:
@@ -129,24 +56,30 @@ def fit_through(
 
     The rms is that of few rows, which end in another mode: of 16 n starts, the n at which two short runs disagree most
     are taken, and 3 n of the others, each with its share; their flows are computed once, at rtol = atol = `tolerance`.
-    The descent, in batches of n / 4, starts from several placings of the times with the weights of an Adams method;
-    after 60 iterations from each the best goes on for `iterations`.  `shape` = (n, *data shape); conditions that are
-    tensors have n rows.  `last="tweedie"` takes one of the evaluations.  `report(done, all, loss)` follows the
-    iterations.  The model's parameters stay as they are.
+    The descent, in batches of n / 4, starts from four placings of the times with the weights of an Adams method: a
+    tenth of the `iterations` from each, and the rest from the best of them (None: as many as make 5000 evaluations of
+    a batch, 400 at least).  `shape` = (n, *data shape); conditions that are tensors have n rows.  `last="tweedie"`
+    takes one of the evaluations.  `report(done, all, loss)` follows the iterations.  The model's parameters stay as
+    they are.
+
+    Raises `InputError` for fewer than 8 samples, `FloatingPointError` where short runs of the model diverge, and
+    torch's RuntimeError for a model that gives no gradients.
     """
-    n, *item = shape
+    n, *item = (int(d) for d in shape)
+    if n < 8:
+        raise InputError(f"shape={tuple(shape)}: a fit needs at least 8 samples, 64 or more are better")
     cond = {k: c.repeat(MANY, *[1] * (c.ndim - 1)) if _by_row(c, n) else c for k, c in cond.items()}
     evaluations = budget - (last == "tweedie")
+    iterations = max(400, EVALUATIONS // evaluations) if iterations is None else iterations
+    done = itertools.count(1)
+    say = (lambda loss: report(next(done), iterations, loss)) if report is not None else (lambda loss: None)
     with torch.no_grad():
-        rows = _hard_first(denoiser, evaluations, (MANY * n, *item), n, seed, t_min, cond)
-        fit = _Fit(denoiser, rows, item, n, seed, t_min, tolerance, select(cond, rows, MANY * n))
-    starts = [fit.start(place, evaluations) for place in STARTS]
-    total, done = RACE * len(starts) + iterations, itertools.count(1)
-    say = (lambda loss: report(next(done), total, loss)) if report is not None else (lambda loss: None)
+        rows, mean = _hard_first(denoiser, evaluations, (MANY * n, *item), n, seed, t_min, cond)
+        fit = _Fit(denoiser, rows, mean, n, seed, t_min, tolerance, select(cond, rows, MANY * n))
     with _frozen(denoiser):
-        raced = [fit.descend(start, RACE, say) for start in starts]
+        raced = [fit.descend(fit.start(place, evaluations), iterations // 10, say) for place in STARTS]
         best = min(raced, key=fit.loss_of_all)
-        best = min((best, fit.descend(best, iterations, say)), key=fit.loss_of_all)
+        best = min((best, fit.descend(best, iterations - len(STARTS) * (iterations // 10), say)), key=fit.loss_of_all)
         return fit.sampler(best, last, t_min)
 
 
@@ -154,13 +87,16 @@ def _by_row(value: Any, n: int) -> bool:
     return torch.is_tensor(value) and value.ndim > 0 and len(value) == n
 
 
-def _hard_first(denoiser, evaluations: int, shape: tuple, n: int, seed: int, t_min: float | None, cond: dict) -> Tensor:
-    """4 n of the rows of `shape`: the n at which two short runs disagree most, then the first 3 n of the others."""
+def _hard_first(denoiser, evaluations: int, shape: tuple, n: int, seed: int, t_min: float | None, cond: dict) -> tuple:
+    """4 n of the rows of `shape`, the n at which two short runs disagree most and the first 3 n of the others.
+
+    With them comes the mean of all ends.
+    """
     options = {"dtype": _real(denoiser), "batch_size": n, "progress": False, **cond}
     ways = ((evaluations, "cosine_angle"), (2 * evaluations, "angle"))
     x, y = (sample(denoiser, Adams(k, g, "none", t_min), shape, seed, **options) for k, g in ways)
     order = (x - y).flatten(1).square().mean(1).argsort(descending=True)
-    return torch.cat([order[:n].sort().values, order[n:].sort().values[: 3 * n]])
+    return torch.cat([order[:n].sort().values, order[n:].sort().values[: 3 * n]]), y.mean(0)
 
 
 def _real(denoiser: Denoiser) -> torch.dtype:
@@ -187,17 +123,18 @@ class _Fit:
     the logits of its steps in phi, and what is added to the weights of an Adams method at those angles.
     """
 
-    def __init__(self, denoiser, rows: Tensor, item, n: int, seed: int, t_min: float | None, tolerance: float, cond):
+    def __init__(self, denoiser, rows: Tensor, mean: Tensor, n: int, seed: int, t_min, tolerance: float, cond: dict):
         self.denoiser, self.sde, self.hard, self.cond = denoiser, denoiser.sde, n, cond
         flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, last="none", t_min=t_min)
         self.first, self.final = self.sde.along(flow.times(self.sde))
-        like = torch.empty(len(rows), *item, dtype=_real(denoiser), device=rows.device)
+        like = torch.empty(len(rows), *mean.shape, dtype=_real(denoiser), device=rows.device)
         x = self.sde.prior(normal(like, rows, seed, 0, 0)).to(like)
         parts = torch.arange(len(rows), device=rows.device).split(n)
         ends = [flow.step(denoiser, x[p], self.first, self.final, None, None, **self.given(p))[0] for p in parts]
         self.z, self.end = x / self.first.n, torch.cat(ends) / self.final.n
-        self.mean = self.end[n:].mean(0)
-        self.deviation = float((self.end[n:] - self.mean).square().mean().sqrt())
+        self.mean = mean / self.final.alpha
+        deviation = float((self.end[n:] - mean / self.final.n).square().mean().sqrt())
+        self.deviation = max(deviation, self.final.sigma / self.final.n)  # there is noise of that size at the end
 
     def given(self, rows: Tensor) -> dict:
         return select(self.cond, rows, 4 * self.hard)
@@ -206,7 +143,7 @@ class _Fit:
         steps = -np.diff(place(np.linspace(1, 0, evaluations + 2)))
         return torch.from_numpy(np.log(steps)), torch.zeros(evaluations + 1, evaluations, dtype=torch.float64)
 
-    def weights(self, phi: Tensor, line: _Line, added: Tensor) -> Tensor:
+    def weights(self, phi: Tensor, line: Line, added: Tensor) -> Tensor:
         """w_ij of the values V_j in each step, as `FittedLinear` has them."""
         step = line.psi.diff()[:, None]
         evaluations = added.shape[1]
@@ -226,11 +163,11 @@ class _Fit:
 
     def distances(self, found: tuple[Tensor, Tensor], rows: Tensor) -> Tensor:
         phi = self.angles(found[0])
-        line, cond, z, values = _Line(phi, self.deviation), self.given(rows), self.z[rows], []
+        line, cond, z, values = Line(phi, self.deviation), self.given(rows), self.z[rows], []
         weights = self.weights(phi, line, found[1])
         zeta = (z - line.cos[0] * self.mean) / line.q[0]
         for i in range(len(phi) - 1):
-            zeta, values = _advance(line, i, zeta, values, weights[i, :i], self.mean, partial(self.ask, phi[i], cond))
+            zeta, values = advance(line, i, zeta, values, weights[i, :i], self.mean, partial(self.ask, phi[i], cond))
         away = line.q[-1] * zeta + line.cos[-1] * self.mean - self.end[rows]
         return away.flatten(1).square().mean(1).sqrt()
 
@@ -246,7 +183,7 @@ class _Fit:
     def loss(self, hard: Tensor, rest: Tensor) -> Tensor:
         """0.85 log rms + 0.15 mean log of the distances, of which hard ones are 1 of `MANY`."""
         mean = lambda f: f(hard).mean() / MANY + f(rest).mean() * (1 - 1 / MANY)
-        return RMS / 2 * torch.log(mean(torch.square)) + (1 - RMS) * mean(lambda e: torch.log(e + 1e-12))
+        return RMS / 2 * torch.log(mean(torch.square) + 1e-24) + (1 - RMS) * mean(lambda e: torch.log(e + 1e-12))
 
     @torch.no_grad()
     def loss_of_all(self, found: tuple[Tensor, Tensor]) -> float:
@@ -278,7 +215,7 @@ class _Fit:
     def sampler(self, found: tuple[Tensor, Tensor], last: str, t_min: float | None) -> FittedLinear:
         phi = self.angles(found[0])
         times = (float(self.first), *(float(self.time(p)) for p in phi[1:-1]), float(self.final))
-        weights = self.weights(phi, _Line(phi, self.deviation), found[1])
+        weights = self.weights(phi, Line(phi, self.deviation), found[1])
         rows = tuple(tuple(row[:i].tolist()) for i, row in enumerate(weights))
         mean = tuple(self.mean.flatten().tolist())
         return FittedLinear(len(rows), times, last, t_min, mean=mean, deviation=self.deviation, weights=rows)
