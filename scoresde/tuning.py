@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from .sampling import (
     Adams,
     DPMpp,
     DPMpp2M,
+    GaussianAdams,
     Heun,
     ProbabilityFlow,
     RectifiedAdams,
@@ -24,13 +26,16 @@ from .sampling import (
     UniPC,
     fit_grid,
     fit_multistep,
+    fit_through,
     sample,
 )
 from .sampling.fitted import flow_points
 from .sde import SDE
 from .settings import Count, Positive, Range, Scale, Seed, checked
 
-GRIDS = ("angle", "cosine_angle", "uniform_angle", "log_snr", "karras", "uniform", "quadratic")
+PARTS = 100  # of the fit through the solver, as its progress is told
+FITTED_GRIDS = 3  # the grids, the best ones, on which a multistep method is fitted
+GRIDS = ("angle", "cosine_angle", "uniform_angle", "log_snr", "karras", "uniform", "quadratic", "information")
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ def candidates(budget: int, last: str, t_min: float | None) -> dict[str, Callabl
         for order, correct in itertools.product((1, 2, 3, 4), (True, False)):
             label = f"{name} order={order}{'' if correct else ' correct=false'}"
             found[label] = lambda g, kind=kind, k=order, c=correct: kind(grid=g, order=k, correct=c, **one)
+    found["gaussian_adams"] = lambda g: GaussianAdams(grid=g, **one)
     if n >= 2:
         found["heun"] = lambda g: Heun(grid=g, steps=n // 2, **ends)
     return found
@@ -87,50 +93,88 @@ def tune(
 
     `shape` = (n, *data shape): the reference is the flow of n samples at rtol = atol = `tolerance` in float64, and the
     error of a sampler its distance from there, from the same x_T.  All samplers meet all grids on the first quarter of
-    the samples; each with its best grid, and a multistep method fitted on every grid (`fit_multistep`, to n other
-    samples), are judged on all.  `last` and `t_min` are those of the sampler that is sought.
-    `report(done, all, trial)` follows the trials.
+    the samples; each with its best grid, a multistep method fitted on each of the three best grids (`fit_multistep`, to
+    n other samples), and a sampler whose times and weights are fitted through the whole solver (`fit_through`, to 4 n
+    other samples, by gradients of the model) are judged on all.  `last` and `t_min` are those of the sampler that is
+    sought.  `report(done, all, trial)` follows the trials, and while the last one is fitted tells the best so far.
 
     Raises `InputError` for a budget under 2.
     """
     n, *item = (int(d) for d in shape)
     if n < 8:
         raise InputError(f"shape={tuple(shape)}: tuning needs at least 8 samples, 64 or more are better")
-    few = max(4, n // 4)
-    first_of = lambda rows: select(cond, torch.arange(rows), n)
-    ends = {"last": last, "t_min": t_min}
-    flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, **ends)
-    real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
-    end = sample(denoiser, flow, (n, *item), seed, dtype=real, progress=False, **cond)
-    known = {name: name for name in GRIDS}
-    known["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **first_of(few))
+    few, ends = max(4, n // 4), {"last": last, "t_min": t_min}
+    grids = {name: name for name in GRIDS}
+    part = select(cond, torch.arange(few), n)
+    grids["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **part)
     solvers = candidates(budget, last, t_min)
-    work = [(name, g) for name in solvers for g in known]
-    total = len(work) + len(solvers) + len(known)
-    done = 0
+    work = [(name, g) for name in solvers for g in grids]
+    flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, **ends)
+    court = _Court(denoiser, flow, (n, *item), seed, cond, len(work) + len(solvers) + FITTED_GRIDS + PARTS + 1, report)
+    first = [court.judge(name, g, solvers[name](grids[g]), few) for name, g in work]
+    chosen = [min((t for t in first if t.name == name), key=lambda t: t.error) for name in solvers]
+    trials = sorted((court.judge(t.name, t.grid, t.sampler, n) for t in chosen), key=lambda t: t.error)
+    other = ((n, *item), seed + 1)
+    for name in [*dict.fromkeys([*(t.grid for t in trials), *grids])][:FITTED_GRIDS]:
+        like = solvers["adams order=2"](grids[name])
+        path = flow_points(denoiser, like.times(denoiser.sde), *other, tolerance, **cond)
+        fitted = fit_multistep(denoiser, like, *other, reference=path, **cond)
+        trials.append(court.judge("fitted multistep", name, fitted, n))
+    tell = court.in_parts(min(trials, key=lambda t: t.error))
+    through = _through(denoiser, budget, *other, **ends, tolerance=tolerance, report=tell, **cond)
+    if through is not None:
+        trials.append(court.judge("fitted through", "its own", through, n))
+    return sorted(trials, key=lambda t: t.error)
 
-    def judge(name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
-        nonlocal done
+
+class _Court:
+    """The flow's ends of n samples, by which samplers are judged, and how many `total` reports there will be."""
+
+    def __init__(self, denoiser: Denoiser, flow: Sampler, shape: tuple, seed: int, cond: dict, total: int, report):
+        self.denoiser, self.item, self.cond, self.report, self.total = denoiser, shape[1:], cond, report, total
+        real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
+        self.options = {"seed": seed, "dtype": real, "progress": False}
+        self.end = sample(denoiser, flow, shape, **self.options, **cond)
+        self.done = 0
+
+    def judge(self, name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
+        """The trial of a sampler on the first rows."""
+        part = select(self.cond, torch.arange(rows), len(self.end))
         try:
-            x = sample(denoiser, sampler, (rows, *item), seed, dtype=real, progress=False, **first_of(rows))
-            e = (x - end[:rows]).square().flatten(1).mean(1).sqrt()
+            x = sample(self.denoiser, sampler, (rows, *self.item), **self.options, **part)
+            e = (x - self.end[:rows]).square().flatten(1).mean(1).sqrt()
             trial = Trial(name, grid, sampler, float(e.square().mean().sqrt()), float(e.median()))
         except FloatingPointError:
             trial = Trial(name, grid, sampler, math.inf, math.inf)
-        done += 1
-        if report is not None:
-            report(done, total, trial)
+        self.say(trial)
         return trial
 
-    first = [judge(name, g, solvers[name](known[g]), few) for name, g in work]
-    chosen = [min((t for t in first if t.name == name), key=lambda t: t.error) for name in solvers]
-    trials = [judge(t.name, t.grid, t.sampler, n) for t in chosen]
-    for name, grid in known.items():
-        like = solvers["adams order=2"](grid)
-        path = flow_points(denoiser, like.times(denoiser.sde), (n, *item), seed + 1, tolerance, **cond)
-        fitted = fit_multistep(denoiser, like, (n, *item), seed + 1, reference=path, **cond)
-        trials.append(judge("fitted multistep", name, fitted, n))
-    return sorted(trials, key=lambda trial: trial.error)
+    def say(self, trial: Trial) -> None:
+        self.done += 1
+        if self.report is not None:
+            self.report(self.done, self.total, trial)
+
+    def in_parts(self, trial: Trial) -> Callable[[int, int, float], None]:
+        """A report of long work as so many equal parts, in each of which the trial is the best so far."""
+        before = self.done
+
+        def tell(done: int, total: int, loss: float) -> None:
+            while self.done - before < PARTS * done // total:
+                self.say(trial)
+
+        return tell
+
+
+def _through(denoiser: Denoiser, *args, **options) -> Sampler | None:
+    """`fit_through`, or None, with a warning, for a model that has no gradients or diverges."""
+    try:
+        return fit_through(denoiser, *args, **options)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, FloatingPointError) as error:
+        reason = str(error).strip().splitlines()[0]
+        warnings.warn(f"no sampler could be fitted through the solver: {reason}", stacklevel=2)
+        return None
 
 
 def plain(sampler: Sampler, sde: SDE) -> dict:

@@ -141,7 +141,10 @@ def test_the_winner_wins_on_other_samples(name):
 
 def test_what_is_fitted_is_judged_on_other_samples(monkeypatch):
     """By the root of the rms and the median, all samplers from the same starts, none of which anything is fitted to."""
-    seeds, calls = {}, {name: getattr(tuning, name) for name in ("fit_grid", "fit_multistep", "flow_points", "sample")}
+    seeds, calls = (
+        {},
+        {name: getattr(tuning, name) for name in ("fit_grid", "fit_multistep", "fit_through", "flow_points", "sample")},
+    )
 
     def noted(name):
         def call(*given, **options):
@@ -153,7 +156,7 @@ def test_what_is_fitted_is_judged_on_other_samples(monkeypatch):
     for name in calls:
         monkeypatch.setattr(tuning, name, noted(name))
     trials = tuning.tune(mixture(VP()), 2, (8, 2), seed=3)
-    assert seeds.pop("sample") == {3} and len(seeds) == 3 and all(3 not in found for found in seeds.values())
+    assert seeds.pop("sample") == {3} and len(seeds) == 4 and all(3 not in found for found in seeds.values())
     assert all(t.error == pytest.approx((t.rms * t.median) ** 0.5) for t in trials if np.isfinite(t.rms))
 
 

@@ -76,7 +76,7 @@ def _figures(trial: Trial) -> dict:
 def _table(found: dict[int, list[Trial]], folder: Path) -> list[tuple[str, str]]:
     rows = [("evaluations", "root-mean-square and median distance from the flow, a coordinate")]
     for budget, trials in found.items():
-        given = next((t for t in trials if t.name != "fitted multistep"), None)
+        given = next((t for t in trials if not t.name.startswith("fitted")), None)
         for label, trial in ((f"{budget}", trials[0]), ("", given)):
             if trial is not None and (label or trial is not trials[0]):
                 words = f"{trial.rms:.3g}, {trial.median:.3g} by {trial.name}, {trial.grid} grid"

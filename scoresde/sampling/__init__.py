@@ -8,11 +8,13 @@ from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .flow import ProbabilityFlow
 from .gaussian import GaussianAdams
 from .inversion import Reversible, RoundTrip, decode, encode, round_trip, slerp
+from .linear import FittedLinear
 from .loop import Sampler, sample
 from .multistep import Adams, Multistep, RectifiedAdams
 from .pc import PC
 from .processes import joined, share
 from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
+from .through import fit_through
 from .trajectory import Trajectory
 from .with_torchsde import ReverseSDE
 
@@ -31,6 +33,7 @@ __all__ = [
     "EulerMaruyama",
     "ExponentialEuler",
     "FittedGrid",
+    "FittedLinear",
     "FittedMultistep",
     "GaussianAdams",
     "Gibbs",
@@ -53,6 +56,7 @@ __all__ = [
     "encode",
     "fit_grid",
     "fit_multistep",
+    "fit_through",
     "joined",
     "round_trip",
     "sample",

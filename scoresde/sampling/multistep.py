@@ -21,12 +21,12 @@ Order = Annotated[int, Range(1, 5)]
 
 def quadrature(a: float | np.ndarray, b: float | np.ndarray, points: int = 24) -> tuple[Tensor, Tensor]:
     """Gauss-Legendre points between a and b and their weights, which sum to b - a; (J, points) for a, b (J, 1)."""
-    nodes, weights = _legendre(points)
+    nodes, weights = legendre(points)
     middle, half = (a + b) / 2, (b - a) / 2
     return torch.from_numpy(middle + half * nodes), torch.from_numpy(half * weights)
 
 
-_legendre = cache(lambda points: np.polynomial.legendre.leggauss(points))  # numpy loads it at its first use only
+legendre = cache(lambda points: np.polynomial.legendre.leggauss(points))  # numpy loads it at its first use only
 
 
 def lagrange(nodes: Sequence[float] | np.ndarray, u: Tensor) -> Tensor:
