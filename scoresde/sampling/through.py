@@ -21,9 +21,8 @@ from .loop import sample
 from .multistep import Adams, legendre
 
 RMS = 0.85  # the share of log rms in what is minimised; the rest is the mean log distance, which minds the median
-RATES = (0.02, 0.01)  # of Adam, of the steps and of the weights, at the start; they fall to 0 along a cosine
+RACING, LAST = (0.02, 0.01), (0.01, 0.01)  # Adam's rates for steps and weights at first; they fall to 0 on a cosine
 MANY = 16  # times n starts, of which the n hardest are taken
-EVALUATIONS = 5000  # of the model along the descent, in batches; but 400 iterations at least
 
 
 def _placed(power: float, ends: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -57,10 +56,10 @@ def fit_through(
     The rms is that of few rows, which end in another mode: of 16 n starts, the n at which two short runs disagree most
     are taken, and 3 n of the others, each with its share; their flows are computed once, at rtol = atol = `tolerance`.
     The descent, in batches of n / 4, starts from four placings of the times with the weights of an Adams method: a
-    tenth of the `iterations` from each, and the rest from the best of them (None: as many as make 5000 evaluations of
-    a batch, 400 at least).  `shape` = (n, *data shape); conditions that are tensors have n rows.  `last="tweedie"`
-    takes one of the evaluations.  `report(done, all, loss)` follows the iterations.  The model's parameters stay as
-    they are.
+    tenth of the `iterations` from each, and the rest from the best of them.  By default they are sqrt(n) times 400 / k,
+    at least 30 sqrt(n), for k evaluations.  `shape` = (n, *data shape); conditions that are tensors have n rows.
+    `last="tweedie"` takes one of the evaluations.  `report(done, all, loss)` follows the iterations.  The model's
+    parameters stay as they are.
 
     Raises `InputError` for fewer than 8 samples, `FloatingPointError` where short runs of the model diverge, and
     torch's RuntimeError for a model that gives no gradients.
@@ -70,16 +69,17 @@ def fit_through(
         raise InputError(f"shape={tuple(shape)}: a fit needs at least 8 samples, 64 or more are better")
     cond = {k: c.repeat(MANY, *[1] * (c.ndim - 1)) if _by_row(c, n) else c for k, c in cond.items()}
     evaluations = budget - (last == "tweedie")
-    iterations = max(400, EVALUATIONS // evaluations) if iterations is None else iterations
+    iterations = round(math.sqrt(n) * max(30, 400 / evaluations)) if iterations is None else iterations
     done = itertools.count(1)
     say = (lambda loss: report(next(done), iterations, loss)) if report is not None else (lambda loss: None)
     with torch.no_grad():
         rows, mean = _hard_first(denoiser, evaluations, (MANY * n, *item), n, seed, t_min, cond)
         fit = _Fit(denoiser, rows, mean, n, seed, t_min, tolerance, select(cond, rows, MANY * n))
     with _frozen(denoiser):
-        raced = [fit.descend(fit.start(place, evaluations), iterations // 10, say) for place in STARTS]
+        raced = [fit.descend(fit.start(place, evaluations), RACING, iterations // 10, say) for place in STARTS]
         best = min(raced, key=fit.loss_of_all)
-        best = min((best, fit.descend(best, iterations - len(STARTS) * (iterations // 10), say)), key=fit.loss_of_all)
+        rest = iterations - len(STARTS) * (iterations // 10)
+        best = min((best, fit.descend(best, LAST, rest, say)), key=fit.loss_of_all)
         return fit.sampler(best, last, t_min)
 
 
@@ -192,12 +192,12 @@ class _Fit:
         loss = float(self.loss(e[: self.hard], e[self.hard :]))
         return loss if math.isfinite(loss) else math.inf
 
-    def descend(self, start: tuple[Tensor, Tensor], iterations: int, say: Callable[[float], None]) -> tuple:
+    def descend(self, start: tuple[Tensor, Tensor], rates: tuple, iterations: int, say: Callable) -> tuple:
         found = tuple(p.clone().requires_grad_() for p in start)
-        adam = torch.optim.Adam([{"params": [p], "lr": 0.0} for p in found], betas=(0.9, 0.99))
+        adam = torch.optim.Adam([{"params": [p], "lr": 0.0} for p in found], betas=(0.95, 0.99))
         each = torch.arange(max(1, self.hard // 8), device=self.z.device)
         for i in range(iterations):
-            for group, rate in zip(adam.param_groups, RATES, strict=True):
+            for group, rate in zip(adam.param_groups, rates, strict=True):
                 group["lr"] = rate * (1 + math.cos(math.pi * i / iterations)) / 2
             hard, rest = ((i * len(each) + each) % many for many in (self.hard, 3 * self.hard))
             e = self.distances(found, torch.cat([hard, self.hard + rest]))
