@@ -22,13 +22,13 @@ class Mixture(scoresde.exact.GaussianMixture):
     def forward(self, x, t):
         if torch.is_tensor(t) and t.ndim:
             return super().forward(x, t)
-        at = self.sde.at(float(t))
+        at, kind, x = self.sde.at(float(t)), x.dtype, x.double()
         spread = self.stds**2
         inverse = 1 / (at.alpha**2 * spread + at.sigma**2)
         square = (at.alpha**2 * self.means**2 * inverse - inverse.log()).sum(1)
         logits = self.log_weights - (x**2 @ inverse.T - 2 * at.alpha * x @ (self.means * inverse).T + square) / 2
         share, gain = logits.softmax(1), at.alpha * spread * inverse
-        return share @ (self.means * (1 - at.alpha * gain)) + x * (share @ gain)
+        return (share @ (self.means * (1 - at.alpha * gain)) + x * (share @ gain)).to(kind)
 
 
 def draw(seed: int, dimensions: int) -> Mixture:
