@@ -99,7 +99,7 @@ def test_import_is_light():
 
 
 def test_import_takes_little_beside_torch():
-    """A tenth of torch's time on a quiet machine, where 0.15 is the aim; what scipy alone would add is 0.2."""
+    """About 0.15 of torch's time on a quiet machine, which is the aim; what scipy alone would add is 0.2."""
     code = "from time import perf_counter as now; a = now(); import torch; b = now(); import scoresde; c = now()"
     code += "; print((c - b) / (b - a))"
     command = [sys.executable, "-c", code]
