@@ -1,5 +1,6 @@
 """The waist of the toolkit: a Denoiser gives E[x_0 | x_t]; samplers, likelihood and guidance take nothing else."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .answers import ask
+from .answers import answered, ask
 from .errors import InputError
 from .moments import Moments
 from .sde import SDE, Marginal, as_time, expand
+from .settings import brief
 
 
 def weigh(a: float | Tensor, x: Tensor, b: float | Tensor, y: Tensor) -> Tensor:
@@ -129,7 +131,7 @@ class Preconditioned(Denoiser):
     (alpha, sigma) -> (c_skip, c_out, c_in).  The network sees its own floating type; c and the sum have the type of x
     (float32 at least), so a float64 solver loses nothing to the division by a small sigma.
 
-    Raises `InputError` for an unknown rule.
+    Raises `InputError` for an unknown rule, or one that answers with anything else.
     """
 
     def __init__(self, net: nn.Module, sde: SDE, rule: str | Rule = "v"):
@@ -138,6 +140,7 @@ class Preconditioned(Denoiser):
             raise InputError(f"rule={rule!r} is unknown: choose one of {', '.join(RULES)}")
         self.net = net
         self.rule = RULES[rule] if isinstance(rule, str) else rule
+        _check_rule(self.rule)
 
     def forward(self, x, t, **cond):
         dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), x.dtype)
@@ -151,6 +154,16 @@ class Preconditioned(Denoiser):
         c = rows(-log_snr / 2, x, torch.promote_types(dtype, torch.float32))
         net = ask(self.net, self.net, (expand(c_in, x) * x).to(dtype), c, **cond)
         return weigh(c_skip, x, c_out, net.to(x.dtype))
+
+
+def _check_rule(rule: Rule) -> None:
+    alpha = torch.tensor([0.8, 0.6], dtype=torch.float64)
+    found = rule(alpha, alpha.flip(0))
+    if not isinstance(found, tuple | list) or len(found) != 3:
+        raise InputError(f"rule answers with {brief(found)}: it must give c_skip, c_out and c_in")
+    for c in found:
+        if not isinstance(c, float | int):
+            answered(c, alpha.shape, "rule")
 
 
 class FromScore(Denoiser):
@@ -170,6 +183,12 @@ class FromScore(Denoiser):
 
     def score(self, x, t, **cond):
         return ask(self.score_function, self.score_function, x, rows(t, x, x.dtype), **cond)
+
+
+def device_of(denoiser: nn.Module) -> torch.device:
+    """Where its parameters and buffers are; the CPU if it has none."""
+    kept = itertools.chain(denoiser.parameters(), denoiser.buffers())
+    return next((p.device for p in kept), torch.device("cpu"))
 
 
 def select(cond: dict, rows: Tensor, n: int) -> dict:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from .errors import InputError
 from .moments import Moments
 from .sde import SDE
+from .settings import brief, matches
 
 Grid = Callable[[SDE, int, float, float], Tensor]
 
@@ -122,6 +124,13 @@ GRIDS: dict[str, Grid] = {
 }
 
 
+def _asked(grid: Grid, sde: SDE, steps: int, start: float, end: float) -> list[float]:
+    found = grid(sde, steps, start, end)
+    if not matches(found, Sequence[Any]) or len(found) < steps + 1:
+        raise InputError(f"grid answers with {brief(found)}: it must give {steps + 1} times at least", "grid")
+    return [start, *(float(t) for t in found[1:-1]), end]  # the ends to the bit, whatever the rounding in between
+
+
 def times(grid: str | Grid | Sequence[float], sde: SDE, steps: int, start: float, end: float) -> list[float]:
     """The times of a grid given by name, by function, or as the times themselves; first `start`, last `end`.
 
@@ -136,9 +145,7 @@ def times(grid: str | Grid | Sequence[float], sde: SDE, steps: int, start: float
             words = f"choose one of {', '.join(GRIDS)}, or give the times themselves"
             raise InputError(f"grid={grid!r} is unknown: {words}", "grid")
         grid = GRIDS[grid]
-    t = grid(sde, steps, start, end).tolist() if callable(grid) else [float(s) for s in grid]
-    if callable(grid):
-        t[0], t[-1] = start, end  # the ends to the bit, whatever the rounding in between
+    t = _asked(grid, sde, steps, start, end) if callable(grid) else [float(s) for s in grid]
     if len(t) < 2 or not all(b < a for a, b in itertools.pairwise(t)):
         raise InputError(f"grid={t[:6]}: the times must decrease strictly, and be at least two", "grid")
     if t[0] > sde.t_max or t[-1] < 0:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from .denoiser import Denoiser, select
+from .denoiser import Denoiser, device_of, select
 from .errors import InputError
 from .sampling import (
     DDIM,
@@ -30,7 +30,7 @@ from .sampling import (
     sample,
 )
 from .sampling.fitted import flow_points
-from .sde import SDE
+from .sde import SDE, widest
 from .settings import Count, Positive, Range, Scale, Seed, checked
 
 PARTS = 100  # of the fit through the solver, as its progress is told
@@ -132,8 +132,7 @@ class _Court:
 
     def __init__(self, denoiser: Denoiser, flow: Sampler, shape: tuple, seed: int, cond: dict, total: int, report):
         self.denoiser, self.item, self.cond, self.report, self.total = denoiser, shape[1:], cond, report, total
-        real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
-        self.options = {"seed": seed, "dtype": real, "progress": False}
+        self.options = {"seed": seed, "dtype": widest(device_of(denoiser)), "progress": False}
         self.end = sample(denoiser, flow, shape, **self.options, **cond)
         self.done = 0
 

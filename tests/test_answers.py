@@ -7,8 +7,9 @@ from torch import nn
 import scoresde
 from scoresde import InputError, log_likelihood
 from scoresde.exact import GaussianMixture
-from scoresde.likelihood import Exact
-from scoresde.sampling import DDIM
+from scoresde.likelihood import Exact, elbo, vlb
+from scoresde.loss import DenoisingLoss
+from scoresde.sampling import DDIM, EulerMaruyama
 
 SDE = scoresde.VP()
 
@@ -136,8 +137,77 @@ def test_a_schedule_has_derivatives_or_is_refused():
 def test_what_is_no_batch_is_refused():
     model = mixture()
     for x in (torch.randn(0, 2), torch.randn(2), torch.ones(3, 2, dtype=torch.int64)):
-        with pytest.raises(InputError, match=r"give rows \(B, \*shape\)"):
-            log_likelihood(model, x)
+        for ask in (log_likelihood, scoresde.encode, elbo, lambda m, x: vlb(m, x, [1.0, 0.5, 0.1])):
+            with pytest.raises(InputError, match=r"give rows \(B, \*shape\)"):
+                ask(model, x)
+
+
+class Schedule(scoresde.SDE):
+    """VP's, but for an answer of log_alpha."""
+
+    t_min, t_max = 1e-3, 1.0
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def log_alpha(self, t):
+        return self.answer(-t)
+
+    def log_sigma(self, t):
+        return torch.log(1 - torch.exp(-2 * t)) / 2
+
+
+@pytest.mark.parametrize("name", ["number", "none", "array", "column", "whole", "one"])
+def test_functions_of_time_answer_with_a_number_for_each_time(name):
+    wrong = {
+        "number": lambda t: 0.5,
+        "none": lambda t: None,
+        "array": lambda t: t.numpy(),
+        "column": lambda t: t[..., None],
+        "whole": lambda t: t.long(),
+        "one": lambda t: t.sum(),
+    }[name]
+    net = lambda sde, rule="v": scoresde.Preconditioned(scoresde.nets.MLP((2,), width=8), sde, rule)
+    x = torch.randn(50, 2)
+    train = lambda sde, **loss: scoresde.train(net(sde), x, DenoisingLoss(**loss), steps=1, batch_size=8)
+    with pytest.raises(InputError, match=r"^weight answers with .* of shape \(8,\)"):
+        train(SDE, weight=lambda sde, t: wrong(t))
+    with pytest.raises(InputError, match=r"^times answers with .* of shape"):
+        train(SDE, times=lambda sde, u, start: wrong(u))
+    with pytest.raises(InputError, match="^rule answers with"):
+        net(SDE, lambda alpha, sigma: wrong(alpha))
+    with pytest.raises(InputError, match=r"^Schedule\.log_alpha answers with .* of shape"):
+        train(Schedule(wrong))
+    with pytest.raises(InputError, match=r"^Schedule\.log_alpha answers with .* of shape"):
+        scoresde.sample(net(Schedule(wrong)), DDIM(steps=3), (4, 2))
+
+
+def test_functions_that_steer_a_sampling_answer_with_numbers():
+    model = mixture()
+    for wrong in (lambda *given: None, lambda *given: torch.ones(6, 1), lambda *given: [1.0, 0.5, 0.1]):
+        with pytest.raises(InputError, match="^grid answers with .* must give 6 times at least"):
+            scoresde.sample(model, DDIM(steps=5, grid=wrong), (4, 2))
+    even = [1.0 - 0.19 * i for i in range(6)]
+    x = scoresde.sample(model, DDIM(steps=5, grid=lambda sde, n, start, end: even), (4, 2))
+    assert torch.equal(x, scoresde.sample(model, DDIM(steps=5, grid=[*even[:-1], SDE.t_min]), (4, 2)))
+    for wrong in (lambda t: None, lambda t: torch.ones(4), lambda t: "0.5", lambda t: -1.0, lambda t: float("nan")):
+        with pytest.raises(InputError, match="^eta=.*: give a number from 0 on"):
+            scoresde.sample(model, EulerMaruyama(steps=5, eta=wrong), (4, 2))
+
+
+@pytest.mark.parametrize("shift", [3.0, -3.0, float("nan")])
+def test_times_beyond_the_sde_are_refused(shift):
+    with pytest.raises(InputError, match="times answers with .*: give times in"):
+        DenoisingLoss(times=lambda sde, u, start: u + shift).sample_times(SDE, 8)
+
+
+def test_a_wrong_answer_costs_no_model(tmp_path):
+    make = lambda answer: scoresde.Preconditioned(Net(answer), SDE)
+    x, options = torch.randn(50, 2), dict(steps=1, batch_size=8, folder=tmp_path)
+    first = scoresde.train(make(lambda x, c: x), x, **options)
+    with pytest.raises(InputError, match="the network Net for x"):
+        scoresde.train(make(WRONG["narrow"]), x, fresh=True, **options)
+    assert scoresde.load(tmp_path, denoiser=make(lambda x, c: x)).weights == first.weights
 
 
 def test_a_model_made_in_inference_mode_is_refused():

@@ -1,13 +1,13 @@
 """What a training keeps in its folder: what makes the model, how far it is, its figures, and in the end the model."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 from .. import files
+from ..data import Data
 from ..errors import InputError
 from . import checkpoint
-from .description import differences
+from .description import about, differences
 from .model import MODEL, WEIGHTS, Trained, described, mend, save, step_of
 from .moments import MOMENTS
 from .track import Metrics
@@ -95,11 +95,6 @@ class Book:
         checkpoint.drop_before(self.checkpoint)
         files.write_json(self.folder / "summary.json", {"task": "train", "finished": True, **figures, **self.last})
 
-    def told(self, name: str) -> float:
-        """The latest value of a figure; NaN where it is not known, as rows may be gone."""
-        value = self.last.get(name)
-        return value if isinstance(value, int | float) else math.nan
-
 
 def check(folder: Path, known: dict) -> None:
     """Raises `InputError`, with what differs, if a folder holds another model than is described; more steps are not."""
@@ -114,3 +109,8 @@ def check(folder: Path, known: dict) -> None:
     raise InputError(
         f"{folder} holds another model: {words}; ask for the same, give another folder=, or start over with fresh=true"
     )
+
+
+def check_same(folder: Path, data: Data) -> None:
+    """Raises `InputError` if the model in a folder was trained on other data."""
+    check(folder, {"data": about(data)})

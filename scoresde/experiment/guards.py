@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
 
 from ..data import Data, stack
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, device_of
 from ..errors import InputError
 
 
@@ -13,12 +13,21 @@ from ..errors import InputError
 def prepare(denoiser: Denoiser, data: Data) -> None:
     """Gives lazy modules their weights.  Raises `InputError` if there is nothing to train."""
     if any(isinstance(p, UninitializedParameter) for p in denoiser.parameters()):
-        x = data.encode(stack(data.train, [0])).to(next(denoiser.parameters()).device)
+        x = data.encode(stack(data.train, [0])).to(device_of(denoiser))
         denoiser(x, denoiser.sde.t_max)
     if not any(p.requires_grad for p in denoiser.parameters()):
         raise InputError(
             f"denoiser={type(denoiser).__name__} has no parameters that require gradients: nothing to train"
         )
+
+
+@torch.no_grad()
+def look(denoiser: Denoiser, data: Data) -> None:
+    """Asks a denoiser once, before what stands in its place is removed.  Raises `InputError` for a wrong answer."""
+    prepare(denoiser, data)
+    mode = denoiser.training
+    denoiser.eval()(data.encode(stack(data.train, [0])).to(device_of(denoiser)), denoiser.sde.t_max)
+    denoiser.train(mode)
 
 
 def check_finite(value: Tensor, denoiser: Denoiser, step: int) -> None:

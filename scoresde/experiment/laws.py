@@ -13,7 +13,7 @@ from ..exact import GaussianMixture
 from ..likelihood import log_likelihood
 from ..nets import MLP
 from ..sampling import DDIM, PC, RK4, Adams, DPMpp2M, EulerMaruyama, Heun, ProbabilityFlow, sample
-from ..sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
+from ..sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP, widest
 
 SDES = {"vp": VP(), "subvp": SubVP(), "ve": VE(), "cosine": Cosine(), "linear": Linear(), "edm": EDM()}
 SONG = ("vp", "subvp", "ve")
@@ -35,16 +35,11 @@ class Check:
         return not self.error and self.figure <= self.tolerance  # NaN is not
 
 
-def real(device: str) -> torch.dtype:
-    """float64, or float32 where the device has no more."""
-    return torch.float32 if torch.device(device).type == "mps" else torch.float64
-
-
 def mixture(sde: SDE, device: str) -> GaussianMixture:
     """Three Gaussians on the plane, of unequal weights and widths."""
-    means = torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.2, -1.2]], dtype=real(device))
-    stds = torch.tensor([[0.3, 0.6], [0.5, 0.4], [0.7, 0.3]], dtype=real(device))
-    return GaussianMixture(torch.tensor([1.0, 2.0, 3.0], dtype=real(device)), means, stds, sde).to(device)
+    means = torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.2, -1.2]], dtype=widest(device))
+    stds = torch.tensor([[0.3, 0.6], [0.5, 0.4], [0.7, 0.3]], dtype=widest(device))
+    return GaussianMixture(torch.tensor([1.0, 2.0, 3.0], dtype=widest(device)), means, stds, sde).to(device)
 
 
 def deviations(x: Tensor, expected: Tensor) -> float:
@@ -108,7 +103,7 @@ def samplers(device: str, n: int = 4000) -> Iterator[Check]:
         weights, means, stds = (a.cpu().double() for a in (model.log_weights.exp(), model.means, model.stds))
         square = (weights[:, None] * (means**2 + stds**2)).sum(0)
         expected = torch.cat([weights @ means, square, (weights * means.prod(1)).sum()[None]])
-        x = sample(model, every[name], (n, 2), dtype=real(device), progress=False).cpu().double()
+        x = sample(model, every[name], (n, 2), dtype=widest(device), progress=False).cpu().double()
         figure = deviations(torch.cat([x, x**2, x.prod(1, keepdim=True)], 1), expected)
         yield Check("samplers", f"{name}, {sde}: moments of {n}, standard errors", figure, SIGMAS)
 
@@ -127,7 +122,7 @@ def rows(device: str) -> Iterator[Check]:
 
 def orders(device: str) -> Iterator[Check]:
     """Twice the steps divide the distance from the flow's end by 2^order; in float64 only."""
-    if real(device) != torch.float64:
+    if widest(device) != torch.float64:
         return
     model = mixture(SDES["vp"], device)
     t_min = float(model.sde.time(10.0))
@@ -149,7 +144,7 @@ def likelihoods(device: str) -> Iterator[Check]:
         x = model.sample(64, seed=5)
         there = lambda z, model=model: model.log_prob(z, model.sde.t_max)  # not the prior, which only comes near
         error = log_likelihood(model, x, terminal=there).log_prob - model.log_prob(x, model.sde.t_min)
-        tolerance = 1e-3 if real(device) == torch.float64 else 1e-2
+        tolerance = 1e-3 if widest(device) == torch.float64 else 1e-2
         yield Check("likelihood", f"{name}: nats from the exact log-density", float(error.abs().max()), tolerance)
 
 

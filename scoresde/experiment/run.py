@@ -24,8 +24,7 @@ from ..loss import DenoisingLoss
 from ..sampling import Sampler, hardware
 from ..settings import Checked
 from . import book, build, model, options, processes
-from .book import check
-from .description import about
+from .book import check, check_same
 from .jobs import Job, fingerprint
 from .model import MODEL, WEIGHTS, Trained
 from .report import plain, table
@@ -137,7 +136,7 @@ class Run:
     def data(self) -> Data:
         """The data set, loaded at its first use.  Raises `InputError` if the model was trained on other data."""
         if (self.folder / MODEL).exists() and not self.config.fresh:
-            check(self.folder, {"data": about(self.loaded)})
+            check_same(self.folder, self.loaded)
         return self.loaded
 
     @cached_property

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..progress import fewer
 from ..sde import SDE
 from . import build, pictures, processes
+from .book import check_same
 from .guards import prepare
 from .model import described, step_of
 from .objective import noise_levels
@@ -97,10 +98,10 @@ def train(run: Run) -> None:
 def _check_data(run: Run) -> None:
     """Raises `InputError` if the data has changed under its name since; the model outlives data that is gone."""
     try:
-        run.loaded  # noqa: B018
+        data = run.loaded
     except InputError:
         return
-    run.data  # noqa: B018
+    check_same(run.folder, data)
 
 
 def _keep(run: Run, again: bool = True) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .. import launcher, locks
 from ..answers import derivatives
 from ..data import Data, as_data, check_data
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, device_of
 from ..errors import InputError
 from ..loss import DenoisingLoss
 from ..progress import Advance, fewer, shown
@@ -24,7 +24,7 @@ from . import checkpoint, moments, processes, signals
 from .book import Book
 from .description import describe
 from .ema import EMA
-from .guards import check_finite, prepare
+from .guards import check_finite, look, prepare
 from .model import Trained, facts, load
 from .objective import Objective, Validation
 from .order import batches, seed_of, told
@@ -95,11 +95,13 @@ def train(
     processes.join(device)
     lead = launcher.rank() == 0
     with locks.alone(book.folder, say=say) if book.folder is not None and lead else contextlib.nullcontext():
+        if fresh:
+            look(start, data)
         if lead and (words := book.prepare(fresh)):
             say(f"warning: {words}")
         processes.wait(device)  # all see the same files
         if book.finished():
-            return load(book.folder, str(_device(start)), denoiser=start)
+            return load(book.folder, str(device_of(start)), denoiser=start)
         processes.wait(device)  # all have looked
         for words in notes if lead else ():
             say(words)
@@ -107,10 +109,6 @@ def train(
         shorter = fewer("steps=", steps, "a smaller network or batch_size takes less")
         with shown(progress, "training", steps, trainer.step, shorter, lead) as advance:
             return trainer.run(report or (lambda step, **figures: None), advance)
-
-
-def _device(denoiser: Denoiser) -> torch.device:
-    return next((p.device for p in denoiser.parameters()), torch.device("cpu"))
 
 
 class _Trainer:

@@ -8,9 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..answers import batch
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
+from ..sde import widest
 from ..settings import Count, Scale, Seed, Whole, checked
 from .brief import Result
 from .levels import Levels
@@ -78,8 +80,8 @@ def elbo(
     """
     _even(n)
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
-    plan = _plan(denoiser, x, t_min, density, seed, offset, cond)
     x, index = _rows(x, offset)
+    plan = _plan(denoiser, x, t_min, density, seed, offset, cond)
     terms = []
     for i, u in enumerate(_pairs(x, index, n, seed)):
         log_snr, weight = plan.place(u)
@@ -127,8 +129,8 @@ def vlb(
     _even(n)
     sde = denoiser.sde
     times = _times(sde, times)
-    plan = _plan(denoiser, x, float(times[-1]), density, seed, offset, cond)
     x, index = _rows(x, offset)
+    plan = _plan(denoiser, x, float(times[-1]), density, seed, offset, cond)
     chain = _Chain(sde, times.to(x.device, x.dtype), x[0].numel(), variance == "beta")
     every = [_chain_terms(denoiser, x, chain, plan, n, index, seed, draw, cond) for draw in range(draws)]
     terms = torch.stack(every)  # (draws, B, T or n)
@@ -229,8 +231,8 @@ def _plan(denoiser, x, t_min, density, seed, offset, cond) -> Plan:
 
 
 def _rows(x: Tensor, offset: int) -> tuple[Tensor, Tensor]:
-    real = torch.float32 if x.device.type == "mps" else torch.float64
-    return x.to(real), torch.arange(offset, offset + len(x), device=x.device)
+    real = widest(x.device)
+    return batch(x).to(real), torch.arange(offset, offset + len(x), device=x.device)
 
 
 def _times(sde, times) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..noise import normal, uniform
-from ..sde import SDE
+from ..sde import SDE, widest
 from ..settings import Checked, Count, Scale
 from .brief import Result
 from .levels import Levels
@@ -112,7 +112,7 @@ class Uniform(Dequantiser):
 
     def draw(self, raw, data, index, seed, i):
         y = data.encode(raw, uniform(raw.float(), index, seed, 1, i))
-        y = y.to(torch.float32 if y.device.type == "mps" else torch.float64)
+        y = y.to(widest(y.device))
         zero = y.new_zeros(len(y))
         return y, zero - Levels.of(data).log_volume(raw.shape[1:]), zero
 

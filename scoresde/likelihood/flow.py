@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..grids import GRIDS, Grid
 from ..grids import times as times_of
 from ..ode import METHODS, Method
+from ..sde import widest
 from ..settings import OneOf, Positive, Range, Scale, Seed, Whole, checked
 from .brief import Result
 from .control import AverageJacobian, Control
@@ -93,7 +94,7 @@ def log_likelihood(
     _check(rule, divergence, probes, control, steps, max_probes, differentiable)
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in (t_min, sde.t_max))
-    real = torch.float32 if x.device.type == "mps" else torch.float64
+    real = widest(x.device)
     index = torch.arange(offset, offset + len(x), device=x.device)
     path = Adaptive(rtol, atol, method) if steps is None else Fixed(steps, grid, order, differentiable)
     # Without parameters that want gradients whatever has a graph has it to x; forward mode looks at no graph.
@@ -163,7 +164,7 @@ def average_jacobian(
         raise InputError(f"x {tuple(x.shape)}: give (n, *shape) with n > 0 and at most 1024 dimensions")
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     n = float(torch.hypot(*sde.marginal(t_min)))
-    z = x.to(torch.float32 if x.device.type == "mps" else torch.float64) / n
+    z = x.to(widest(x.device)) / n
     index = torch.arange(len(x), device=x.device)
     record = Record([])
     Fixed(steps)(Problem(denoiser, z, index, 0, t_min, cond), record, None)

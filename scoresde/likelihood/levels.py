@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..sde import expand
+from ..sde import expand, widest
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Levels:
 
     def place(self, raw: Tensor, u: float | Tensor = 0.5) -> Tensor:
         """x = first + width (v + u - 1/2) of raw values v (B, *shape) at the place u in [0, 1) of their bins."""
-        return _at(self.first, raw) + _at(self.width, raw) * (raw.to(_real(raw)) + u - 0.5)
+        return _at(self.first, raw) + _at(self.width, raw) * (raw.to(widest(raw.device)) + u - 0.5)
 
     def raw(self, x: Tensor) -> Tensor:
         """The level nearest to x (B, *shape), as a floating number in 0..count-1."""
-        v = (x.to(_real(x)) - _at(self.first, x)) / _at(self.width, x)
+        v = (x.to(widest(x.device)) - _at(self.first, x)) / _at(self.width, x)
         return v.round().clamp(0, self.count - 1)
 
     def log_volume(self, shape: tuple[int, ...]) -> float:
@@ -72,9 +72,5 @@ class Levels:
         return (-sharp * (place - raw.to(y.dtype)) ** 2 - total).flatten(1).sum(1)
 
 
-def _real(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.device.type == "mps" else torch.float64
-
-
 def _at(value: float | Tensor, x: Tensor) -> float | Tensor:
-    return value.to(x.device, _real(x)) if torch.is_tensor(value) else value
+    return value.to(x.device, widest(x.device)) if torch.is_tensor(value) else value

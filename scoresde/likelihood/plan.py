@@ -10,7 +10,7 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..noise import normal, uniform
-from ..sde import SDE, expand
+from ..sde import SDE, expand, widest
 from .brief import Shapes
 from .paths import start_time
 
@@ -128,7 +128,7 @@ def fit_plan(
     the regression that leaves least variance, and importance sampling of what is left.  `control=False` keeps beta = 0.
     """
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
-    real = torch.float32 if x.device.type == "mps" else torch.float64
+    real = widest(x.device)
     x, index = x.to(real), torch.arange(offset, offset + len(x), device=x.device)
     flat = Plan.uniform(sde, t_min, bins)
     mean, std = x.mean(0), x.std(0, unbiased=False)

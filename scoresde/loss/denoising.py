@@ -8,9 +8,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from ..answers import answered
 from ..denoiser import Denoiser, select
 from ..errors import InputError
-from ..sde import SDE, expand
+from ..sde import SDE, expand, widest
 from ..settings import Checked, OneOf, Positive, Scale
 from .times import DRAWS, TIMES, Times, draw_of, lognormal, named_times, spread
 from .weights import Weighting, edm, named_weight
@@ -73,8 +74,14 @@ class DenoisingLoss(Checked):
         return self.place(spread(n, self.draw or draw_of(self.times), generator), sde)
 
     def place(self, u: Tensor, sde: SDE) -> Tensor:
-        """The times for u in (0, 1)."""
-        return named_times(self.times)(sde, u.double(), self.start(sde))
+        """The times for u in (0, 1).  Raises `InputError` for an answer that is none, as `weight_at` does."""
+        start, end = self.start(sde), sde.t_max
+        t = answered(named_times(self.times)(sde, u.double(), start), u.shape, "times")
+        if t.device.type == "cpu":
+            low, high, slack = float(t.min()), float(t.max()), 1e-6 * end
+            if not (start - slack <= low and high <= end + slack):
+                raise InputError(f"times answers with {low:g} to {high:g}: give times in {start:g}..{end:g}")
+        return t
 
     def start(self, sde: SDE) -> float:
         """The first time."""
@@ -82,7 +89,7 @@ class DenoisingLoss(Checked):
 
     def weight_at(self, sde: SDE, t: Tensor) -> Tensor:
         """The whole weight (B,) of |D - x_0|^2: w(t), times base / times where there is a base."""
-        weight = named_weight(self.weight)(sde, t)
+        weight = answered(named_weight(self.weight)(sde, t), t.shape, "weight")
         if self.base is None:
             return weight
         base, times = (named_times(p).log_density(sde, t, self.start(sde)) for p in (self.base, self.times))
@@ -94,7 +101,7 @@ class DenoisingLoss(Checked):
 
     def _rows(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: dict) -> tuple[Tensor, Tensor]:
         """The losses (B,), and before any control variate."""
-        real = torch.float32 if x0.device.type == "mps" else torch.float64
+        real = widest(x0.device)
         t, x0, eps = t.to(x0.device, real), x0.to(real), eps.to(real)
         x = denoiser.sde.perturb(x0, t, eps)
         weight = self.weight_at(denoiser.sde, t)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..brownian import BrownianTree
 from ..denoiser import Denoiser, select
 from ..errors import InputError
+from ..sde import widest
 from ..settings import Positive, Range
 from .loop import Placing, Sampler, Steps
 from .stochastic import Eta, eta_at
@@ -119,7 +120,7 @@ class AdaptiveSDE(Sampler):
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
         sde = denoiser.sde
-        real = torch.float32 if x.device.type == "mps" else torch.float64
+        real = widest(x.device)
         n_t, n_s = (torch.hypot(*sde.marginal(u)) for u in (t, s))
         z = x.to(real) / n_t
         way = _Way(sde, *(float(-sde.log_snr(u) / 2) for u in (t, s)), self.eta, z)

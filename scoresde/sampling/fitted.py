@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, weigh
+from ..denoiser import Denoiser, device_of, weigh
 from ..errors import InputError
 from ..noise import normal
-from ..sde import SDE
+from ..sde import SDE, widest
 from .flow import ProbabilityFlow
 from .loop import Sampler, Steps, sample
 from .multistep import Adams
@@ -58,8 +58,7 @@ def fit_grid(
             path.append((at.phi, weigh(at.alpha / (at.n * at.sigma), x, -at.n / at.sigma, x0).double()))
             return x0
 
-    like = next(itertools.chain(denoiser.parameters(), denoiser.buffers()), torch.empty(0))
-    sample(Watched(sde), sampler, shape, **{"device": like.device, "progress": False, **options})
+    sample(Watched(sde), sampler, shape, **{"device": device_of(denoiser), "progress": False, **options})
     # Divided differences of order p, each at the middle of its nodes.
     phi, value = [p for p, _ in path], [v for _, v in path]
     for k in range(1, order + 1):
@@ -176,7 +175,7 @@ def flow_points(
 ) -> list[Tensor]:
     """The flow's x at the times after the first, from the x_T of `sample` with this seed, in float64."""
     out: list[Tensor] = []
-    real = torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
+    real = widest(device_of(denoiser))
     flow = ProbabilityFlow(grid=tuple(times), rtol=tolerance, atol=tolerance, last="none", steps=len(times) - 1)
     keep = lambda i, t, x, x0: out.append(x)
     sample(denoiser, flow, shape, seed, dtype=real, callback=keep, progress=False, **cond)

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
-
 from .. import ode
 from ..denoiser import select
 from ..likelihood import flow_velocity
+from ..sde import widest
 from ..settings import Count, OneOf, Positive
 from .loop import Placing, Sampler, Steps
 
@@ -37,7 +36,7 @@ class ProbabilityFlow(Sampler):
         ode.check(self.method, self.rtol, self.atol, self.max_nfe, self.on_max_nfe)
 
     def step(self, denoiser, x, t, s, state, noise, **cond):
-        real = torch.float32 if x.device.type == "mps" else torch.float64
+        real = widest(x.device)
         at, to = denoiser.sde.at(t), denoiser.sde.at(s)
         start, end = (x.new_full((len(x),), end.phi, dtype=real) for end in (at, to))
 

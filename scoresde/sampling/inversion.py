@@ -14,6 +14,7 @@ from ..denoiser import Denoiser, select
 from ..errors import InputError
 from ..likelihood import flow_velocity, start_time
 from ..likelihood.brief import Result
+from ..sde import widest
 from .fixed import at_angle
 from .loop import Sampler
 
@@ -79,7 +80,7 @@ def _flow(denoiser, x, rtol, atol, t_min, cond, to_data: bool) -> tuple[Tensor, 
 
 
 def _state(x: Tensor) -> Tensor:
-    return batch(x).detach().to(torch.float32 if x.device.type == "mps" else torch.float64)
+    return batch(x).detach().to(widest(x.device))
 
 
 # States are kept on multiples of the grain, on which sums are exact up to 2^13: then no step loses a bit, and the way

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import grids
-from ..denoiser import Counted, Denoiser
+from ..denoiser import Counted, Denoiser, device_of
 from ..errors import InputError
 from ..noise import Ahead, Draws, normal
 from ..sde import SDE, Marginal
@@ -117,9 +117,7 @@ def sample(
     """
     n, *item = (int(d) for d in shape)
     batch_size = n if batch_size is None else batch_size
-    if device is None:
-        kept = itertools.chain(denoiser.parameters(), denoiser.buffers())
-        device = next((p.device for p in kept), torch.device("cpu"))
+    device = device_of(denoiser) if device is None else device
     _check(n, offset, cond)
     hardware.check(compile, cuda_graphs, autocast, device)
     like = torch.empty(0, *item, dtype=dtype or torch.get_default_dtype(), device=device)

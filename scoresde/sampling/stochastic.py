@@ -15,7 +15,7 @@ import torch
 
 from ..denoiser import weigh
 from ..errors import InputError
-from ..settings import Scale
+from ..settings import Scale, brief, matches
 from .exponential import DPMpp
 from .loop import Placing, Sampler, Steps
 from .multistep import Order, integrals
@@ -37,10 +37,13 @@ class Within:
 
 def eta_at(eta: Eta, t: float) -> float:
     """eta at the time t.  Raises `InputError` if it is negative or not finite."""
-    value = float(eta(t)) if callable(eta) else float(eta)
-    if not 0 <= value < math.inf:
-        raise InputError(f"eta={value!r} at t={t:.4g}: give a number from 0 on, or a function of t with such values")
-    return value
+    value = eta(t) if callable(eta) else eta
+    value = value.item() if torch.is_tensor(value) and value.numel() == 1 else value
+    if not matches(value, Scale):
+        raise InputError(
+            f"eta={brief(value)} at t={t:.4g}: give a number from 0 on, or a function of t with such values"
+        )
+    return float(value)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, select
+from ..denoiser import Denoiser, device_of, select
 from ..errors import InputError
 from ..noise import normal
+from ..sde import widest
 from ..settings import Count, Positive, Range, Scale, Seed, checked
 from .flow import ProbabilityFlow
 from .linear import FittedLinear, Line, advance
@@ -92,15 +93,11 @@ def _hard_first(denoiser, evaluations: int, shape: tuple, n: int, seed: int, t_m
 
     With them comes the mean of all ends.
     """
-    options = {"dtype": _real(denoiser), "batch_size": n, "progress": False, **cond}
+    options = {"dtype": widest(device_of(denoiser)), "batch_size": n, "progress": False, **cond}
     ways = ((evaluations, "cosine_angle"), (2 * evaluations, "angle"))
     x, y = (sample(denoiser, Adams(k, g, "none", t_min), shape, seed, **options) for k, g in ways)
     order = (x - y).flatten(1).square().mean(1).argsort(descending=True)
     return torch.cat([order[:n].sort().values, order[n:].sort().values[: 3 * n]]), y.mean(0)
-
-
-def _real(denoiser: Denoiser) -> torch.dtype:
-    return torch.float32 if any(p.device.type == "mps" for p in denoiser.parameters()) else torch.float64
 
 
 @contextmanager
@@ -127,7 +124,7 @@ class _Fit:
         self.denoiser, self.sde, self.hard, self.cond = denoiser, denoiser.sde, n, cond
         flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, last="none", t_min=t_min)
         self.first, self.final = self.sde.along(flow.times(self.sde))
-        like = torch.empty(len(rows), *mean.shape, dtype=_real(denoiser), device=rows.device)
+        like = torch.empty(len(rows), *mean.shape, dtype=widest(device_of(denoiser)), device=rows.device)
         x = self.sde.prior(normal(like, rows, seed, 0, 0)).to(like)
         parts = torch.arange(len(rows), device=rows.device).split(n)
         ends = [flow.step(denoiser, x[p], self.first, self.final, None, None, **self.given(p))[0] for p in parts]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from ..sde import widest
 from ..settings import OneOf, Positive, Range, Scale
 from .adaptive_sde import denoised
 from .loop import Placing, Sampler, Steps
@@ -86,7 +87,7 @@ class ReverseSDE(Sampler):
 
         sde = denoiser.sde
         # Float64 states and times: in float32 the Brownian path is asked for times beyond its end.
-        real = torch.float32 if x.device.type == "mps" else torch.float64
+        real = widest(x.device)
         start, end = (float(-sde.log_snr(u) / 2) for u in (t, s))
         n_t, n_s = (torch.hypot(*sde.marginal(u)) for u in (t, s))
         z = (x.to(real) / n_t).flatten(1)

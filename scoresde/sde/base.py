@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..answers import ask
+from ..answers import answered, ask
 from ..errors import InputError
 from ..settings import Checked
 
@@ -29,11 +29,14 @@ def expand(a: float | Tensor, x: Tensor) -> float | Tensor:
     return a if not torch.is_tensor(a) or a.ndim == 0 else a.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
 
 
+def widest(device: torch.device | str) -> torch.dtype:
+    """float64, or float32 on a device that has no more: the type of times, solvers' states and log-densities."""
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64
+
+
 def as_time(t: float | Tensor) -> Tensor:
-    """Times in float64 (float32 where the device has no float64)."""
-    if not torch.is_tensor(t):
-        return torch.tensor(float(t), dtype=torch.float64)
-    return t.to(torch.float32 if t.device.type == "mps" else torch.float64)
+    """Times of the `widest` type."""
+    return t.to(widest(t.device)) if torch.is_tensor(t) else torch.tensor(float(t), dtype=torch.float64)
 
 
 class Marginal(float):
@@ -67,7 +70,7 @@ class Way:
 
     def __init__(self, sde: "SDE", times: Sequence[float]):
         self.sde, self.t = sde, torch.tensor(times, dtype=torch.float64)
-        self.log_alpha, self.log_sigma = sde.log_alpha(self.t), sde.log_sigma(self.t)
+        self.log_alpha, self.log_sigma = sde.logs(self.t)
         self.alpha, self.sigma = self.log_alpha.exp(), self.log_sigma.exp()
         self.kept: dict[int, tuple[Any, list[tuple[float, ...]]]] = {}
 
@@ -113,20 +116,26 @@ class SDE(Checked, ABC):
     def log_sigma(self, t: Tensor) -> Tensor:
         """log sigma_t."""
 
+    def logs(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """`log_alpha` and `log_sigma` at t, both of its shape.  Raises `InputError` for any other answer."""
+        name = type(self).__name__
+        log_alpha = answered(self.log_alpha(t), t.shape, f"{name}.log_alpha")
+        return log_alpha, answered(self.log_sigma(t), t.shape, f"{name}.log_sigma")
+
     def marginal(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """(alpha_t, sigma_t) of x_t | x_0 ~ N(alpha_t x_0, sigma_t^2 I), each with the shape of `t`, in float64."""
-        t = as_time(t)
-        return self.log_alpha(t).exp(), self.log_sigma(t).exp()
+        log_alpha, log_sigma = self.logs(as_time(t))
+        return log_alpha.exp(), log_sigma.exp()
 
     def log_snr(self, t: float | Tensor) -> Tensor:
         """The log signal-to-noise ratio, 2 (log alpha_t - log sigma_t); it decreases with t."""
-        t = as_time(t)
-        return 2 * (self.log_alpha(t) - self.log_sigma(t))
+        log_alpha, log_sigma = self.logs(as_time(t))
+        return 2 * (log_alpha - log_sigma)
 
     def angle(self, t: float | Tensor) -> Tensor:
         """phi_t = atan(sigma_t / alpha_t) in (0, pi/2): the time of the probability flow that all SDEs share."""
-        t = as_time(t)
-        return (self.log_sigma(t) - self.log_alpha(t)).exp().atan()
+        log_alpha, log_sigma = self.logs(as_time(t))
+        return (log_sigma - log_alpha).exp().atan()
 
     def at(self, t: float) -> Marginal:
         """The marginal at a time, as numbers."""
