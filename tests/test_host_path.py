@@ -106,7 +106,7 @@ def test_the_rule_of_a_network_is_asked_once(name):
     for r in (rule, name):
         denoiser = Preconditioned(net, VP(), r)
         plain.append(sample(denoiser, Heun(steps=5), (4, 2), dtype=torch.float64))
-        assert calls == [(6,)]
+        assert calls == [(2,), (6,)]  # when it was given, and for the whole way
     assert torch.equal(*plain)
     # Step by step, with times of which the network's rule has only one at a time.
     x, sampler = denoiser.sde.prior(normal(plain[0], torch.arange(4), 0, 0, 0)), Heun(steps=5)
