@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -115,7 +116,7 @@ class Blocks:
         return np.moveaxis(block, -1, 1) if self.channels == "last" else block
 
 
-class Rows(Dataset):
+class Rows(Dataset, ABC):
     """A dataset that can give many of its items at once."""
 
     nbytes: int
@@ -123,9 +124,9 @@ class Rows(Dataset):
     def __getitem__(self, index: int) -> Tensor:
         return self.rows(np.array([index]))[0]
 
+    @abstractmethod
     def rows(self, index: np.ndarray) -> Tensor:
         """The items at these places (n,), as one tensor (n, *shape)."""
-        raise NotImplementedError
 
 
 class Tensors(Rows):

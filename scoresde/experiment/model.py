@@ -89,7 +89,6 @@ def save(folder: Path, model: Trained) -> None:
 
     if model.moments is not None:
         moments.save(folder, model.moments)
-
     state = {k: v.detach().cpu().contiguous() for k, v in plain_state(model.denoiser).items()}
     state = {k: v.clone() for k, v in state.items()}  # tensors that share memory are refused
     affine = model.data.transform

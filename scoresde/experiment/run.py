@@ -28,6 +28,7 @@ from .book import check, check_same
 from .jobs import Job, fingerprint
 from .model import MODEL, WEIGHTS, Trained
 from .report import plain, table
+from .single import best_device
 from .track import Rows, Tracker, Trackers
 from .training import Training
 from .with_tensorboard import TensorBoard
@@ -58,9 +59,8 @@ class Run:
         said: Sequence[str] = (),
     ):
         options.checked(config)
-        self.config, self.adopted = build.adopt(
-            build.retarget(config, said), said
-        )  # the parts that the folder's own model gave
+        # `adopted` are the parts that the folder's own model gave.
+        self.config, self.adopted = build.adopt(build.retarget(config, said), said)
         config = self.config
         self.choices, self.job = choices, job
         self.lead = launcher.rank() == 0  # of several processes the first one writes and speaks
@@ -152,9 +152,7 @@ class Run:
     @cached_property
     def device(self) -> str:
         """Where the model is sampled and scored."""
-        if self.config.device != "auto":
-            return self.config.device
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return best_device() if self.config.device == "auto" else self.config.device
 
     @cached_property
     def model(self) -> Trained:

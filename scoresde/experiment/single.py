@@ -7,6 +7,11 @@ from .. import launcher
 from ..errors import InputError
 
 
+def best_device() -> str:
+    """What `device=auto` takes: cuda, mps or cpu, the first that there is."""
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 class Single:
     """One process on one device; `mixed_precision` is "no" or "bf16" (fp16 needs accelerate's scaled gradients).
 
@@ -18,8 +23,7 @@ class Single:
     def __init__(self, mixed_precision: str, cpu: bool):
         if mixed_precision == "fp16":
             raise InputError("train.precision=fp16 needs accelerate: pip install accelerate, or say bf16 or no")
-        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        self.device = torch.device("cpu" if cpu else kind)
+        self.device = torch.device("cpu" if cpu else best_device())
         self.bf16 = mixed_precision == "bf16"
 
     def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer):

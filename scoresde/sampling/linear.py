@@ -47,20 +47,23 @@ class FittedLinear(Sampler):
             raise InputError(f"weights with rows of {sizes}: each row has one more weight than the one before")
 
     def begin(self, sde, times):
-        return Line(torch.tensor([t.phi for t in times], dtype=torch.float64), self.deviation).numbers(), 0, []
+        return Line(torch.tensor([t.phi for t in times], dtype=torch.float64), self.deviation).numbers(), 0, [], None
 
     def step(self, denoiser, x, t, s, state: Any, noise, **cond):
         sde = denoiser.sde
-        line, i, values = state or self.begin(sde, sde.along(self.times(sde)))
-        size = math.prod(x.shape[1:])
-        if len(self.mean) != size:
-            raise InputError(f"mean of {len(self.mean)} numbers: samples of shape {tuple(x.shape[1:])} need {size}")
-        mean = torch.tensor(self.mean, dtype=x.dtype, device=x.device).reshape(x.shape[1:])
+        line, i, values, mean = state or self.begin(sde, sde.along(self.times(sde)))
+        mean = self._beside(x) if mean is None else mean
         zeta = (x / sde.at(t).n - line.cos[i] * mean) / line.q[i]
         ask = lambda z: denoiser(x, t, **cond)
         zeta, values = advance(line, i, zeta, values, self.weights[i], mean, ask)
         x = sde.at(s).n * (line.q[i + 1] * zeta + line.cos[i + 1] * mean)
-        return x, (line, i + 1, values)
+        return x, (line, i + 1, values, mean)
+
+    def _beside(self, x: Tensor) -> Tensor:
+        """The mean in the type, the shape and the place of x."""
+        if len(self.mean) != (size := math.prod(x.shape[1:])):
+            raise InputError(f"mean of {len(self.mean)} numbers: samples of shape {tuple(x.shape[1:])} need {size}")
+        return torch.tensor(self.mean, dtype=x.dtype, device=x.device).reshape(x.shape[1:])
 
 
 class Line:
