@@ -75,12 +75,11 @@ class DenoisingLoss(Checked):
 
     def place(self, u: Tensor, sde: SDE) -> Tensor:
         """The times for u in (0, 1).  Raises `InputError` for an answer that is none, as `weight_at` does."""
-        start, end = self.start(sde), sde.t_max
-        t = answered(named_times(self.times)(sde, u.double(), start), u.shape, "times")
+        t = answered(named_times(self.times)(sde, u.double(), self.start(sde)), u.shape, "times")
         if t.device.type == "cpu":
-            low, high, slack = float(t.min()), float(t.max()), 1e-6 * end
-            if not (start - slack <= low and high <= end + slack):
-                raise InputError(f"times answers with {low:g} to {high:g}: give times in {start:g}..{end:g}")
+            low, high = float(t.min()), float(t.max())
+            if not (0 <= low and high <= sde.t_max * (1 + 1e-6)):
+                raise InputError(f"times answers with {low:g} to {high:g}: give times in 0..{sde.t_max:g}")
         return t
 
     def start(self, sde: SDE) -> float:
