@@ -78,7 +78,7 @@ class DenoisingLoss(Checked):
         t = answered(named_times(self.times)(sde, u.double(), self.start(sde)), u.shape, "times")
         if t.device.type == "cpu":
             low, high = float(t.min()), float(t.max())
-            if not (0 <= low and high <= sde.t_max * (1 + 1e-6)):
+            if not (low >= 0 and high <= sde.t_max * (1 + 1e-6)):
                 raise InputError(f"times answers with {low:g} to {high:g}: give times in 0..{sde.t_max:g}")
         return t
 
