@@ -24,11 +24,11 @@ TOLD = ("n", "reference", "extractor", "seed", "ema", "sampler", "evaluations", 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder in which a tiny model of digits has been evaluated once."""
+    """A folder in which a tiny model of digits has been evaluated once, what was printed, and the summary."""
     folder = tmp_path_factory.mktemp("model")
     done = run(folder)
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    return folder, done.stdout, newest(folder)
 
 
 def run(folder, *overrides, launcher=()):
@@ -54,8 +54,7 @@ def figures(told):
 
 
 def test_it_trains_measures_and_tells_what_of(trained):
-    folder, out = trained
-    told = newest(folder)
+    folder, out, told = trained
     assert not set(TOLD) - set(told) and told["n"] == 40 and told["ema"] is True and told["step"] == 4
     assert told["evaluations"] == 7 and told["floor_n"] == 40 and "PC(steps=3" in told["sampler"]
     names = ("frechet", "kid", "precision", "recall", "density", "coverage", "sliced", "energy", "c2st")
@@ -68,15 +67,15 @@ def test_it_trains_measures_and_tells_what_of(trained):
     words = " ".join(out.split())
     for said in ("n 40 against 300 digits test items", "seed 0", "EMA yes", "evaluations a sample", told["extractor"]):
         assert said in words
-    row = json.loads(next(folder.glob("m/evaluate-*/metrics.jsonl")).read_text())
-    assert row["frechet"] == told["frechet"] and row["n"] == 40
+    rows = [json.loads(path.read_text()) for path in folder.glob("m/evaluate-*/metrics.jsonl")]
+    assert any(row["frechet"] == told["frechet"] and row["n"] == 40 for row in rows)
     kept = {p.name for p in (folder / "runs" / "features").rglob("*.*")}
-    assert kept == {f"{told['extractor']}.pt", f"reference-{told['extractor']}.npz"}
+    assert {f"{told['extractor']}.pt", f"reference-{told['extractor']}.npz"} <= kept
 
 
 def test_the_same_from_any_batches_and_from_a_file(cli, trained, monkeypatch):
-    folder, _ = trained
-    first = figures(newest(folder))
+    folder, _, told = trained
+    first = figures(told)
     monkeypatch.setattr(evaluation, "HELD", 16 * 64)  # so that the samples are drawn in pieces of 16
     code, out, err = cli("batch_size=7")
     assert code == 0 and "training a classifier" not in out and "warning" not in out, err
@@ -98,9 +97,8 @@ def test_the_same_from_any_batches_and_from_a_file(cli, trained, monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_evaluate_as_one(trained):
-    folder, _ = trained
-    assert run(folder).returncode == 0
-    first = figures(newest(folder))
+    folder, _, told = trained
+    first = figures(told)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = run(folder, "batch_size=9", launcher=launcher)
     assert done.returncode == 0, done.stderr

@@ -11,9 +11,9 @@ import scoresde
 from scoresde.experiment.tuning import tuned
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("tuning")
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path
 
 
 def say(monkeypatch, capfd, folder, *words):
@@ -63,6 +63,7 @@ def test_tune_then_sample(monkeypatch, capfd, folder):
 
 
 def test_a_fitted_grid_is_kept_beside_the_model(monkeypatch, capfd, folder):
+    assert say(monkeypatch, capfd, folder, "task=train")[0] == 0
     words = ("task=sample", "sampler=adams", "sampler.steps=4", "sampler.grid=fitted")
     code, out, err = say(monkeypatch, capfd, folder, *words)
     assert code == 0, err
