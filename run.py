@@ -15,7 +15,7 @@ def main() -> None:
     """Runs the command line.  Ctrl-C is one line and the exit code 130 from the first import on."""
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
-    from scoresde.experiment.command import cli
+    from scoresde.command.main import cli
 
     cli()
 

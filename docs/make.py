@@ -65,7 +65,7 @@ def energy(x: torch.Tensor, y: torch.Tensor) -> float:
 
 def gallery(folder: str, n: int) -> str:
     """A grid of digits by every sampler, with its evaluations, seconds and distance to held-out digits."""
-    from scoresde.experiment import pictures
+    from scoresde import pictures
 
     model = scoresde.load(folder)
     data = scoresde.data.digits()

@@ -3,15 +3,14 @@
 import importlib
 
 from . import data, exact, grids, loss, nets, sampling
-from .denoiser import Counted, Denoiser, FromScore, Preconditioned
+from .denoiser import Counted, Denoiser, FromScore, Moments, Preconditioned
 from .errors import InputError
-from .experiment.model import Trained, load
-from .experiment.train import train
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
-from .moments import Moments
+from .model import Trained, load
 from .sampling import decode, encode, sample
 from .sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
+from .training import train
 from .tuning import tune
 
 __version__ = "0.1.0"

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from .denoiser import Denoiser
+from .denoiser.moments import LARGEST, Moments
 from .errors import InputError
-from .moments import LARGEST, Moments
 from .noise import normal
 from .sde import SDE, as_time
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .denoiser.moments import Moments
 from .errors import InputError
-from .moments import Moments
 from .sde import SDE
 from .settings import brief, matches
 

@@ -20,7 +20,7 @@ ROOMS = {
     "rule": "scoresde.denoiser",
     "data": "scoresde.data",
     "loss": "scoresde.loss",
-    "train": "scoresde.experiment.training",
+    "train": "scoresde.training",
     "sampler": "scoresde.sampling",
 }
 

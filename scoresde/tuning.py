@@ -29,7 +29,7 @@ from .sampling import (
     fit_through,
     sample,
 )
-from .sampling.fitted import flow_points
+from .sampling.fitting.grid import flow_points
 from .sde import SDE, widest
 from .settings import Count, Positive, Range, Scale, Seed, checked
 

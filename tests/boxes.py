@@ -18,8 +18,8 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from scoresde.experiment import checkpoint
-from scoresde.experiment.model import weights_of
+from scoresde.model import checkpoint
+from scoresde.model.folder import weights_of
 
 ROOT = Path(__file__).resolve().parent.parent
 # Trains in half a second once Python is warm.
@@ -30,7 +30,7 @@ TINY = [*_DATA, *(f"train.{k}={v}" for k, v in _STEPS.items()), *_DRAWS, "gif=fa
 TRAIN, SAMPLE, SCORE = ([*TINY, f"task={name}"] for name in ("train", "sample", "likelihood"))
 SLOW = "train.steps=200"
 FAULTS = {}  # every kind by its name: a function of a Box
-WARM = ["command", "run", "tasks"]
+WARM = ["command.main", "run", "tasks.train", "tasks.sample", "tasks.likelihood.task"]
 LATE = ["torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp", "torch.onnx", "accelerate.utils"]
 LATE += ["matplotlib.backends.backend_agg", "matplotlib.axes", "PIL.PngImagePlugin", "hydra._internal.core_plugins"]
 
@@ -39,14 +39,14 @@ LATE += ["matplotlib.backends.backend_agg", "matplotlib.axes", "PIL.PngImagePlug
 def _warm():
     """Every process is forked from one that has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    rooms = [f"scoresde.experiment.{name}" for name in WARM]
+    rooms = [f"scoresde.{name}" for name in WARM]
     context.set_forkserver_preload([*rooms, *LATE])
     return context
 
 
 def _main(overrides: list[str], folder: Path, log: Path, before, args: tuple) -> None:
     """`python run.py OVERRIDES` in this process, after `before(*args)`."""
-    from scoresde.experiment.command import main
+    from scoresde.command.main import main
 
     for name, descriptor in (("out", 1), ("err", 2)):
         file = os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
 
-from scoresde import locks
+from scoresde.machine import locks
 
 ROOT = Path(__file__).resolve().parent.parent
 # A model that trains in a second.
@@ -30,7 +30,7 @@ FEW = ["sampler.steps=3"]
 
 def command(monkeypatch, capfd, folder: Path, *overrides: str, wandb: str | None = "disabled") -> tuple[int, str, str]:
     """`python run.py OVERRIDES` in `folder`: its exit code, what it printed, and its words on standard error."""
-    from scoresde.experiment.command import main
+    from scoresde.command.main import main
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["run.py", *([] if wandb is None else [f"wandb={wandb}"]), *overrides])

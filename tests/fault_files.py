@@ -10,7 +10,7 @@ import torch
 from boxes import SAMPLE, SLOW, TRAIN, begun, differences, fault, rows
 from PIL import Image
 
-from scoresde.experiment import checkpoint
+from scoresde.model import checkpoint
 
 # The disk
 

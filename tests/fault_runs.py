@@ -16,8 +16,8 @@ from boxes import ROOT, SAMPLE, SCORE, SLOW, TINY, TRAIN, begun, differences, fa
 from fault_files import quiet
 
 from scoresde.errors import package
-from scoresde.experiment import checkpoint
-from scoresde.experiment.model import load, save
+from scoresde.model import checkpoint
+from scoresde.model.folder import load, save
 
 ONE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
@@ -120,7 +120,7 @@ def sighup_under_nohup(box):
 
 def _at_the_end(number: int) -> None:
     """In the process: a signal after the last step, before the readers of data have ended."""
-    from scoresde.experiment import train as room
+    from scoresde.training import loop as room
 
     batches = room.batches
 
@@ -185,8 +185,9 @@ def sigterm_to_two_processes(box):
 
 def _spoil(what: str, step: int) -> None:
     """In the process: NaN in the data, the loss's gradient or the weights, from a step on."""
-    from scoresde.experiment import ema, order
-    from scoresde.experiment import train as room
+    from scoresde.training import average as ema
+    from scoresde.training import loop as room
+    from scoresde.training import order
 
     calls = [0]
 
@@ -261,7 +262,7 @@ def nan_in_a_model(box):
 
 
 def _starve(step: int) -> None:
-    from scoresde.experiment import ema
+    from scoresde.training import average as ema
 
     update = ema.EMA.update
 

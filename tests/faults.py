@@ -16,7 +16,7 @@ import fault_files  # noqa: F401
 import fault_runs  # noqa: F401
 from boxes import FAULTS, SAMPLE, TRAIN, Box, differences, unreadable
 
-from scoresde.experiment import checkpoint
+from scoresde.model import checkpoint
 
 
 def kills(box: Box, n: int, sampling: bool, seed: int = 0) -> dict:

@@ -29,8 +29,8 @@ SMALL = [
 DRIVER = """
 import os, sys
 from pathlib import Path
-from scoresde.experiment import sampling
-from scoresde.experiment.command import main
+from scoresde.tasks import sample as sampling
+from scoresde.command.main import main
 whole = sampling.draw
 def draw(run):
     if f"{run.choices['sde']} {run.choices['sampler']} {run.config.seed}" == os.environ.get("FAIL"):

@@ -10,12 +10,12 @@ from problems import SDES, Around, close, each_sde, mixture, refuses
 from scipy import stats
 from test_samplers import fits
 
-from scoresde.brownian import BrownianTree
 from scoresde.denoiser import Counted, Denoiser
 from scoresde.exact import GaussianMixture
 from scoresde.noise import Draws
+from scoresde.noise.brownian import BrownianTree
 from scoresde.sampling import AdaptiveSDE, ProbabilityFlow, ReverseSDE, sample
-from scoresde.sampling.adaptive_sde import _END, _Way
+from scoresde.sampling.adaptive.reverse_sde import _END, _Way
 from scoresde.sde import VP, expand
 
 

@@ -1,4 +1,4 @@
-"""Laws of scoresde.brownian: a Brownian path in its clock, the same however it is looked up."""
+"""Laws of scoresde.noise.brownian: a Brownian path in its clock, the same however it is looked up."""
 
 import math
 
@@ -7,8 +7,8 @@ import torch
 from problems import close
 from scipy import stats
 
-from scoresde.brownian import BrownianTree
 from scoresde.noise import normal
+from scoresde.noise.brownian import BrownianTree
 
 DEPTH = 24
 END = 1 << DEPTH

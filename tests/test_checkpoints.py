@@ -11,7 +11,7 @@ from commands import command
 from sweeps import SMALL
 
 import scoresde
-from scoresde.experiment import checkpoint
+from scoresde.model import checkpoint
 
 
 @pytest.fixture(scope="module")

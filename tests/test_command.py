@@ -11,7 +11,7 @@ from commands import FEW, ROOT, TINY, command
 from PIL import Image
 
 import scoresde
-from scoresde.experiment import checkpoint
+from scoresde.model import checkpoint
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 import scoresde
-from scoresde.experiment import build
+from scoresde.config import build
 
 CONF = ROOT / "conf"
 # Files of sweep/ are wandb's: tests/test_sweep.py composes the commands they make.

@@ -14,7 +14,7 @@ from problems import refuses
 
 import scoresde
 from scoresde import data as D
-from scoresde.experiment.order import batches
+from scoresde.training.order import batches
 
 MIB = 2**20
 PEAK = """

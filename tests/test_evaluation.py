@@ -13,9 +13,9 @@ from commands import FEW, ROOT, TINY, command
 from hydra import compose, initialize_config_dir
 
 from scoresde import InputError, data, metrics
-from scoresde.experiment import evaluation
-from scoresde.experiment.reference import Reference
 from scoresde.metrics import features
+from scoresde.tasks.evaluate import task as evaluation
+from scoresde.tasks.evaluate.reference import Reference
 
 MINE = [a for a in TINY if not a.startswith("n=")]
 EVALUATE = ["task=evaluate", "task.steps=20", "task.width=8", "task.groups=5", "task.projections=16", "n=40"]

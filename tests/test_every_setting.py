@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
 from scoresde import InputError
-from scoresde.experiment import build
-from scoresde.experiment.options import checked
-from scoresde.experiment.run import Run, Task
+from scoresde.config import build
+from scoresde.config.options import checked
+from scoresde.run import Run, Task
 
 CONF = ROOT / "conf"
 GROUPS = ("sde", "net", "data", "loss", "train", "sampler", "likelihood", "task")

@@ -6,9 +6,9 @@ from boxes import Box
 from faults import FAULTS, kills
 
 import scoresde
-from scoresde.experiment import checkpoint
-from scoresde.experiment import train as room
-from scoresde.experiment.single import Single
+from scoresde.machine.devices import Single
+from scoresde.model import checkpoint
+from scoresde.training import loop as room
 
 QUICK = ("sigterm_in_training", "nan_in_gradients", "full_disk")
 

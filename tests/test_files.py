@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import scoresde
-from scoresde import files, locks
-from scoresde.experiment.track import Metrics, read_rows
+from scoresde.machine import files, locks
+from scoresde.tracking.track import Metrics, read_rows
 
 NEEDS = {"step": int, "angles": files.list_of(float), "of": files.dict_of(str), "name": str, "done": bool}
 WHOLE = {"step": 3, "angles": [1, 0.5], "of": {"a": "b"}, "name": "x", "done": True, "more": None}

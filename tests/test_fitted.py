@@ -10,7 +10,7 @@ from scoresde import tune, tuning
 from scoresde.denoiser import Counted
 from scoresde.exact import GaussianMixture
 from scoresde.sampling import Adams, FittedGrid, FittedMultistep, ProbabilityFlow, fit_grid, fit_multistep, sample
-from scoresde.sampling.fitted import flow_points
+from scoresde.sampling.fitting.grid import flow_points
 from scoresde.sde import VP
 from scoresde.tuning import candidates, plain
 

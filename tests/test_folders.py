@@ -11,9 +11,11 @@ from commands import command, held
 from sweeps import SMALL, lines
 
 import scoresde
-from scoresde.experiment import checkpoint, compare, train
-from scoresde.experiment.compare import Figure, Row
-from scoresde.experiment.report import plain
+from scoresde.model import checkpoint
+from scoresde.sweeps import compare
+from scoresde.sweeps.compare import Figure, Row
+from scoresde.tracking.report import plain
+from scoresde.training import loop as train
 
 FITTED = ["sampler=ddim", "sampler.steps=4", "sampler.grid=fitted"]
 DAMAGE = {
@@ -159,7 +161,7 @@ def test_compare_reads_anything_and_runs_nothing(one_line, tmp_path):
 def test_text_for_a_terminal():
     assert plain("a\x1b[31mb\x07\x9b2J\u202ec\td\r\ne é 名 \udce9") == "a[31mb2Jc d \ne é 名 "
     with pytest.raises(SystemExit):
-        from scoresde.experiment.command import fail
+        from scoresde.command.main import fail
 
         fail("no \x1b]0;title\x07 here")
 

@@ -9,7 +9,7 @@ from commands import TINY, command
 from problems import Around, close, each_sde, each_shape, each_song_sde, mixture
 
 from scoresde.denoiser import Counted, Denoiser
-from scoresde.moments import Moments
+from scoresde.denoiser.moments import Moments
 from scoresde.noise import normal
 from scoresde.sampling import Adams, GaussianAdams, ProbabilityFlow, sample
 from scoresde.sde import VE, VP

@@ -121,7 +121,7 @@ def test_training_runs():
 
 
 def test_the_self_test_passes():
-    from scoresde.experiment.selftest import selftest
+    from scoresde.selftest.proof import selftest
 
     checks = selftest("cuda")
     assert checks and all(check.passed for check in checks), [c for c in checks if not c.passed]

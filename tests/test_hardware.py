@@ -15,7 +15,7 @@ from torch import nn
 
 import scoresde
 from scoresde.denoiser import Denoiser, Preconditioned
-from scoresde.experiment import checkpoint
+from scoresde.model import checkpoint
 from scoresde.sampling import (
     DDIM,
     PC,
@@ -259,7 +259,7 @@ def test_compiled_networks_are_compiled_once_and_give_the_same():
 
 def work(folder: str) -> None:
     """What each of two processes does, in `torchrun tests/test_hardware.py FOLDER`: its answers, in a file."""
-    from scoresde.experiment.processes import join
+    from scoresde.machine.processes import join
 
     torch.set_num_threads(1)
     join("cpu")
@@ -423,7 +423,7 @@ def test_the_command_takes_the_options(monkeypatch, capfd, tmp_path):
 
 
 def test_accelerate_launch_on_a_cpu_starts_one_process_and_the_command_says_so(monkeypatch):
-    from scoresde.experiment import processes
+    from scoresde.machine import processes
 
     for name in ("ACCELERATE_USE_CPU", "MASTER_PORT", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)

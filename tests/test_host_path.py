@@ -8,9 +8,9 @@ import torch
 from problems import Quadratic, close, each_sde, mixture
 from samplers import DETERMINISTIC, STOCHASTIC
 
-from scoresde import noise
 from scoresde.denoiser import RULES, Denoiser, Preconditioned
-from scoresde.noise import Ahead, Draws, normal
+from scoresde.noise import Ahead, Draws, counter, normal
+from scoresde.noise.draws import TOGETHER
 from scoresde.sampling import DDIM, DEIS, PC, Adams, DPMpp2M, EulerMaruyama, Heun, SASolver, sample
 from scoresde.sde import VP, Marginal
 
@@ -142,14 +142,16 @@ def test_an_sde_or_a_rule_that_changes_is_asked_again():
 def test_numbers_drawn_ahead_are_those_of_their_step(shape, monkeypatch):
     """To the bit, for each (seed, index, step, draw), in whatever order draws are taken; few are drawn together."""
     drawn = []
-    monkeypatch.setattr(noise, "bits", lambda index, *a, bits=noise.bits: drawn.append(len(index)) or bits(index, *a))
+    monkeypatch.setattr(
+        counter, "bits", lambda index, *a, bits=counter.bits: drawn.append(len(index)) or bits(index, *a)
+    )
     x, index = torch.empty(shape), torch.arange(5, 5 + shape[0])
     ahead, found = Ahead(7, index, 9), {}
     for step in range(1, 10):
         draws = Draws(7, index, step, ahead=ahead)
         found |= {(step, draw): draws(x).clone() for draw in range(2 if step % 3 else 1)}
     few = x.numel() <= 150
-    assert (len(drawn) < 5) == few and max(drawn) * x[0].numel() <= max(noise.TOGETHER, x.numel())
+    assert (len(drawn) < 5) == few and max(drawn) * x[0].numel() <= max(TOGETHER, x.numel())
     for (step, draw), z in found.items():
         assert torch.equal(z, normal(x, index, 7, step, draw))
 

@@ -11,8 +11,8 @@ from torch import nn
 
 import scoresde
 from scoresde import InputError
-from scoresde.experiment.ema import EMA
 from scoresde.loss import DenoisingLoss
+from scoresde.training.average import EMA
 
 TRAINING = dict(steps=2, batch_size=8, lr=1e-3, seed=0)
 
@@ -251,7 +251,7 @@ def test_a_target_of_ones_own_has_its_own_settings(cli, tmp_path):
 
 
 def test_a_search_knows_which_way_its_figure_is_better():
-    from scoresde.experiment.search import Search
+    from scoresde.sweeps.search import Search
 
     for objective, goal in {"likelihood.nats": "maximize", "likelihood.bits_per_dim": "minimize"}.items():
         assert Search(objective=objective).goal == goal

@@ -80,7 +80,7 @@ def test_what_is_imported_is_required_at_once_or_by_an_extra():
             modules = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
             for module in {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - {"scoresde"} - with_hydra:
                 here = {name.lower() for name in whose[module]}
-                top = node in tree.body and path.name != "noise_triton.py"
+                top = node in tree.body and path.name != "kernel.py"
                 assert here & (always if top else always | asked | ELSEWHERE), f"{path} imports {module}"
 
 

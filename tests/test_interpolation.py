@@ -9,8 +9,8 @@ from commands import FEW, TINY, command
 from PIL import Image
 
 import scoresde
+from scoresde.config import build
 from scoresde.data import stack
-from scoresde.experiment import build
 from scoresde.noise import normal
 from scoresde.sampling import decode, encode, slerp
 

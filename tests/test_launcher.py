@@ -10,8 +10,8 @@ from commands import ROOT
 from sweeps import SMALL
 
 import scoresde
-from scoresde import launcher
-from scoresde.sampling.processes import joined
+from scoresde.machine import launcher
+from scoresde.sampling.shares import joined
 
 WHOLE = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 LEFT = [

@@ -14,7 +14,7 @@ import pytest
 from commands import ROOT, held
 
 import scoresde
-from scoresde import files, locks
+from scoresde.machine import files, locks
 
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
@@ -76,7 +76,7 @@ def test_what_is_in_the_lock_file_stays_and_a_link_is_not_followed(tmp_path):
 def test_children_of_a_killed_process_do_not_keep_its_lock(tmp_path):
     code = """
 import os, sys, time
-from scoresde import locks
+from scoresde.machine import locks
 with locks.alone(sys.argv[1]):
     child = os.fork()
     if not child:
@@ -191,8 +191,9 @@ for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "register_a
 del signal.SIGHUP
 from pathlib import Path
 import scoresde
-from scoresde import files, locks
-from scoresde.experiment import command, run, signals
+from scoresde import run
+from scoresde.command import ending, main as command
+from scoresde.machine import files, locks, signals
 folder = Path(sys.argv[1])
 def other():
     try:
@@ -207,7 +208,7 @@ with locks.alone(folder), locks.alone(folder):
 other()
 (folder / ".lock").symlink_to(folder / "a.json")
 other()
-print(files.read_json(folder / "a.json"), command.missing("fcntl"))
+print(files.read_json(folder / "a.json"), ending.missing("fcntl"))
 """
 
 

@@ -9,10 +9,10 @@ import torch
 from problems import close, each_sde, mixture, moments, refuses
 
 import scoresde
+from scoresde.denoiser.moments import Moments
 from scoresde.exact import Empirical, GaussianMixture
-from scoresde.experiment import moments as kept
 from scoresde.grids import information
-from scoresde.moments import Moments
+from scoresde.model import moments as kept
 from scoresde.sampling import GaussianAdams, ProbabilityFlow, sample
 from scoresde.sde import VP
 

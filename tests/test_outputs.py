@@ -13,12 +13,13 @@ from problems import mixture
 
 import scoresde
 from scoresde import likelihood as lik
-from scoresde.experiment import build, objective
-from scoresde.experiment.pixels import check_files, save_files
-from scoresde.experiment.tables import write_csv
+from scoresde.config import build
 from scoresde.loss import DenoisingLoss
+from scoresde.pictures.pixels import check_files, save_files
 from scoresde.sampling import round_trip
 from scoresde.sde import VE, VP
+from scoresde.tracking.tables import write_csv
+from scoresde.training import objective
 
 TOY = ["data=toy", "data.n=100", "data.test=20", "net.width=16", "train.steps=4", "train.batch_size=16", "n=30"]
 SCORE = ["likelihood.n=5", "likelihood.rtol=0.1", "likelihood.atol=0.1"]

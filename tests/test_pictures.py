@@ -10,11 +10,12 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from scoresde.experiment import animation, pictures
-from scoresde.experiment.compare import Figure as Value
-from scoresde.experiment.kinds import kind_of
-from scoresde.experiment.pixels import LINE
-from scoresde.experiment.plots import tick_labels
+from scoresde import pictures
+from scoresde.pictures import animation
+from scoresde.pictures.kinds import kind_of
+from scoresde.pictures.pixels import LINE
+from scoresde.pictures.plots import tick_labels
+from scoresde.sweeps.compare import Figure as Value
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (2, 8, 8), (1, 4, 8, 8), (2, 3, 4, 8, 8), (1, 16), (2, 16), (7, 16), (1,), (2,), (5,)]
 SHAPES += [(50,), (3, 1, 1), (1, 1, 9), (1, 3000)]

@@ -12,11 +12,11 @@ from problems import mixture
 from rich.console import Console
 
 import scoresde
-from scoresde import progress
 from scoresde.errors import InputError
-from scoresde.experiment.report import smaller
+from scoresde.machine import progress
 from scoresde.sampling import DDIM, PC, ProbabilityFlow, sample
 from scoresde.sde import VP
+from scoresde.tracking.report import smaller
 
 
 @pytest.fixture

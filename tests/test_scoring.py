@@ -14,8 +14,8 @@ from PIL import Image
 import scoresde
 from scoresde import likelihood as lik
 from scoresde.data import stack
-from scoresde.experiment import densities
-from scoresde.experiment.examples import Examples, batches
+from scoresde.tasks.likelihood import densities
+from scoresde.tasks.likelihood.parts import Examples, batches
 
 SCORE = ["task=likelihood", "likelihood.n=10", "likelihood.rtol=0.01", "likelihood.atol=0.01"]
 TRAIN = [a for a in TINY if not a.startswith("likelihood")]

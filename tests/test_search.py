@@ -7,8 +7,8 @@ import sqlite3
 import pytest
 from commands import command, held
 
-from scoresde.experiment import search
-from scoresde.experiment.jobs import Job, statuses
+from scoresde.config.jobs import Job, statuses
+from scoresde.sweeps import search
 
 optuna = pytest.importorskip("optuna")
 WORDS = ["task=search", "task.startup=2", "task.trials=5"]

@@ -10,8 +10,9 @@ from commands import ROOT, command
 
 from scoresde import noise
 from scoresde.errors import InputError
-from scoresde.experiment import laws, selftest
 from scoresde.sampling import Adams
+from scoresde.selftest import laws
+from scoresde.selftest import proof as selftest
 
 
 @pytest.mark.slow
@@ -85,7 +86,7 @@ def test_it_needs_torch_alone():
     absent = ("hydra", "omegaconf", "accelerate", "rich", "wandb", "matplotlib", "PIL", "sklearn", "torchsde")
     code = f"""import sys
 for name in {absent}: sys.modules[name] = None
-from scoresde.experiment import selftest
+from scoresde.selftest import proof as selftest
 found = [*selftest.training("cpu")]
 assert all(check.passed for check in found), found
 assert "rich" in "".join(selftest.header("cpu"))"""

@@ -11,8 +11,9 @@ import torch
 from commands import ROOT
 
 import scoresde
-from scoresde.experiment import checkpoint, signals
-from scoresde.experiment import train as room
+from scoresde.machine import signals
+from scoresde.model import checkpoint
+from scoresde.training import loop as room
 
 NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
@@ -94,7 +95,7 @@ def test_the_command_line_makes_exceptions_of_them(came):
 def test_a_reader_of_data_ends_at_the_second_sigterm():
     code = """
 import time
-from scoresde.experiment.signals import patient
+from scoresde.machine.signals import patient
 patient(0)
 print("ready", flush=True)
 time.sleep(30)

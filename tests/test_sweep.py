@@ -17,9 +17,12 @@ from omegaconf import OmegaConf
 from sweeps import SMALL, lines, start, wandb_run
 
 import scoresde
-from scoresde.experiment import build, sampling, scoring, search
-from scoresde.experiment.compare import Figure, Row, average, figures, rows, shown
-from scoresde.experiment.jobs import fingerprint, read, statuses, sweep_name
+from scoresde.config import build
+from scoresde.config.jobs import fingerprint, read, statuses, sweep_name
+from scoresde.sweeps import search
+from scoresde.sweeps.compare import Figure, Row, average, figures, rows, shown
+from scoresde.tasks import sample as sampling
+from scoresde.tasks.likelihood import task as scoring
 
 GRID = ["--multirun", "sde=vp,ve,subvp", "sampler=pc,ode,ddim", "seed=0,1", *SMALL]
 

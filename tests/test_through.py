@@ -11,7 +11,7 @@ from scoresde.denoiser import Counted, Denoiser, Preconditioned
 from scoresde.exact import GaussianMixture
 from scoresde.nets import MLP
 from scoresde.sampling import Adams, FittedLinear, ProbabilityFlow, fit_through, sample
-from scoresde.sampling.through import STARTS, _Fit
+from scoresde.sampling.fitting.through import STARTS, _Fit
 from scoresde.sde import VP
 from scoresde.tuning import plain
 

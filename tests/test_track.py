@@ -16,10 +16,10 @@ from commands import command
 from PIL import Image
 from sweeps import SMALL, lines, wandb_run
 
-from scoresde import locks
-from scoresde.experiment.track import Metrics, Rows, Tracker, Trackers
-from scoresde.experiment.with_tensorboard import TensorBoard
-from scoresde.experiment.with_wandb import Wandb, mode
+from scoresde.machine import locks
+from scoresde.tracking.track import Metrics, Rows, Tracker, Trackers
+from scoresde.tracking.with_tensorboard import TensorBoard
+from scoresde.tracking.with_wandb import Wandb, mode
 
 ACTIONS = ("start", "log", "image", "histogram", "artifact", "finish")
 

@@ -15,12 +15,12 @@ import torch
 from commands import ROOT, TINY
 
 import scoresde
-from scoresde import files
 from scoresde.data import Affine, Data, Tensors
-from scoresde.experiment import checkpoint
-from scoresde.experiment.ema import EMA
-from scoresde.experiment.order import Order
-from scoresde.experiment.train import Training
+from scoresde.machine import files
+from scoresde.model import checkpoint
+from scoresde.training.average import EMA
+from scoresde.training.loop import Training
+from scoresde.training.order import Order
 
 
 def denoiser(dropout=0.1):

@@ -73,7 +73,7 @@ STRANGE = {
     "eval": lambda f: describe(f, sde={"_target_": "builtins.eval", "source": "1"}),
     "torch by way of us": lambda f: describe(f, net={"_target_": "scoresde.nets.unet.torch.load", "f": "x"}),
     "a function of ours that is no network": lambda f: describe(
-        f, net={"_target_": "scoresde.experiment.checkpoint.load", "path": "x"}
+        f, net={"_target_": "scoresde.model.checkpoint.load", "path": "x"}
     ),
     "a network nested in a network": lambda f: describe(f, net__width={"_target_": f"{EVIL}.rule"}),
     "a target in the loss": lambda f: describe(f, loss__weight={"_target_": f"{EVIL}.rule"}),

@@ -8,7 +8,7 @@ from commands import TINY, command
 from matplotlib.figure import Figure
 
 import scoresde
-from scoresde.experiment.tuning import tuned
+from scoresde.tasks.tune import tuned
 
 
 @pytest.fixture

@@ -1,15 +1,15 @@
 """Data sets: each function returns a `Data`, raw items in two splits with an exact map to the model's space."""
 
-from .array import array, from_table, from_tensor
 from .base import Affine, Data
 from .checks import split
-from .custom import as_data, custom
-from .digits import digits
-from .images import images
 from .items import Tensors, item, stack
 from .look import check_data
-from .mnist import mnist
-from .toy import toy
+from .readers.array import array, from_table, from_tensor
+from .readers.custom import as_data, custom
+from .readers.digits import digits
+from .readers.images import images
+from .readers.mnist import mnist
+from .readers.toy import toy
 
 __all__ = [
     "Affine",

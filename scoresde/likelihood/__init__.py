@@ -1,9 +1,10 @@
 """Log-likelihood through the probability flow, its divergence estimators, bounds beside it, and bits per dimension."""
 
-from .bits import BitsPerDim, Term, bits_per_dim, discrete_bits_per_dim
-from .bounds import Bound, elbo, vlb
+from .bounds.lower import Bound, elbo, vlb
+from .bounds.plan import Plan, fit_plan
 from .control import AverageJacobian, Control, GaussianPart
-from .dequantisation import (
+from .discrete.bits import BitsPerDim, Term, bits_per_dim, discrete_bits_per_dim
+from .discrete.dequantisation import (
     Decoder,
     Dequantiser,
     Discrete,
@@ -13,12 +14,11 @@ from .dequantisation import (
     discrete_bound,
     matching_time,
 )
+from .discrete.levels import Levels
+from .discrete.variational import BinNet, Variational, fit_variational
 from .divergence import Divergence, Exact, Hutchinson, HutchPP, flow_velocity, velocity_divergence
 from .flow import Likelihood, average_jacobian, log_likelihood
-from .levels import Levels
 from .paths import start_time
-from .plan import Plan, fit_plan
-from .variational import BinNet, Variational, fit_variational
 
 __all__ = [
     "AverageJacobian",

@@ -1,22 +1,22 @@
 """Samplers: frozen dataclasses that say how to go from x_t to x_s, and the one loop that calls them."""
 
-from .adaptive_sde import AdaptiveSDE
-from .correctors import ALD, Gibbs, Langevin
-from .exponential import DEIS, DPMpp, UniPC
-from .fitted import FittedGrid, FittedMultistep, fit_grid, fit_multistep
-from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
-from .flow import ProbabilityFlow
-from .gaussian import GaussianAdams
-from .inversion import Reversible, RoundTrip, decode, encode, round_trip, slerp
-from .linear import FittedLinear
+from .adaptive.flow import ProbabilityFlow
+from .adaptive.inversion import Reversible, RoundTrip, decode, encode, round_trip, slerp
+from .adaptive.reverse_sde import AdaptiveSDE
+from .adaptive.with_torchsde import ReverseSDE
+from .fitting.grid import FittedGrid, FittedMultistep, fit_grid, fit_multistep
+from .fitting.through import fit_through
 from .loop import Sampler, sample
-from .multistep import Adams, Multistep, RectifiedAdams
-from .pc import PC
-from .processes import joined, share
-from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
-from .through import fit_through
+from .shares import joined, share
+from .steps.correctors import ALD, Gibbs, Langevin
+from .steps.exponential import DEIS, DPMpp, UniPC
+from .steps.fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
+from .steps.gaussian import GaussianAdams
+from .steps.linear import FittedLinear
+from .steps.multistep import Adams, Multistep, RectifiedAdams
+from .steps.pc import PC
+from .steps.stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
 from .trajectory import Trajectory
-from .with_torchsde import ReverseSDE
 
 __all__ = [
     "ALD",

@@ -17,7 +17,7 @@ from ..noise import Ahead, Draws, normal
 from ..sde import SDE, Marginal
 from ..settings import Checked, Count, OneOf, Range, Seed, Whole, checked
 from . import hardware
-from .processes import joined, share, together
+from .shares import joined, share, together
 from .watch import Asked, watched
 
 Steps = Annotated[int, Range(1, 10**6)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from ..denoiser import Denoiser
-from ..progress import Advance, fewer, shown
+from ..machine.progress import Advance, fewer, shown
 from ..sde import SDE, as_time
 
 SLOW = 0.05  # of its way, where an adaptive solver still looks for the size of its steps

@@ -1,0 +1,233 @@
+"""Arrays and tables: tensors and arrays in memory, or a .npy, .npz, .pt, .csv or .parquet file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...settings import Seed, brief, checked
+from ..base import CUBE, Data
+from ..checks import Levels, Part, Place, find, reason, split
+from ..items import Blocks, kept, raw_dtype
+from ..standard import Look, look_at, moments, standardise
+from . import table
+
+SUFFIXES = (".npy", ".npz", ".pt", *table.SUFFIXES)
+Scaling = Annotated[Literal["auto", "global", "feature"] | None, "one of auto, global, feature, or None"]
+Channels = Literal["auto", "first", "last", "none"]
+Missing = Literal["error", "drop"]
+Names = Annotated[Sequence[str | int] | None, "a list of names of columns, or None for all"]
+
+
+@checked
+def array(
+    root: Place,
+    test: Part = 0.1,
+    seed: Seed = 0,
+    key: str | int | None = None,
+    levels: Levels = None,
+    standardize: Scaling = "auto",
+    channels: Channels = "auto",
+    columns: Names = None,
+    missing: Missing = "error",
+) -> Data:
+    """The rows of an array file, (N, *shape), or of a table; see `from_tensor` for the options not listed.
+
+    A .npy file of more than 2 GiB is read while it is used, and never as a whole.
+
+    Arguments:
+        root: a .npy, .npz, .pt, .csv, .tsv or .parquet file; pickled objects are never loaded.
+        key: which array of an .npz, or of a .pt that holds a dict; None: "x" if there is one, otherwise the first.
+        columns: of a table, the columns to keep, in this order; None: all. Where they have no names, numbers from 1.
+
+    Raises:
+        InputError: the file is missing, of another kind or unreadable, has no such key or column, has text for numbers;
+            whatever `from_tensor` raises.
+    """
+    path = find(root, f"give an array file ({', '.join(SUFFIXES)})")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"root={path} has suffix {path.suffix!r}: must be one of {', '.join(SUFFIXES)}", "root")
+    how = {"test": test, "seed": seed, "levels": levels, "standardize": standardize, "missing": missing}
+    held = table.read(path, columns, missing) if suffix in table.SUFFIXES else _read(path, key)
+    if suffix in table.SUFFIXES and key is not None:
+        raise InputError(f"key={brief(key)}: {path} is a table: say columns=[...]", "key")
+    if isinstance(held, np.ndarray) and held.dtype.names:
+        held = table.from_columns(table.columns_of(held, str(path)), columns, str(path))
+    elif columns is not None and not isinstance(held, table.Table):
+        raise InputError(f"columns={brief(columns)}: {path} has no named columns", "columns")
+    return replace(_made(held, str(path), channels, **how), name=path.stem)
+
+
+@checked
+def from_tensor(
+    x: Any,
+    test: Part = 0.1,
+    seed: Seed = 0,
+    levels: Levels = None,
+    standardize: Scaling = "auto",
+    name: str = "tensor",
+    channels: Channels = "auto",
+    missing: Missing = "error",
+) -> Data:
+    r"""The rows of x (N, *shape), N >= 2, split in two; (N,) becomes (N, 1).
+
+    Continuous data is standardised in float64, $x' = (x - m) / s$, before anything is rounded; raw items are float32
+    where that holds them to about 1e-6 of their spread, and float64 where it does not.
+
+    Arguments:
+        x: a tensor, an array or a memory map; a masked array counts as having missing values.
+        test: the test set, a fraction or a count of the rows, drawn by a permutation with `seed`.
+        levels: x holds the integers 0..levels-1; None: continuous, whatever the dtype.
+        standardize: of continuous data: "global" (one mean and deviation, of the training rows), "feature" (one for
+            each entry of an item; constant entries keep their scale), None (as it is) or "auto": "feature" for vectors
+            (N, D), "global" for what has a shape.
+        name: what to call it.
+        channels: where an item has its channels: "first" (C, ...), "last" (..., C), "none", or "auto": first, unless
+            the shape speaks against it; what was guessed is in the notes.
+        missing: rows with NaN or masked values are an "error", or left out ("drop").
+
+    Raises:
+        InputError: no rows or no real numbers; missing or infinite values; levels with float data or with values out of
+            range; constant data; a spread that its offset drowns in the type of x, or in the float32 of the model's
+            space; an option out of its range.
+    """
+    return _made(x, name, channels, test=test, seed=seed, levels=levels, standardize=standardize, missing=missing)
+
+
+@checked
+def from_table(
+    x: Any,
+    columns: Names = None,
+    test: Part = 0.1,
+    seed: Seed = 0,
+    levels: Levels = None,
+    standardize: Scaling = "auto",
+    name: str = "table",
+    missing: Missing = "error",
+) -> Data:
+    """The rows of a table with named columns as vectors (N, D), their names kept; see `from_tensor` for the options.
+
+    Arguments:
+        x: a pandas, polars or pyarrow table, a structured array, or a dict of columns.
+        columns: those to keep, in this order; None: all.
+
+    Raises:
+        InputError: no such column, a column that holds no numbers; whatever `from_tensor` raises.
+    """
+    held = table.from_columns(table.columns_of(x, name), columns, name)
+    return _made(held, name, "first", test=test, seed=seed, levels=levels, standardize=standardize, missing=missing)
+
+
+def _made(held, name: str, channels: str, test, seed, levels, standardize, missing) -> Data:
+    """The data set of a tensor, an array or a `Table`."""
+    columns, exact, notes, text = None, True, (), isinstance(held, table.Table)
+    if text:
+        columns, exact, notes, held = held.columns, held.exact, held.notes, held.x
+    _check(held, name)
+    channels, guesses = _channels(tuple(held.shape), channels, levels is not None or str(held.dtype)[-5:] == "uint8")
+    rows = Blocks(held, channels, columns)
+    look = look_at(rows, name, missing)
+    if len(look.index) < len(rows):
+        notes = (*notes, f"{len(rows) - len(look.index)} of {len(rows)} rows have missing values and are left out")
+    train, hold = (look.index[part] for part in split(len(look.index), test, seed))
+    if levels is None:
+        made = standardise(rows, moments(rows, train, look), standardize, name, exact)
+        transform, dtype, notes = made.transform, made.dtype, (*notes, *made.notes)
+    else:
+        _check_levels(rows, look, levels, name, text)
+        transform, dtype = CUBE, raw_dtype(levels)
+    parts = kept(rows, (train, hold), dtype)
+    return Data(name, *parts, transform, levels, columns=columns, notes=(*notes, *guesses))
+
+
+def _check(x, name: str) -> None:
+    """InputError unless x holds real numbers, has a row and no empty axis."""
+    if table.is_table(x):
+        raise InputError(f"{name} is a {type(x).__name__} with named columns: say scoresde.data.from_table")
+    if not isinstance(x, (Tensor, np.ndarray)):
+        raise InputError(f"{name} is a {type(x).__name__}: must be a tensor or a numpy array")
+    if isinstance(x, Tensor):
+        real = not (x.is_complex() or x.is_quantized or x.is_meta) and x.layout is torch.strided
+        kind = x.dtype if x.layout is torch.strided else x.layout
+    else:
+        real, kind = x.dtype.kind in "biuf", x.dtype
+    if not real:
+        raise InputError(f"{name} has dtype {kind}: must be real numbers")
+    if x.ndim == 0 or 0 in x.shape:
+        raise InputError(f"{name} has shape {tuple(x.shape)}: must be (N, *shape), N at least 2, no axis empty")
+
+
+def _check_levels(rows: Blocks, look: Look, levels: int, name: str, text: bool) -> None:
+    """InputError unless the rows are whole numbers 0..levels-1; tables and text may hold them as 3.0."""
+    low, high = look.low.min(), look.high.max()
+    blocks = (rows.with_gaps(part) for part in rows.spans()) if text else ()
+    whole = text and all((block == np.round(block))[~gaps].all() for block, gaps in blocks)
+    if rows.dtype.kind == "f" and not whole:
+        words = f"{name} is {rows.held.dtype}, must be integers: convert it or leave levels out"
+        raise InputError(f"levels={levels}: {words}", "levels")
+    if low < 0 or high >= levels:
+        held = f"{name} has values in {int(low)}..{int(high)}, must be in 0..{levels - 1}"
+        raise InputError(f"levels={levels}: {held}", "levels")
+
+
+def _channels(shape: tuple[int, ...], channels: str, whole: bool) -> tuple[str, tuple[str, ...]]:
+    """Where the channels are, and a note where that was guessed; `whole`: values are bytes or have levels."""
+    item, few = shape[1:], 4
+    if channels != "auto" or len(item) < 2:
+        return ("first" if channels == "auto" or len(item) < 1 else channels), ()
+    square = item[0] == item[1]
+    if len(item) == 2 and whole and (square or min(item) > few):
+        kind = f"images of one channel, {(1, *item)}"
+        return "none", (f"items of shape {item} are taken for {kind} (channels=first: a series of {item[0]} channels)",)
+    if len(item) > 2 and item[0] > few >= item[-1] and item[-2] > few:
+        moved = (item[-1], *item[:-1])
+        words = f"items of shape {item} are taken to have their channels last, and become {moved}"
+        return "last", (f"{words} (channels=first says otherwise)",)
+    if (square and item[0] > few) or (item[0] > few and (item[-1] <= few or (whole and min(item) > few))):
+        other = "last" if item[-1] <= few else "none"
+        return "first", (
+            f"items of shape {item} are taken to have {item[0]} channels (channels={other} says otherwise)",
+        )
+    return "first", ()
+
+
+def _read(path: Path, key: str | int | None):
+    """What the file holds, or what it holds under the key; a .npy file as a memory map."""
+    try:
+        if path.suffix.lower() == ".pt":
+            held = torch.load(path, map_location="cpu", weights_only=True)
+        elif path.suffix.lower() == ".npy":
+            held = _mapped(path)
+        else:
+            held = np.load(path, allow_pickle=False)
+        if not isinstance(held, (Mapping, np.lib.npyio.NpzFile)):
+            if key is not None:
+                raise InputError(f"key={key}: {path} holds a single array: leave key out", "key")
+            return held
+        keys = list(held.keys())
+        if key is None and keys:
+            key = "x" if "x" in keys else keys[0]
+        found = next((k for k in keys if k == key), next((k for k in keys if str(k) == str(key)), None))
+        if found is not None:
+            return held[found]
+    except InputError:
+        raise
+    except Exception as error:  # of numpy, zipfile, zlib, pickle or torch
+        raise InputError(f"root={path} cannot be read ({reason(error)}): write it again", "root") from error
+    raise InputError(f"key={key}: {path} has {', '.join(map(str, keys)) or 'no arrays'}: give one of these", "key")
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """A memory map of a .npy file; what cannot be mapped is read."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError):  # empty, or on a file system without maps; what is wrong with it is said again
+        return np.load(path, allow_pickle=False)

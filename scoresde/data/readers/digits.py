@@ -1,0 +1,28 @@
+"""The 8x8 handwritten digits that come with scikit-learn."""
+
+from __future__ import annotations
+
+import torch
+
+from ...errors import InputError
+from ...settings import Seed, checked
+from ..base import CUBE, Data
+from ..checks import Part, split
+from ..items import Tensors
+
+
+@checked
+def digits(test: Part = 300, seed: Seed = 0) -> Data:
+    """1797 handwritten digits, (1, 8, 8) uint8 with 17 levels 0..16; nothing is downloaded.
+
+    Raises:
+        InputError: scikit-learn is not installed; a test or seed that `split` refuses.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise InputError("data=digits needs scikit-learn: pip install scikit-learn") from error
+    found = load_digits()
+    x, y = torch.from_numpy(found.images).to(torch.uint8).unsqueeze(1), torch.from_numpy(found.target).long()
+    train, hold = split(len(x), test, seed)
+    return Data("digits", Tensors(x[train]), Tensors(x[hold]), CUBE, levels=17, labels=(y[train], y[hold]))

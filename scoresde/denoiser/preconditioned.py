@@ -1,0 +1,96 @@
+"""A denoiser of a network, and the rules by which the network sees its input and gives its answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..answers import answered, ask
+from ..errors import InputError
+from ..sde import SDE, Marginal, as_time, expand
+from ..settings import brief
+from .base import Denoiser, rows, weigh
+
+# Preconditioning: rule(alpha, sigma) -> (c_skip, c_out, c_in), and D = c_skip x + c_out net(c_in x, c).
+
+
+def eps(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The network predicts the noise: D = (x - sigma net) / alpha.  Ho, Jain, Abbeel (2020), arXiv 2006.11239."""
+    return 1 / alpha, -sigma / alpha, (alpha**2 + sigma**2) ** -0.5
+
+
+def v(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The network predicts v = (alpha eps - sigma x_0) / n: D = alpha/n^2 x - sigma/n net.
+
+    Salimans, Ho (2022), Progressive Distillation, arXiv 2202.00512; n^2 = alpha^2 + sigma^2.
+    """
+    n2 = alpha**2 + sigma**2
+    return alpha / n2, -sigma / n2.sqrt(), n2**-0.5
+
+
+def x0(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The network predicts the data: D = net."""
+    return torch.zeros_like(alpha), torch.ones_like(alpha), (alpha**2 + sigma**2) ** -0.5
+
+
+@dataclass(frozen=True)
+class edm:
+    """The network has inputs and targets of unit variance for data of standard deviation sd = `sigma_data`.
+
+    With m = alpha^2 sd^2 + sigma^2: D = alpha sd^2 / m x + sigma sd / sqrt(m) net(x / sqrt(m)).
+    Karras et al. (2022), arXiv 2206.00364, table 1, here for any alpha.
+    """
+
+    sigma_data: float = 0.5
+
+    def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sd = self.sigma_data
+        m = alpha**2 * sd**2 + sigma**2
+        return alpha * sd**2 / m, sigma * sd / m.sqrt(), m**-0.5
+
+
+Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+RULES: dict[str, Rule] = {"eps": eps, "v": v, "x0": x0, "edm": edm()}
+
+
+class Preconditioned(Denoiser):
+    """D(x, t) = c_skip x + c_out net(c_in x, c), with c = log(sigma / alpha) the network's only notion of time.
+
+    `net(x, c, **cond)` takes (B, *shape) and (B,) and knows no SDE.  `rule` is "eps", "v", "x0", "edm" or a function
+    (alpha, sigma) -> (c_skip, c_out, c_in).  The network sees its own floating type; c and the sum have the type of x
+    (float32 at least), so a float64 solver loses nothing to the division by a small sigma.
+
+    Raises `InputError` for an unknown rule, or one that answers with anything else.
+    """
+
+    def __init__(self, net: nn.Module, sde: SDE, rule: str | Rule = "v"):
+        super().__init__(sde)
+        if isinstance(rule, str) and rule not in RULES:
+            raise InputError(f"rule={rule!r} is unknown: choose one of {', '.join(RULES)}")
+        self.net = net
+        self.rule = RULES[rule] if isinstance(rule, str) else rule
+        _check_rule(self.rule)
+
+    def forward(self, x, t, **cond):
+        dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), x.dtype)
+        if isinstance(t, Marginal) and t.way.sde is self.sde:
+            c_skip, c_out, c_in = t.known(self.rule, lambda way: self.rule(way.alpha, way.sigma))
+            log_snr = t.log_snr
+        else:
+            t = as_time(t)
+            c_skip, c_out, c_in = self.rule(*self.sde.marginal(t))
+            log_snr = self.sde.log_snr(t)
+        c = rows(-log_snr / 2, x, torch.promote_types(dtype, torch.float32))
+        net = ask(self.net, self.net, (expand(c_in, x) * x).to(dtype), c, **cond)
+        return weigh(c_skip, x, c_out, net.to(x.dtype))
+
+
+def _check_rule(rule: Rule) -> None:
+    alpha = torch.tensor([0.8, 0.6], dtype=torch.float64)
+    found = rule(alpha, alpha.flip(0))
+    if not isinstance(found, tuple | list) or len(found) != 3:
+        raise InputError(f"rule answers with {brief(found)}: it must give c_skip, c_out and c_in")
+    for c in found:
+        if not isinstance(c, float | int):
+            answered(c, alpha.shape, "rule")

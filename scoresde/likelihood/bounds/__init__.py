@@ -1,0 +1,1 @@
+"""Lower bounds on the log-likelihood, and where to put their draws."""

@@ -1,0 +1,1 @@
+"""From densities to probabilities of levels: dequantisation, and bits per dimension."""

@@ -1,0 +1,68 @@
+"""What training needs of accelerate, and what takes its place for one process where it is not installed."""
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from . import launcher
+
+
+def best_device() -> str:
+    """What `device=auto` takes: cuda, mps or cpu, the first that there is."""
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+class Single:
+    """One process on one device; `mixed_precision` is "no" or "bf16" (fp16 needs accelerate's scaled gradients).
+
+    Raises `InputError` for fp16.
+    """
+
+    is_main_process, process_index, num_processes = True, 0, 1
+
+    def __init__(self, mixed_precision: str, cpu: bool):
+        if mixed_precision == "fp16":
+            raise InputError("train.precision=fp16 needs accelerate: pip install accelerate, or say bf16 or no")
+        self.device = torch.device("cpu" if cpu else best_device())
+        self.bf16 = mixed_precision == "bf16"
+
+    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer):
+        """Both, the model's forward under autocast where that is asked for."""
+        model.to(self.device)
+        if not self.bf16:
+            return model, optimizer
+
+        def forward(*args: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return model(*args).float()
+
+        return forward, optimizer
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients."""
+        loss.backward()
+
+    def clip_grad_norm_(self, parameters, norm: float) -> Tensor:
+        """Clips them to a norm, and returns the norm that they had."""
+        return nn.utils.clip_grad_norm_(parameters, norm)
+
+    def wait_for_everyone(self) -> None:
+        """There is nobody else."""
+
+    def reduce(self, value: Tensor, how: str) -> Tensor:
+        """The mean of one."""
+        return value
+
+
+def accelerator(precision: str, cpu: bool):
+    """accelerate's `Accelerator`, or `Single` where there is none."""
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+    except ModuleNotFoundError:
+        if launcher.started() > 1:
+            raise
+        return Single(precision, cpu)
+    AcceleratorState._reset_state()  # one process may train twice, with another precision
+    with launcher.hidden():
+        return Accelerator(mixed_precision=precision, cpu=cpu)

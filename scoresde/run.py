@@ -1,0 +1,266 @@
+"""One command: its config, its model folder, its tracker, and what it prints."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from torch import nn
+
+from . import making
+from .config import build, options
+from .config.jobs import Job, fingerprint
+from .data import Data
+from .errors import InputError, package
+from .loss import DenoisingLoss
+from .machine import files, launcher, locks, processes
+from .machine.devices import best_device
+from .model import folder as model
+from .model.folder import MODEL, WEIGHTS, Trained
+from .model.grid import fitted_grid
+from .sampling import Sampler, hardware
+from .settings import Checked
+from .tracking.report import plain, table
+from .tracking.track import Rows, Tracker, Trackers
+from .tracking.with_tensorboard import TensorBoard
+from .tracking.with_wandb import Wandb
+from .tracking.with_wandb import mode as asked
+from .training import book
+from .training.book import check, check_same
+from .training.settings import Training
+
+
+@dataclass(frozen=True)
+class Task(Checked, ABC):
+    """What a command does: its settings, checked before any work, and the work itself."""
+
+    alone: ClassVar[bool] = False  # such a task takes the config in place of a run, and needs no model
+
+    @abstractmethod
+    def __call__(self, run: "Run") -> None:
+        """Does it."""
+
+
+class Run:
+    """One command: its config, checked as a whole before any work, its model folder, and where figures and words go."""
+
+    def __init__(
+        self,
+        config: DictConfig,
+        choices: dict[str, str],
+        console: Console | None = None,
+        job: Job | None = None,
+        said: Sequence[str] = (),
+    ):
+        options.checked(config)
+        # `adopted` are the parts that the folder's own model gave.
+        self.config, self.adopted = build.adopt(build.retarget(config, said), said)
+        config = self.config
+        self.choices, self.job = choices, job
+        self.lead = launcher.rank() == 0  # of several processes the first one writes and speaks
+        self.console = console or Console(highlight=False, markup=False, emoji=False, quiet=not self.lead)
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("device=cuda: torch sees no CUDA device here; say device=auto or device=cpu")
+        hardware.check(config.compile, config.cuda_graphs, config.autocast, self.device)
+        build.import_paths(config)
+        making.vet(self.plain["net"], "net", nn.Module, self.trusts("net"), ("shape",))
+        if "data" not in self.adopted:  # which is looked at where it is needed
+            build.vet_data(config)
+        sde = build.build_sde(config, self.trusts("sde"))
+        self.loss = build.make(config.loss, "loss", DenoisingLoss, self.trusts("loss"))
+        self.training = build.make(config.train, "train", Training)
+        self.folder = build.model_folder(config)
+        self.sampler: Sampler = build.make(config.sampler, "sampler", Sampler, folder=self.folder)
+        self.fits_grid = getattr(self.sampler, "grid", None) == "fitted"  # waits for the trained model
+        if not self.fits_grid:
+            try:
+                self.sampler.times(sde)
+            except InputError as error:
+                raise making.placed(error, "sampler") from None
+        self.scoring = build.make(config.likelihood, "likelihood")
+        self.results: list[tuple[str, str]] = []
+        self.made: dict[str, Path] = {}  # the folder of each result, by its task
+        if processes.missed():
+            self.say(
+                "accelerate launch starts one process on CPUs: for several, torchrun --nproc_per_node N run.py ..."
+            )
+        self.tracker = Trackers(self._trackers(), self.say)
+
+    def trusts(self, part: str) -> bool:
+        """Whether a part of the model may be of anybody's making: of the command's own, or trusted."""
+        return self.config.trust or part not in self.adopted
+
+    def _trackers(self) -> list[Tracker]:
+        """A job's own rows, and what `tracker` and `wandb` ask for; none on any but the first process."""
+        config, job, found = self.config, self.job, []
+        if not self.lead:
+            return []
+        home = job.folder if job else self.folder
+        if job:
+            found.append(Rows(home / "metrics.jsonl"))
+        mode = self._wandb() if config.tracker in ("wandb", "both") else "disabled"
+        if mode != "disabled":
+            task, sampler = self.choices.get("task", "task"), self.choices.get("sampler", "sampler")
+            options = {"project": config.project, "config": self.plain, "job_type": task}
+            options |= {"name": f"{self.folder.name} {sampler}", "group": job.sweep if job else self.folder.name}
+            groups = ("sde", "data", "net", "loss", "sampler", "task", "experiment")
+            tags = [f"{g}={self.choices[g]}" for g in groups if self.choices.get(g) not in (None, "default")]
+            options["tags"] = list(dict.fromkeys(t[:64] for t in [*tags, *(job.overrides if job else [])]))
+            key = fingerprint(config)
+            found.append(Wandb(mode, home, key, config.artifacts, self.say, **options))
+        if config.tracker in ("tensorboard", "both"):
+            found.append(TensorBoard(home, OmegaConf.to_yaml(config, resolve=True)))
+        return found
+
+    def _wandb(self) -> str:
+        """What is left of `wandb` where the environment was heard, which a line says."""
+        here = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+        said = self.job.overrides if self.job else here
+        mode, words = asked(self.config.wandb, any(word.lstrip("+").startswith("wandb=") for word in said))
+        if words:
+            self.say(words)
+        return mode
+
+    @property
+    def plain(self) -> dict:
+        """The whole config, resolved, as plain types."""
+        return OmegaConf.to_container(self.config, resolve=True)
+
+    @cached_property
+    def data(self) -> Data:
+        """The data set, loaded at its first use.  Raises `InputError` if the model was trained on other data."""
+        if (self.folder / MODEL).exists() and not self.config.fresh:
+            check_same(self.folder, self.loaded)
+        return self.loaded
+
+    @cached_property
+    def loaded(self) -> Data:
+        """The data set that the config names, whatever the model was trained on."""
+        if self.config.data is None:
+            raise InputError(f"{self.folder} was trained from Python, on data that it does not name: say data=...")
+        data = build.build_data(self.config, self.trusts("data"))
+        for words in getattr(data, "notes", ()):
+            self.say(words)
+        return data
+
+    @cached_property
+    def device(self) -> str:
+        """Where the model is sampled and scored."""
+        return best_device() if self.config.device == "auto" else self.config.device
+
+    @cached_property
+    def model(self) -> Trained:
+        """The trained denoiser in the folder.  Raises `InputError` if there is none or it is not the config's."""
+        if not any((self.folder / name).exists() for name in (WEIGHTS, "checkpoint.pt")):
+            raise InputError(f"{self.folder} has no trained model: run the same command with task=train first")
+        check(self.folder, build.model_config(self.config))
+        shape = model.shape_of(self.folder)
+        denoiser = build.build_denoiser(self.config, shape, self.adopted)
+        found = model.load(self.folder, self.device, denoiser=denoiser)
+        if found.step < self.training.steps:
+            self.say(f"the model in {self.folder} has seen {found.step} of {self.training.steps} steps so far")
+        return found
+
+    @cached_property
+    def fitted_sampler(self) -> Sampler:
+        """The sampler, its grid fitted to the trained model where it asks for that."""
+        if not self.fits_grid:
+            return self.sampler
+        return dataclasses.replace(self.sampler, grid=fitted_grid(self.folder, self.model, self.say, self.lead))
+
+    def say(self, words: str) -> None:
+        """Prints a line."""
+        self.console.print(plain(words), soft_wrap=True)
+
+    def place(self, task: str, choice: str, *parts) -> Path:
+        """The folder of a sampling or scoring run beneath the model's, named by what makes its result."""
+        folder = self.folder / f"{task}-{choice}-{build.short_hash(parts, 6)}"
+        files.check(folder / "summary.json")
+        return folder
+
+    def finish(self, folder: Path, summary: dict, rows: list[tuple[str, str]]) -> None:
+        """Writes the config and the summary of what was done, and keeps rows for the closing table."""
+        self.keep_config(folder)
+        files.write_json(folder / "summary.json", summary)
+        self.results += rows
+        self.made[summary["task"]] = folder
+
+    def keep_config(self, folder: Path) -> None:
+        """Writes config.yaml, for people to read."""
+        config = OmegaConf.to_yaml(self.config, resolve=True)
+        files.write(folder / "config.yaml", lambda file: file.write(config.encode()))
+
+    def trained(self) -> bool:
+        """Whether the folder has the model that is asked for, all its steps made.  Raises `InputError` for another."""
+        return book.Book(self.folder, build.model_config(self.config), self.training.steps).finished()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the folder's lock; jobs of a sweep wait for it.
+
+        Raises `InputError` if another command is at work in it.
+        """
+        if not self.lead:
+            yield
+            return
+        with locks.alone(self.folder, wait=self.job is not None, say=self.say):
+            files.sweep(self.folder)
+            yield
+
+
+def missing() -> list[str]:
+    """One line for each package that is not there and that a run ends without; wandb has its own."""
+    losses = {
+        "matplotlib": "no plots are drawn",
+        "PIL": "no pictures are written",
+        "accelerate": "one process trains, without train.precision=fp16",
+    }
+    gone = {package(name): loss for name, loss in losses.items() if not _installed(name)}
+    return [f"{name} is not installed: {loss} (pip install {name})" for name, loss in gone.items()]
+
+
+def _installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # a module that was put in its place
+        return False
+
+
+def _remove_unused(folder: Path, beside: bool) -> None:
+    """Removes a folder in which no step was made, unless another command's lies beneath it, or it was taken away; and
+    the folder around it, unless there was something before (`beside`)."""
+    made = any((folder / name).exists() for name in ("metrics.jsonl", "checkpoint.pt"))
+    with contextlib.suppress(InputError):
+        files.check(folder / locks.NAME)
+        if not made and all(path.parent == folder for path in folder.rglob(locks.NAME)):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not beside:
+                with contextlib.suppress(OSError):
+                    folder.parent.rmdir()
+
+
+def execute(run: Run, task: Callable[[Run], None]) -> None:
+    """Runs a task within its tracker and the folder's lock, and prints the table of results."""
+    existed, beside = run.folder.exists(), run.folder.parent.exists()
+    for words in missing():
+        run.say(words)
+    with run.alone():
+        try:
+            with run.tracker:
+                task(run)
+        except InputError:
+            # A mistake found before the first step leaves no empty folder behind.
+            if not existed and run.lead:
+                _remove_unused(run.folder, beside)
+            raise
+    table(run.console, [*run.results, ("folder", str(run.folder))])

@@ -1,0 +1,1 @@
+"""Adaptive steps: the probability flow, there and back, and reverse SDEs."""

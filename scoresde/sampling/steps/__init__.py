@@ -1,0 +1,1 @@
+"""Fixed steps: deterministic, stochastic, and predictor-corrector."""

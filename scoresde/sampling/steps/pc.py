@@ -1,0 +1,100 @@
+"""Predictor-corrector sampling: a sampler's steps from one noise level to the next, and a corrector's at one level."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from ...errors import InputError
+from ...settings import OneOf, Positive, Range, Scale
+from ..adaptive.flow import ProbabilityFlow
+from ..adaptive.reverse_sde import AdaptiveSDE
+from ..adaptive.with_torchsde import ReverseSDE
+from ..loop import Placing, Sampler, Steps
+from .correctors import CORRECTORS
+from .fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
+from .stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion
+
+# Predictors by name, as functions of the temperature.
+PREDICTORS: dict[str, Callable[[float], Sampler]] = {
+    "reverse_diffusion": lambda temperature: ReverseDiffusion(temperature=temperature),
+    "ancestral": lambda temperature: DDIM(eta=1.0, temperature=temperature),
+    "euler_maruyama": lambda temperature: EulerMaruyama(temperature=temperature),
+    "exponential": lambda temperature: ExponentialEuler(s_noise=temperature),
+    "dpmpp_2m_sde": lambda temperature: DPMpp2MSDE(s_noise=temperature),
+    "ddim": lambda _: DDIM(),
+    "heun": lambda _: Heun(),
+    "edm": lambda _: EDMHeun(),
+    "rk4": lambda _: RK4(),
+    "rosenbrock": lambda _: Rosenbrock(),
+    "dpmpp_2m": lambda _: DPMpp2M(),
+    "ode": lambda _: ProbabilityFlow(),
+    "adaptive_sde": lambda _: AdaptiveSDE(),
+    "sde": lambda _: ReverseSDE(),
+}
+
+
+@dataclass(frozen=True)
+class PC(Sampler):
+    """Predictor-corrector: `corrector_steps` corrector steps at the time t, then the predictor's step from t to s
+    (`correct="before"`), or the predictor's step and then the corrector at s (`correct="after"`).
+
+    `predictor` is a name in `PREDICTORS` or any sampler (its own steps, grid and last step do not count) that does not
+    extrapolate along a trajectory; `corrector` is "langevin", "ald", "gibbs" (see `correctors`; `snr` and `batch_norms`
+    are theirs), "none", or a function (denoiser, x, u, t, s, noise, **cond) -> x at the same time u.  It acts where
+    sigma / alpha lies in `between`, everywhere by default.  `temperature` scales the noise of a predictor by name.
+    The predictor's evaluations and one for each corrector step.
+
+    Song et al. (2021), arXiv 2011.13456, algorithm 1; "before" as in the authors' code.
+    """
+
+    steps: Steps = 200
+    grid: Placing = "uniform_angle"
+    predictor: Annotated[str, OneOf(PREDICTORS)] | Sampler = "reverse_diffusion"
+    corrector: Annotated[str, OneOf(CORRECTORS)] | Callable = "langevin"
+    snr: Positive = 0.16
+    corrector_steps: Annotated[int, Range(0, 10**4)] = 1
+    correct: Literal["before", "after"] = "before"
+    between: tuple[Scale, Annotated[float, Range(0, math.inf)]] | None = None
+    temperature: Scale = 1.0
+    batch_norms: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.between is not None and not self.between[0] < self.between[1]:
+            raise InputError(f"between={self.between!r}: give two levels of sigma / alpha, the lower first", "between")
+        chosen = self._predictor()
+        if isinstance(chosen, PC):
+            raise InputError(f"predictor={self.predictor!r}: give a name or a Sampler other than PC", "predictor")
+        if chosen.memory and self._corrector() is not None:
+            raise InputError(f"predictor={chosen} takes no corrector: {chosen.memory}", "predictor")
+
+    def _predictor(self) -> Sampler:
+        return PREDICTORS[self.predictor](self.temperature) if isinstance(self.predictor, str) else self.predictor
+
+    def _corrector(self) -> Callable | None:
+        if not isinstance(self.corrector, str):
+            return self.corrector
+        kind = CORRECTORS[self.corrector]
+        options = {"langevin": {"snr": self.snr, "batch_norms": self.batch_norms}, "ald": {"snr": self.snr}}
+        return None if kind is None else kind(**options.get(self.corrector, {}))
+
+    def begin(self, sde, times):
+        predictor = self._predictor()
+        return predictor, self._corrector(), predictor.begin(sde, times)
+
+    def step(self, denoiser, x, t, s, state, noise, **cond):
+        predictor, corrector, past = state or (self._predictor(), self._corrector(), None)
+
+        def corrected(x, u):
+            low, high = self.between or (0.0, math.inf)
+            at = denoiser.sde.at(u)
+            acts = corrector is not None and low <= at.sigma / at.alpha <= high
+            for _ in range(self.corrector_steps if acts else 0):
+                x = corrector(denoiser, x, u, t, s, noise, **cond)
+            return x
+
+        if self.correct == "before":
+            x = corrected(x, t)
+        x, past = predictor.step(denoiser, x, t, s, past, noise, **cond)
+        return (corrected(x, s) if self.correct == "after" else x), (predictor, corrector, past)

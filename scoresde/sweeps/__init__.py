@@ -1,0 +1,1 @@
+"""Many runs: one table of them, and searches for the best settings."""

@@ -1,0 +1,270 @@
+"""The task that compares: the figures of many runs in one table with intervals, one picture and one CSV file."""
+
+import glob
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from .. import pictures
+from ..config import build
+from ..config.jobs import STATUS, read, statuses
+from ..errors import InputError
+from ..machine import files
+from ..making import nearest
+from ..run import Task
+from ..settings import Range, check
+from ..tracking import tables
+from ..tracking.report import plain, say
+
+USUAL = (
+    *("likelihood.bits_per_dim", "likelihood.nats", "likelihood.bound_bits_per_dim", "evaluate.frechet"),
+    *("evaluate.kid", "evaluate.precision", "evaluate.recall", "evaluate.c2st", "evaluate.evaluations"),
+    *("evaluate.seconds", "sample.evaluations", "sample.seconds_per_sample", "likelihood.evaluations"),
+    *("train.validation", "train.seconds"),
+)
+# Figures that are better when high; of those that are better when low, the beginnings of their names.
+HIGH = ("nats", "bound_nats", "precision", "recall", "density", "coverage", "auroc", "round_trip_same")
+LOW = (
+    *("bits_per_dim", "bound_bits_per_dim", "frechet", "kid", "mmd", "sliced", "wasserstein", "energy", "c2st"),
+    *("memorisation", "copies", "validation", "loss", "evaluations", "seconds", "error_", "round_trip"),
+)
+ASIDE = ("step", "seed", "n", "parameters", "examples", "lr")  # told by the other columns, or no figure of merit
+
+
+def direction(name: str) -> str | None:
+    """Whether a figure, TASK.NAME, is better high ("maximize") or low ("minimize"); None where that is not known."""
+    name = name.rpartition(".")[2]
+    return "maximize" if name in HIGH else "minimize" if name.startswith(LOW) else None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value, and the ends of its confidence interval where one is known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass
+class Row:
+    """What was asked for, by key, and the figures that came of it."""
+
+    keys: dict[str, str]
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Compare(Task):
+    """One table, one picture and one CSV of the runs in `runs`: compare.csv and compare.png.
+
+    `figures` by name, or the usual ones; rows that differ in the key `over` alone become their mean; intervals at the
+    `level`; written to the folder `to`.
+    """
+
+    alone: ClassVar[bool] = True
+
+    figures: tuple[str, ...] | None = None
+    over: str | None = None
+    level: Annotated[float, Range(above=0, below=1)] = 0.95
+    to: str | None = None
+
+    def __call__(self, config: DictConfig) -> None:
+        compare(config, self)
+
+
+def compare(config: DictConfig, task: Compare) -> None:
+    """Does what `Compare` says.  Raises `InputError` where there is nothing to read."""
+    check("runs", _plain(config.runs), str | tuple[str, ...] | None)
+    if not config.runs:
+        raise InputError("runs is not set: say runs=FOLDER, runs=[FOLDER,FOLDER] or runs='FOLDER/*'")
+    given = [config.runs] if isinstance(config.runs, str) else list(OmegaConf.to_container(config.runs))
+    folders = _folders(given)
+    found = [row for folder in folders for row in rows(folder, task.level)]
+    if not found:
+        raise InputError(f"runs={given}: no summary.json was found there: give folders of sweeps, models or results")
+    if task.over is not None:
+        found = average(found, task.over, task.level)
+    _drop_constant(found)
+    to = Path(task.to) if task.to else folders[0] if len(folders) == 1 else None
+    to = to or Path(config.out) / f"compare-{build.short_hash(sorted(map(str, folders)))}"
+    names = _chosen(found, task.figures)
+    _write_csv(to / "compare.csv", found)
+    columns = {n: [r.figures.get(n) for r in found] for n in names}
+    states = [r.keys.get("state", "done") for r in found]
+    pictures.intervals(to / "compare.png", [plain(_label(r)) for r in found], columns, _floor(found, names), states)
+    _print(found, names, task.level)
+    say(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _folders(given: Iterable[str]) -> list[Path]:
+    folders = []
+    for name in given:
+        place = Path(name).expanduser()  # which may have [ in its name
+        there = [place] if place.exists() else [Path(p) for p in sorted(glob.glob(str(place)))]
+        if not there:
+            raise InputError(f"runs={name!r}: there is no such folder")
+        folders += [p for p in there if p.is_dir()]
+    return folders
+
+
+def rows(folder: Path, level: float = 0.95) -> list[Row]:
+    """The rows of a folder: one a job of a sweep, one a result beneath a model, or one for a job or a result itself.
+
+    Figures get the interval at the `level` that they were stored with: `X_low` and `X_high`, `X_interval`, or by the
+    normal distribution from `X_stderr`.
+    """
+    if jobs := statuses(folder):
+        return [_job(folder / str(s["job"]), s, level) for s in jobs]
+    if status := files.read_json(folder / "status.json", STATUS, default=None):
+        return [_job(folder, status, level)]
+    found = []
+    for path in [folder / "summary.json", *sorted(folder.glob("*/summary.json"))]:
+        summary = files.read_json(path, {"task": str}, default=None)
+        if summary is None:
+            continue
+        model = path.parent if summary["task"] == "train" else path.parent.parent
+        keys = {"model": model.name, "result": summary["task"] if path.parent == model else path.parent.name}
+        keys |= {k: str(summary[k]).partition("(")[0] for k in ("sampler", "seed") if k in summary}
+        found.append(Row(keys, figures({summary["task"]: summary}, level)))
+    return found
+
+
+def _job(folder: Path, status: dict, level: float) -> Row:
+    keys = {"job": str(status["job"]), **dict(w.lstrip("+").split("=", 1) for w in status["overrides"] if "=" in w)}
+    keys["state"] = status["state"]
+    return Row(keys, figures(read(folder / "summary.json"), level) if status["state"] == "done" else {})
+
+
+def figures(summaries: dict[str, dict], level: float = 0.95) -> dict[str, Figure]:
+    """TASK.NAME -> its value with its interval, of all numbers in the summaries of tasks."""
+    wide = float(stats.norm.ppf((1 + level) / 2))
+    found = {}
+    for task, summary in summaries.items():
+        flat = build.flatten(summary) if isinstance(summary, dict) else {}
+        for name, value in flat.items():
+            if not _number(value) or name.endswith(("_stderr", "_low", "_high", ".stderr", ".low", ".high")):
+                continue
+            base, mark = (name[: -len(".value")], ".") if name.endswith(".value") else (name, "_")
+            low, high = (flat.get(f"{base}{mark}{end}") for end in ("low", "high"))
+            if isinstance(ends := flat.get(f"{base}_interval"), list) and len(ends) == 2:
+                low, high = ends
+            if not (_number(low) and _number(high)) and _number(error := flat.get(f"{base}{mark}stderr")):
+                low, high = value - wide * error, value + wide * error
+            found[f"{task}.{base}"] = Figure(value, *((low, high) if _number(low) and _number(high) else ()))
+    return found
+
+
+def _number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def average(found: list[Row], over: str, level: float) -> list[Row]:
+    """Rows that differ in the key `over` alone become one: the mean of each figure with Student's interval.
+
+    mean +- t_(n-1) s / sqrt(n), with s the standard deviation over the rows.  Raises `InputError` for an unknown key.
+    """
+    if not any(over in row.keys for row in found):
+        known = ", ".join(dict.fromkeys(k for row in found for k in row.keys))
+        raise InputError(f"task.over={over}: the runs have no such key; they have {known}")
+    groups: dict[tuple, list[Row]] = {}
+    for row in found:
+        if row.figures:
+            same = {k: v for k, v in row.keys.items() if k not in (over, "job", "result")}
+            groups.setdefault(tuple(same.items()), []).append(row)
+    result = []
+    for same, members in groups.items():
+        merged = Row({**dict(same), f"n of {over}": str(len(members))})
+        for name in dict.fromkeys(n for m in members for n in m.figures):
+            values = [m.figures[name].value for m in members if name in m.figures]
+            mean, n = sum(values) / len(values), len(values)
+            merged.figures[name] = (
+                Figure(mean) if n > 1 else next(m.figures[name] for m in members if name in m.figures)
+            )
+            if n > 1:
+                spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
+                wide = float(stats.t.ppf((1 + level) / 2, n - 1)) * spread
+                # Values that are all the same, as of a model that the rows share, say nothing of a spread.
+                merged.figures[name] = Figure(mean, mean - wide, mean + wide) if spread else Figure(mean)
+        result.append(merged)
+    return result
+
+
+def _drop_constant(found: list[Row]) -> None:
+    """Takes out of the rows the keys that all of them share with one value; `state` stays."""
+    for key in list(dict.fromkeys(k for row in found for k in row.keys)):
+        if len(found) > 1 and len({row.keys.get(key) for row in found}) == 1 and key != "state":
+            for row in found:
+                row.keys.pop(key, None)
+
+
+def _chosen(found: list[Row], wanted) -> list[str]:
+    known = list(dict.fromkeys(n for row in found for n in row.figures))
+    if wanted is not None:
+        for name in wanted:
+            if name not in known:
+                raise InputError(f"task.figures: {name} is no figure of these runs{nearest(name, known)}")
+        return list(wanted)
+    return [n for n in USUAL if n in known] or [n for n in known if n.rpartition(".")[2] not in ASIDE][:6]
+
+
+def _floor(found: list[Row], names: list[str]) -> dict[str, Figure]:
+    """What real data has in place of the samples, where it is the same for all rows."""
+    floors = {n: [r.figures.get(f"{n}_floor") for r in found if n in r.figures] for n in names}
+    return {n: same[0] for n, same in floors.items() if same and same[0] is not None and len(set(same)) == 1}
+
+
+def _label(row: Row) -> str:
+    words = [v for k, v in row.keys.items() if k not in ("job", "state", "result") and not k.startswith("n of")]
+    return " ".join(words) or row.keys.get("result", row.keys.get("job", ""))
+
+
+def _write_csv(path: Path, found: list[Row]) -> None:
+    keys = list(dict.fromkeys(k for row in found for k in row.keys))
+    names = list(dict.fromkeys(n for row in found for n in row.figures))
+    ends = {n for n in names if any(r.figures[n].low is not None for r in found if n in r.figures)}
+    columns = [c for n in names for c in ([n, f"{n}_low", f"{n}_high"] if n in ends else [n])]
+    rows = []
+    for row in found:
+        values = {}
+        for name, figure in row.figures.items():
+            values |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+        rows.append([*(row.keys.get(k) for k in keys), *(values.get(c) for c in columns)])
+    tables.write_csv(path, [*keys, *columns], rows)
+
+
+def shown(figure: Figure | None) -> str:
+    """A figure for reading: its value to what its interval makes certain, and the interval."""
+    if figure is None:
+        return ""
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.4g}"
+    half = max(figure.high - figure.low, 0.0) / 2
+    digits = min(max(1 - math.floor(math.log10(half)), 0), 8) if half > 0 else 4
+    return f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+
+
+def _print(found: list[Row], names: list[str], level: float) -> None:
+    table = Table(box=None, pad_edge=False, title=f"[..]: intervals at {100 * level:g} %", title_justify="left")
+    keys = list(dict.fromkeys(k for row in found for k in row.keys))
+    for key in keys:
+        table.add_column(plain(key), no_wrap=True)
+    for name in names:
+        table.add_column(plain(name).replace(".", "\n", 1), justify="right", no_wrap=True)
+    for row in found:
+        table.add_row(*(plain(row.keys.get(k, "")) for k in keys), *(shown(row.figures.get(n)) for n in names))
+    if (floor := _floor(found, names)) and keys:
+        table.add_row("real data", *[""] * (len(keys) - 1), *(shown(floor.get(n)) for n in names))
+    width = None if Console().is_terminal else 400  # in a file or a pipe no column is cut
+    Console(highlight=False, width=width, markup=False, emoji=False).print(table)

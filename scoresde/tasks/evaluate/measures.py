@@ -1,0 +1,108 @@
+"""What samples are measured by: the settings of task=evaluate, the figures of all its metrics, and their rows."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import Tensor
+
+from ... import metrics
+from ...errors import InputError
+from ...metrics import Estimate
+from ...settings import Count, OneOf, Range
+from .reference import Features, Reference, near
+
+NEIGHBOURS = ("precision", "recall", "density", "coverage")
+ON_ITEMS = ("c2st", "memorisation", "copies")  # of the items themselves where they are small, else of features
+NAMES = ("frechet", "kid", "mmd", *NEIGHBOURS, "sliced", "wasserstein", "energy", *ON_ITEMS)
+DEFAULT = tuple(name for name in NAMES if name not in ("mmd", "wasserstein"))
+
+
+@dataclass(frozen=True)
+class Evaluation(Features):
+    """What to evaluate: `metrics` by name, of the model's samples or of those in `samples`, a file or folder.
+
+    `k` neighbours, `projections` of sliced Wasserstein, `groups` of the jackknife, at most `most` items for the exact
+    Wasserstein distance; the fields of `Features` say what they look at.
+    """
+
+    metrics: tuple[Annotated[str, OneOf(NAMES)], ...] = DEFAULT
+    samples: str | None = None
+    k: Count = 5
+    projections: Annotated[int, Range(1, 10**6)] = 256
+    groups: Annotated[int, Range(3, 10**4)] = 20
+    most: Annotated[int, Range(10, 2**32)] = 1000
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.metrics:
+            raise InputError(f"metrics=[]: give a list of some of {', '.join(NAMES)}", "metrics")
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Features (n, D) of samples, what `ON_ITEMS` sees of them, and all that tells one set of samples from another."""
+
+    features: Tensor
+    items: Tensor
+    facts: dict
+
+
+def measured(settings: Evaluation, known: Reference, found: Sampled) -> tuple[dict, list[tuple[str, str]]]:
+    """The figures of all metrics beside those of real data, and their rows of the table."""
+    n = min(len(found.features), len(known.floor))
+    real = {"features": known.floor[:n], "items": known.items(known.floor_index[:n], "train")}
+    test_items = known.items(range(len(known.data.test)), "test")
+    ours = _estimates(settings, found.features, known.test, found.items, test_items)
+    floor = _estimates(settings, real["features"], known.test, real["items"], test_items)
+    if {"memorisation", "copies"} & set(settings.metrics):
+        _add_nearest(ours, floor, near(known, found.items), known.held)
+    title = f"value (95 % interval); the same of {n} real items that are not in the test set"
+    figures, rows = {"floor_n": n}, [("", title)]
+    for name in settings.metrics:
+        figures |= _flat(name, ours[name]) | _flat(f"{name}_floor", floor[name])
+        of = " of the data itself" if name in ON_ITEMS and known.small else ""
+        rows.append((name, f"{_words(ours[name])}{of}; real {_words(floor[name])}"))
+    return figures, rows
+
+
+def _estimates(settings: Evaluation, x: Tensor, y: Tensor, x_items: Tensor, y_items: Tensor) -> dict[str, Estimate]:
+    groups, seed = settings.groups, settings.seed
+    few = lambda v: v[: settings.most]
+    single: dict[str, Callable[[], Estimate]] = {
+        "frechet": lambda: metrics.frechet(x, y, groups, seed),
+        "kid": lambda: metrics.kid(x, y),
+        "mmd": lambda: metrics.mmd(x, y, metrics.median_rbf(y)),
+        "sliced": lambda: metrics.sliced_wasserstein(x, y, settings.projections, groups, seed),
+        "wasserstein": lambda: metrics.wasserstein(few(x), few(y), groups=min(groups, 10), seed=seed),
+        "energy": lambda: metrics.energy(x, y),
+        "c2st": lambda: metrics.c2st(x_items, y_items, seed=seed),
+    }
+    found = {name: make() for name, make in single.items() if name in settings.metrics}
+    if set(NEIGHBOURS) & set(settings.metrics):
+        found |= metrics.neighbours(x, y, settings.k, groups, seed)
+    return found
+
+
+def _add_nearest(ours: dict, floor: dict, own: Tensor, held: Tensor) -> None:
+    """Memorisation and copies; their floors are those of one half of the held-out items against the other."""
+    ours["memorisation"] = metrics.memorisation(own[:, 0], held[:, 0])
+    ours["copies"] = metrics.copies(own, held)
+    a, b = held[::2], held[1::2]
+    floor["memorisation"], floor["copies"] = metrics.memorisation(a[:, 0], b[:, 0]), metrics.copies(held, held)
+
+
+def _flat(name: str, found: Estimate) -> dict:
+    figures = {name: found.value, f"{name}_stderr": found.stderr, f"{name}_low": found.low, f"{name}_high": found.high}
+    figures |= {f"{name}_plain": found.plain} if found.plain != found.value else {}
+    return figures | ({} if found.p_value is None else {f"{name}_p": found.p_value})
+
+
+def _words(found: Estimate) -> str:
+    width = found.high - found.low
+    digits = max(0, min(4, 2 - math.floor(math.log10(width)))) if width > 0 else 3
+    value, low, high, plain = (f"{v:.{digits}f}" for v in (found.value, found.low, found.high, found.plain))
+    extra = f", plain {plain}" if found.plain != found.value else ""
+    extra += f", p {found.p_value:.2g}" if found.p_value is not None else ""
+    return f"{value} ({low} to {high}{extra})"

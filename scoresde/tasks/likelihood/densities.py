@@ -1,0 +1,110 @@
+"""What is computed for an example: the flow's density of its dequantised values, and a bound beside it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ... import likelihood as lik
+from ...data import stack
+from ...run import Run
+
+OF_CENTRES = ("truncated_normal", "decoder")  # dequantisers for models that were trained on the bins' centres
+Columns = Callable[[Tensor, range], dict[str, Tensor]]
+
+
+def time_of(run: Run) -> float:
+    """Where the density is evaluated: `t_min`, or the time that matches the data's bins, or the SDE's own t_min."""
+    settings, sde = run.scoring, run.model.sde
+    if settings.t_min is None and settings.dequantiser in OF_CENTRES:
+        return lik.matching_time(sde, run.data)
+    return lik.start_time(sde, settings.t_min)
+
+
+def scorer(run: Run) -> Columns:
+    """A function (raw items, their numbers) -> columns of figures in nats, those of the model's space apart."""
+    model, data, settings, seed, t_min = run.model, run.data, run.scoring, run.config.seed, time_of(run)
+    known = ("probes", "divergence", "target_stderr", "max_probes", "steps", "rtol", "atol", "method")
+    flow = {k: getattr(settings, k) for k in known} | {"t_min": t_min, "seed": seed, "control": _control(run, t_min)}
+    dequantiser = _dequantiser(run, t_min) if data.levels else None
+    bound = _bound(run, t_min) if settings.bound else None
+
+    def columns(raw: Tensor, index: range) -> dict[str, Tensor]:
+        evaluations = torch.zeros(len(raw))
+
+        def density(x: Tensor) -> lik.Likelihood:
+            found = lik.log_likelihood(model, x.to(run.device), offset=index.start, **flow)
+            evaluations.add_(found.nfe.cpu())
+            return found
+
+        numbers = torch.arange(index.start, index.stop)
+        if dequantiser is None:
+            found = density(data.encode(raw))
+            figures = {"log_prob": found.log_prob, "stderr": found.stderr}
+            figures |= {k: getattr(found, k) for k in ("prior", "volume", "divergence")}
+        else:
+            found = dequantiser.log_prob(density, raw, data, numbers, seed)
+            figures = {"log_prob": found.model, "stderr": found.stderr, **found.parts}
+            figures |= {"dequantisation": found.dequantisation, "decoder": found.decoder}
+        figures["nfe"] = evaluations
+        if bound is not None:
+            figures |= bound(raw, index)
+        return {k: v.detach().double().cpu() for k, v in figures.items()}
+
+    return columns
+
+
+def _control(run: Run, t_min: float) -> lik.Control | None:
+    """The control variate of the divergence, from training data."""
+    kind, data = run.scoring.control, run.data
+    some = stack(data.train, range(min(len(data.train), 8 if kind == "average" else 20_000)))
+    if kind == "average":
+        return lik.average_jacobian(run.model, data.encode(some).to(run.device), t_min=t_min)
+    return lik.GaussianPart.fit(data.encode(some)) if kind == "gaussian" else None
+
+
+def _dequantiser(run: Run, t_min: float) -> lik.Dequantiser:
+    settings, sde = run.scoring, run.model.sde
+    if settings.dequantiser == "variational":
+        raw = stack(run.data.train, range(min(len(run.data.train), 20_000)))
+        return lik.fit_variational(run.model, raw.to(run.device), run.data, seed=run.config.seed)
+    return {
+        "uniform": lambda: lik.Uniform(),
+        "importance": lambda: lik.ImportanceWeighted(settings.draws),
+        "truncated_normal": lambda: lik.TruncatedNormal(sde, t_min, settings.draws),
+        "decoder": lambda: lik.Decoder(sde, t_min, settings.draws),
+    }[settings.dequantiser]()
+
+
+def _bound(run: Run, t_min: float) -> Columns:
+    """A function (raw items, their numbers) -> the columns of the bound beside the flow's density, in its units.
+
+    On the density of dequantised data, or on the probability of the levels for a model of the bins' centres.
+    """
+    model, data, settings, seed = run.model, run.data, run.scoring, run.config.seed
+    discrete = data.levels is not None and settings.dequantiser in OF_CENTRES
+    levels = lik.Levels.of(data) if discrete else None
+    uniform = lik.Uniform()
+
+    def place(raw: Tensor, numbers: Tensor) -> Tensor:
+        if data.levels is None or discrete:
+            return data.encode(raw)
+        return uniform.draw(raw, data, numbers, seed, 0)[0]
+
+    pilot = stack(data.train, range(min(len(data.train), 128)))
+    plan = lik.fit_plan(model, place(pilot, torch.arange(len(pilot))).to(run.device), t_min=t_min, seed=seed)
+    options = {"seed": seed, "levels": levels, "density": plan}
+
+    def columns(raw: Tensor, index: range) -> dict[str, Tensor]:
+        x = place(raw, torch.arange(index.start, index.stop)).to(run.device)
+        if settings.bound == "vlb":
+            times = model.sde.time(
+                torch.linspace(*(float(model.sde.log_snr(t)) for t in (model.sde.t_max, t_min)), 1001)
+            )
+            found = lik.vlb(model, x, times, settings.bound_draws, offset=index.start, **options)
+        else:
+            found = lik.elbo(model, x, settings.bound_draws, offset=index.start, t_min=t_min, **options)
+        parts = {f"bound_{k}": getattr(found, k) for k in ("prior", "diffusion", "reconstruction")}
+        return {"bound": found.log_prob, "bound_stderr": found.stderr, **parts}
+
+    return columns

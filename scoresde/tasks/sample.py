@@ -1,0 +1,137 @@
+"""The task that samples: an array, a picture of the samples, and one of their way from noise."""
+
+import dataclasses
+import io
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import pictures
+from ..config import build
+from ..data import Data
+from ..denoiser import Counted
+from ..errors import InputError
+from ..machine import files, processes
+from ..machine.progress import fewer
+from ..model.folder import Trained
+from ..pictures.animation import animation
+from ..pictures.pixels import check_files, save_files
+from ..run import Run, Task
+from ..sampling import Trajectory, joined, sample, share
+from ..tracking import tables
+from ..tracking.report import bar
+from ..tracking.track import Metrics
+
+
+@dataclass(frozen=True)
+class Sample(Task):
+    """Samples the trained model: samples.npy, samples.png, trajectory.png; where the data's columns have names also
+    samples.csv, and with `png` the images in samples/0000.png, ...
+
+    Of several processes each draws its share, and the first one writes.  Raises `InputError` before it draws for a
+    `png` that cannot be written.
+    """
+
+    def __call__(self, run: Run) -> None:
+        draw(run)
+
+
+def draw(run: Run) -> None:
+    """Does what `Sample` says."""
+    config, model, sampler = run.config, run.model, run.fitted_sampler
+    check(run, model)
+    choice = run.choices.get("sampler", build.name_of(config.sampler))
+    precision = [config.autocast] if config.autocast else []
+    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.weights, *precision)
+    processes.join(config.device)
+    x, figures = _drawn(run, choice)
+    if not run.lead:
+        return
+    data = _data(run)
+    names = pictures.names_of(data or model.data)
+    _write(run, folder, model.decode(x), data, names)
+    _trajectory(run, folder / "trajectory.png", names)
+    for name in ("samples.png", "trajectory.png", *(["trajectory.gif"] if config.gif else [])):
+        run.tracker.image(f"sample/{name.replace('.png', '').replace('.', '_')}", folder / name)
+    run.tracker.artifact(f"{run.folder.name}-{folder.name}", "samples", [folder / "samples.npy"])
+    Metrics(folder / "metrics.jsonl", run.tracker, "sample/").log(0, **figures)
+    about = {"seed": config.seed, "ema": True, "step": model.step, "weights": model.weights}
+    summary = dict(task="sample", sampler=repr(sampler), **about, **figures)
+    cost = f"{figures['evaluations']:.0f} evaluations and {1e3 * figures['seconds_per_sample']:.1f} ms a sample"
+    run.finish(folder, summary, [("samples", f"{config.n} by {choice}: {cost}"), ("", str(folder / "samples.png"))])
+
+
+def check(run: Run, data: Data | Trained) -> None:
+    """Raises `InputError` for a `png` that samples like these data cannot have."""
+    if run.config.png:
+        check_files(data.shape, data.levels)
+
+
+def _drawn(run: Run, choice: str) -> tuple[Tensor, dict]:
+    """The samples, and what they cost."""
+    config, counted, began = run.config, Counted(run.model), time.perf_counter()
+    options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
+    options |= {"store": "cpu", "processes": True}
+    own, steps = len(share(config.n, *joined())), run.fitted_sampler.steps
+    faster = "sampler=dpmpp_2m has 20 steps" if steps > 40 else ""
+    with bar(run.console, f"sampling ({choice})", own, 0, fewer("n=", own, faster)) as advance:
+
+        def progress(done: float, words) -> None:
+            advance(done, lambda: f"{words()}  {counted.rows / max(done, 1):.0f} evaluations a sample")
+
+        x = sample(counted, run.fitted_sampler, (config.n, *run.model.shape), config.seed, progress=progress, **options)
+    seconds, evaluations = time.perf_counter() - began, processes.total(counted.rows, config.device) / config.n
+    figures = {"n": config.n, "evaluations": evaluations, "seconds": seconds}
+    return x, figures | {"seconds_per_sample": seconds / config.n}
+
+
+def _write(run: Run, folder: Path, raw: Tensor, data: Data | None, names: Sequence[str] | None) -> None:
+    """The samples as they are asked for, and their picture, over real data."""
+    buffer = io.BytesIO()
+    np.save(buffer, raw.numpy())
+    files.write(folder / "samples.npy", lambda file: file.write(buffer.getvalue()))
+    if names:
+        tables.write_csv(folder / "samples.csv", names, raw.flatten(1).numpy())
+    if run.config.png:
+        save_files(folder / "samples", raw, run.model.levels)
+    real = None if data is None else pictures.some_real(data)
+    pictures.samples(folder / "samples.png", raw, run.model.levels, real, names=names)
+
+
+def _data(run: Run) -> Data | None:
+    """The data, if it is still there: samples are drawn without it too."""
+    try:
+        return run.data
+    except (InputError, OSError) as error:
+        run.say(f"the pictures are without the data: {error}")
+        return None
+
+
+def _trajectory(run: Run, path: Path, names: Sequence[str] | None, columns: int = 10) -> None:
+    """The way of a few samples from noise: a strip at `path`, and beside it .npz (times, x, x0) and .gif."""
+    model, sampler = run.model, run.fitted_sampler
+    if sampler.steps == 1 and isinstance(sampler.grid, str):
+        sampler = dataclasses.replace(sampler, steps=columns)  # the adaptive flow, stopping on its way
+    n = min(1000 if len(model.shape) == 1 else 6, run.config.n)
+    frames = max(columns, min(40, 2_500_000 // (n * math.prod(model.shape))))  # 20 MB of them
+    record = Trajectory(every=math.ceil((len(sampler.times(model.sde)) - 1) / frames))
+    sample(model, sampler, (n, *model.shape), run.config.seed, callback=record, progress=False)
+    times, x = record.times, record.x
+    at = model.sde.along(times)
+    with torch.no_grad():  # the sampler's own estimates are those at the start of its steps; without noise x is known
+        x0 = [model(a.to(run.device), t).cpu() if t.sigma else a / t.alpha for t, a in zip(at, x, strict=True)]
+    x0 = torch.stack(x0)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, times=np.array(times), x=x.numpy(), x0=x0.numpy())
+    files.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))
+    shown = sorted({round(i) for i in np.linspace(0, len(times) - 1, columns)})
+    strip = ([part[i] for i in shown] for part in (times, x, x0))
+    pictures.trajectory(path, *strip, model.decode, model.levels, names)
+    if run.config.gif:
+        animation(path.with_suffix(".gif"), times, x, x0, model.decode, model.levels, names)

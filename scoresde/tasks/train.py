@@ -1,0 +1,124 @@
+"""The tasks that make and use a model: to train it, and to do all in a row."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .. import pictures
+from ..config import build
+from ..data import Data, stack
+from ..errors import InputError
+from ..machine import processes
+from ..machine.progress import fewer
+from ..model.folder import described, step_of
+from ..run import Run, Task
+from ..sde import SDE
+from ..tracking.report import bar, smaller
+from ..tracking.track import read_rows
+from ..training.book import check_same
+from ..training.guards import prepare
+from ..training.loop import train as fit
+from ..training.objective import noise_levels
+from .likelihood.task import Score
+from .sample import Sample, check
+
+
+@dataclass(frozen=True)
+class Full(Task):
+    """Trains the model if it is not trained yet, then samples it, then scores it."""
+
+    def __call__(self, run: Run) -> None:
+        if run.config.png:
+            check(run, run.data)  # before the training
+        train(run)
+        processes.wait(run.config.device)  # until the first process has written the model
+        Sample()(run)
+        Score()(run)
+
+
+@dataclass(frozen=True)
+class Train(Task):
+    """Trains the model, or goes on from its last checkpoint; a trained one is left as it is."""
+
+    def __call__(self, run: Run) -> None:
+        train(run)
+
+
+def train(run: Run) -> None:
+    """Trains the model of a run, if that is not done yet: `scoresde.train` in the run's folder."""
+    path, steps, before = run.folder, run.training.steps, 0 if run.config.fresh else _step(run)
+    if before >= steps and run.trained():
+        _check_data(run)
+        run.say(f"{path} is trained already ({before} steps)")
+        run.results.append(("model", f"trained before, {before} steps"))
+        run.made["train"] = path
+        if run.lead and "paths" in described(path):  # a command that was killed at its very end left them out
+            _keep(run, again=False)
+        return
+    data = run.data
+    denoiser = build.build_denoiser(run.config, data.shape, run.adopted)
+    prepare(denoiser, data)
+    size = sum(p.numel() for p in denoiser.parameters())
+    _warn_noise(run, denoiser.sde, data)
+    words = f"training {build.name_of(run.config.sde)} on {data.name} {data.shape}, {len(data.train)} examples"
+    run.say(f"{words}, {size:,} parameters{f', from step {before} of {steps}' if before else ''}")
+    last: dict = {}
+
+    def report(step: int, **figures) -> None:
+        run.tracker.log("train/", step, figures)
+        last.update(figures)
+
+    with bar(run.console, "training", steps, before, fewer("train.steps=", steps, smaller(run.config.net))) as advance:
+        made = build.model_config(run.config) | {"paths": list(run.config.paths)}
+        options = {"loss": run.loss, "training": run.training, "folder": path, "report": report, "say": run.say}
+        options |= {"device": run.config.device, "fresh": run.config.fresh, "made": made, "progress": advance}
+        fit(denoiser, data, **options)
+    if run.lead:
+        _keep(run)
+        run.tracker.image("train/loss", path / "loss.png")
+        run.tracker.artifact(path.name, "model", [path / "model.safetensors"])
+        seconds, validation = (last.get(k, math.nan) for k in ("seconds", "validation"))
+        words = f"trained {steps} steps in {seconds:.0f} s, validation loss {validation:.4f}"
+        run.results.append(("model", words))
+        run.made["train"] = path
+
+
+def _check_data(run: Run) -> None:
+    """Raises `InputError` if the data has changed under its name since; the model outlives data that is gone."""
+    try:
+        data = run.loaded
+    except InputError:
+        return
+    check_same(run.folder, data)
+
+
+def _keep(run: Run, again: bool = True) -> None:
+    """Writes config.yaml and loss.png into the model's folder; unless `again`, only what is not there."""
+    path = run.folder
+    if again or not (path / "config.yaml").exists():
+        run.keep_config(path)
+    if again or not (path / "loss.png").exists():
+        parts = [row.get("validation_by_level") for row in read_rows(path / "metrics.jsonl")]
+        parts = [values for values in parts if isinstance(values, list)]
+        levels = noise_levels(run.loss, build.build_sde(run.config), len(parts[-1])) if parts else None
+        pictures.losses(path / "loss.png", path / "metrics.jsonl", levels)
+
+
+def _step(run: Run) -> int:
+    """How far the folder's model is, as far as can be read."""
+    try:
+        return step_of(run.folder)
+    except InputError:  # `fit` mends it, or tells
+        return 0
+
+
+def _warn_noise(run: Run, sde: SDE, data: Data) -> None:
+    """Song, Ermon (2020), technique 1: sigma_T / alpha_T should reach the largest distance between two data points."""
+    x = data.encode(stack(data.train, range(min(512, len(data.train))))).flatten(1).double()
+    farthest, reach = float(torch.cdist(x, x).max()), math.exp(-float(sde.log_snr(sde.t_max)) / 2)
+    if reach < farthest / 2:
+        run.say(
+            f"warning: the largest noise, sigma/alpha = {reach:.3g}, is under half of the largest distance between two "
+            f"data points, {farthest:.3g}: samples may miss parts of the data (for VE: sde.sigma_max={farthest:.0f})"
+        )

@@ -1,0 +1,86 @@
+"""Which items each training step takes, as a function of (seed, step)."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..data import stack
+from ..errors import InputError
+from ..machine.signals import patient
+
+
+def seed_of(*numbers: int) -> int:
+    """One 63-bit seed for several numbers."""
+    return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big") >> 1
+
+
+class Order(Sampler):
+    """The batches of the steps start..stop - 1: successive permutations of the items, so a resumed run goes on alike.
+
+    Of each batch of `size`, the process `rank` of `ranks` takes every `ranks`-th item.
+    """
+
+    def __init__(self, items: int, size: int, seed: int, start: int, stop: int, rank: int = 0, ranks: int = 1):
+        self.items, self.size, self.seed = items, size, seed
+        self.start, self.stop, self.rank, self.ranks = start, stop, rank, ranks
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, order = -1, []
+        for step in range(self.start, self.stop):
+            batch = []
+            for place in range(step * self.size + self.rank, (step + 1) * self.size, self.ranks):
+                if place // self.items != epoch:
+                    epoch = place // self.items
+                    generator = torch.Generator().manual_seed(seed_of(self.seed, epoch))
+                    order = torch.randperm(self.items, generator=generator).tolist()
+                batch.append(order[place % self.items])
+            yield batch
+
+
+class _Items(Dataset):
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __getitems__(self, indices: list[int]) -> Tensor:
+        return stack(self.dataset, indices)
+
+
+def _same(batch: Tensor) -> Tensor:
+    return batch
+
+
+def batches(dataset: Dataset, size: int, seed: int, start: int, stop: int, rank=0, ranks=1, workers=0) -> DataLoader:
+    """A loader of the batches of `Order`, each one tensor (size / ranks, *shape)."""
+    order = Order(len(dataset), size, seed, start, stop, rank, ranks)
+    options = {"num_workers": workers, "collate_fn": _same, "worker_init_fn": patient}
+    return DataLoader(_Items(dataset), batch_sampler=order, **options)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """What goes wrong in a process that reads data is told in one line, wherever in the block the news comes in.
+
+    Raises `InputError` for a file that has gone bad, `ChildProcessError` for a process that died.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            str(error).strip().splitlines()[-1].removeprefix(f"{InputError.__module__}.InputError: ")
+        ) from error
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        words = (str(error).splitlines() or [type(error).__name__])[0]
+        lost = isinstance(error, ConnectionError | EOFError) or "DataLoader worker" in words
+        if not lost or words.startswith("Caught "):  # the last: what it raised itself
+            raise
+        raise ChildProcessError(
+            f"a process that reads data died ({words}): the same command goes on from the last "
+            "checkpoint; where memory or /dev/shm is short, say fewer train.workers"
+        ) from error

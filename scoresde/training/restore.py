@@ -1,0 +1,45 @@
+"""A training goes on: what its checkpoint holds is taken up, as far as it fits."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..loss import DenoisingLoss
+from ..model.checkpoint import number, raise_if_of_the_machine
+from ..model.state import load_state
+from .average import EMA
+
+
+def restore(
+    path: Path, state: dict, model: nn.Module, average: EMA, optimizer: torch.optim.Optimizer, loss: DenoisingLoss
+) -> None:
+    """Takes up what a training saved.  Raises `InputError` that names what does not fit; the file stays as it is."""
+    try:
+        load_state(model, state["model"])
+        average.load(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        loss.load_state(state.get("loss", {}))
+        _check_moments(optimizer)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:  # torch's, as they happen to be
+        raise_if_of_the_machine(error)
+        raise InputError(
+            f"{path} holds another network or its optimizer ({' '.join(str(error).split())[:150]}): give the network "
+            "that it was trained with, or another folder"
+        ) from error
+
+
+def _check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raises `ValueError` unless the optimizer, an Adam, can go on from the state that it has loaded."""
+    for group in optimizer.param_groups:
+        numbers = [group.get(k) for k in ("lr", "eps", "weight_decay")] + list(group.get("betas", ()))
+        if len(numbers) != 5 or not all(number(v) for v in numbers):
+            raise ValueError("a rate of the optimizer is missing or no number")
+        for p in group["params"]:
+            known = optimizer.state.get(p, {})
+            for name in ("exp_avg", "exp_avg_sq") if known else ():
+                if not torch.is_tensor(known.get(name)) or known[name].shape != p.shape:
+                    raise ValueError(f"the optimizer's {name} is not of the shape {tuple(p.shape)} of its weights")
+            if known and not (torch.is_tensor(known.get("step")) and known["step"].numel() == 1):
+                raise ValueError("the optimizer's step is no number")
