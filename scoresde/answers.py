@@ -53,32 +53,32 @@ def _inference(p: Tensor) -> bool:
     return not torch.nn.parameter.is_lazy(p) and p.is_inference()
 
 
-def ask(function: Callable[..., Any], who: Any, x: Tensor, /, *rest: Any, **cond: Any) -> Tensor:
-    """function(x, *rest, **cond), which must be like x (B, *shape), and depend on x by a graph where x has one.
+def ask(function: Callable[..., Any], who: Any, x: Tensor, /, *rest: Any) -> Tensor:
+    """function(x, *rest), which must be like x (B, *shape), and depend on x by a graph where x has one.
 
     `who` is the object that is named in an error.  Raises `InputError` for an answer of another kind or shape; for one
     that was detached from x, taken under `torch.no_grad` or computed outside torch: its derivative would pass for 0.
     """
-    y = function(x, *rest, **cond)
+    y = function(x, *rest)
     if not (isinstance(y, Tensor) and y.shape == x.shape and y.is_floating_point()):
         answered(y, x.shape, f"{_name(who)} for x of shape {tuple(x.shape)}")
     if x.requires_grad and not y.requires_grad and torch.is_grad_enabled():
-        _refuse_if_it_moves(function, who, x, y, rest, cond)
+        _refuse_if_it_moves(function, who, x, y, rest)
     return y
 
 
-def check_graph(function: Callable[..., Any], who: Any, x: Tensor, /, *rest: Any, **cond: Any) -> None:
+def check_graph(function: Callable[..., Any], who: Any, x: Tensor, /, *rest: Any) -> None:
     """Raises `InputError` if function(x, ...) has a graph, to its parameters, and none to x, and yet depends on x."""
     with torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
-        y = ask(function, who, leaf, *rest, **cond)
+        y = ask(function, who, leaf, *rest)
         if y.requires_grad and torch.autograd.grad(y.sum(), leaf, allow_unused=True)[0] is None:
-            _refuse_if_it_moves(function, who, leaf, y, rest, cond)
+            _refuse_if_it_moves(function, who, leaf, y, rest)
 
 
-def _refuse_if_it_moves(function, who, x: Tensor, y: Tensor, rest: tuple, cond: dict) -> None:
+def _refuse_if_it_moves(function, who, x: Tensor, y: Tensor, rest: tuple) -> None:
     with torch.no_grad():
-        moved = function(x + NUDGE * (1 + x.abs()), *rest, **cond)
+        moved = function(x + NUDGE * (1 + x.abs()), *rest)
     if not torch.equal(moved, y):
         raise InputError(
             f"{_name(who)} depends on x without a graph (by detach, torch.no_grad or numpy): no derivative can be "

@@ -1,12 +1,14 @@
 """Denoisers in closed form: for tests, for demonstrations, and as baselines."""
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from .denoiser import Denoiser
+from .conditions import Label
+from .denoiser import Cond, Denoiser, Given
 from .denoiser.moments import LARGEST, Moments
 from .errors import InputError
 from .noise import normal
@@ -21,9 +23,19 @@ class GaussianMixture(Denoiser):
         p_t(x) = sum_k w_k N(x; alpha m_k, v_k)      D(x, t) = sum_k p(k | x) (m_k + alpha s_k^2 / v_k (x - alpha m_k)).
 
     `weights` (K,) are positive and are normalised; `means` (K, *shape); `stds` (K,), (K, *shape) or a number.
+
+    With `labels` (K,), a class for each component, it has the condition "label": the sums are then over the components
+    of a row's class, p(x | label), and over all of them where it is missing.
     """
 
-    def __init__(self, weights: Tensor, means: Tensor, stds: Tensor | float, sde: SDE):
+    def __init__(
+        self,
+        weights: Tensor,
+        means: Tensor,
+        stds: Tensor | float,
+        sde: SDE,
+        labels: Tensor | Sequence[int] | None = None,
+    ):
         super().__init__(sde)
         weights, means = torch.as_tensor(weights), torch.as_tensor(means)
         stds = torch.as_tensor(stds, dtype=means.dtype)
@@ -36,6 +48,13 @@ class GaussianMixture(Denoiser):
         self.register_buffer("log_weights", torch.log(weights / weights.sum()))
         self.register_buffer("means", means)
         self.register_buffer("stds", stds.expand_as(means).clone())
+        self.register_buffer("labels", None if labels is None else torch.as_tensor(labels).long())
+        if labels is not None:
+            if self.labels.shape != weights.shape or int(self.labels.min()) < 0:
+                raise InputError(
+                    f"labels {tuple(self.labels.shape)}: give a class 0, 1, ... for each of {len(weights)}"
+                )
+            self.conditions = {"label": Label(int(self.labels.max()) + 1)}
 
     @cached_property
     def moments(self) -> Moments:
@@ -49,29 +68,47 @@ class GaussianMixture(Denoiser):
             return Moments(shaped, (within + weights @ away**2).mean().sqrt())
         return Moments.of_covariance(shaped, (weights[:, None] * away).T @ away + torch.diag(within))
 
-    def _components(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log w_k N(x; alpha m_k, v_k) (B, K), x - alpha m_k and v_k (B or 1, K, *shape)."""
+    def _components(self, x: Tensor, alpha: Tensor, sigma: Tensor, cond: Cond) -> tuple[Tensor, Tensor, Tensor]:
+        """log w_k N(x; alpha m_k, v_k) (B, K), w_k given the label, x - alpha m_k and v_k (B or 1, K, *shape)."""
         alpha, sigma = (a.to(x.device, x.dtype).reshape(-1, *[1] * self.means.ndim) for a in (alpha, sigma))
         variance = alpha**2 * self.stds**2 + sigma**2
         distance = x[:, None] - alpha * self.means
         log_prob = -0.5 * (distance**2 / variance + variance.log() + math.log(2 * math.pi)).flatten(2).sum(2)
-        return self.log_weights + log_prob, distance, variance
+        return self._log_weights(cond) + log_prob, distance, variance
 
-    def forward(self, x, t):
+    def _log_weights(self, cond: Cond) -> Tensor:
+        """Those of all components (K,), or of each row's class (B, K), its own summing to 1."""
+        label = (cond or {}).get("label")
+        if label is None:
+            return self.log_weights
+        label = label.to(self.labels.device)[:, None]
+        own = torch.where((label < 0) | (label == self.labels), self.log_weights, -math.inf)
+        whole = torch.where(label < 0, 0.0, own.logsumexp(1, keepdim=True))  # of all components it is 0, to the bit
+        return own - whole
+
+    def forward(self, x, t, cond=None):
         alpha, sigma = self.sde.marginal(t)
-        logits, distance, variance = self._components(x, alpha, sigma)
+        logits, distance, variance = self._components(x, alpha, sigma, cond)
         alpha = alpha.to(x.device, x.dtype).reshape(-1, *[1] * self.means.ndim)
         posterior = self.means + alpha * self.stds**2 / variance * distance
         weights = logits.softmax(1)
         return (weights.reshape(*weights.shape, *[1] * (x.ndim - 1)) * posterior).sum(1).to(x.dtype)
 
-    def log_prob(self, x: Tensor, t: float | Tensor | None = None) -> Tensor:
-        """log p_t(x) of x (B, *shape): (B,), in nats; `t=None` is the data's own density (alpha = 1, sigma = 0)."""
+    def log_prob(self, x: Tensor, t: float | Tensor | None = None, cond: Given = None) -> Tensor:
+        """log p_t(x) of x (B, *shape), or log p_t(x | cond): (B,), in nats.
+
+        `t=None` is the data's own density (alpha = 1, sigma = 0).
+        """
+        cond = {name: self.conditions[name].rows(name, value, len(x)) for name, value in (cond or {}).items()}
         alpha, sigma = (torch.ones(()), torch.zeros(())) if t is None else self.sde.marginal(t)
-        return self._components(x, alpha, sigma)[0].logsumexp(1)
+        return self._components(x, alpha, sigma, cond)[0].logsumexp(1)
 
     def sample(self, n: int, t: float | None = None, seed: int = 0) -> Tensor:
         """n exact samples of p_t (of the data for `t=None`): (n, *shape), a function of the seed."""
+        return self.draw(n, t, seed)[0]
+
+    def draw(self, n: int, t: float | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """The samples of `sample`, and the components (n,) that they came from."""
         alpha, sigma = (1.0, 0.0) if t is None else (float(a) for a in self.sde.marginal(t))
         # Step -1: no sampler draws there, so that samples of the same seed are independent of these.
         generator = torch.Generator().manual_seed(seed)
@@ -79,7 +116,7 @@ class GaussianMixture(Denoiser):
         k = torch.multinomial(weights, n, replacement=True, generator=generator).to(self.means.device)
         std = (alpha**2 * self.stds[k] ** 2 + sigma**2).sqrt()
         index = torch.arange(n, device=self.means.device)
-        return alpha * self.means[k] + std * normal(self.means[k], index, seed, -1, 0)
+        return alpha * self.means[k] + std * normal(self.means[k], index, seed, -1, 0), k
 
 
 class Empirical(Denoiser):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from .denoiser import Denoiser, device_of, select
+from .denoiser import Denoiser, Given, bind, device_of
 from .errors import InputError
 from .sampling import (
     DDIM,
@@ -87,7 +87,7 @@ def tune(
     t_min: Scale | None = None,
     tolerance: Positive = 1e-6,
     report: Callable[[int, int, Trial], None] | None = None,
-    **cond,
+    cond: Given = None,
 ) -> list[Trial]:
     """Tries solver x grid x order x corrector with `budget` evaluations of the model each; the best trial comes first.
 
@@ -105,23 +105,24 @@ def tune(
         raise InputError(f"shape={tuple(shape)}: tuning needs at least 8 samples, 64 or more are better")
     few, ends = max(4, n // 4), {"last": last, "t_min": t_min}
     grids = {name: name for name in GRIDS}
-    part = select(cond, torch.arange(few), n)
-    grids["fitted"] = fit_grid(denoiser, (few, *item), t_min=t_min, seed=seed + 1, **part)
+    denoiser = bind(denoiser, cond, n)
+    part = denoiser.select(torch.arange(few, device=device_of(denoiser)))
+    grids["fitted"] = fit_grid(part, (few, *item), t_min=t_min, seed=seed + 1)
     solvers = candidates(budget, last, t_min)
     work = [(name, g) for name in solvers for g in grids]
     flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, **ends)
-    court = _Court(denoiser, flow, (n, *item), seed, cond, len(work) + len(solvers) + FITTED_GRIDS + PARTS + 1, report)
+    court = _Court(denoiser, flow, (n, *item), seed, len(work) + len(solvers) + FITTED_GRIDS + PARTS + 1, report)
     first = [court.judge(name, g, solvers[name](grids[g]), few) for name, g in work]
     chosen = [min((t for t in first if t.name == name), key=lambda t: t.error) for name in solvers]
     trials = sorted((court.judge(t.name, t.grid, t.sampler, n) for t in chosen), key=lambda t: t.error)
     other = ((n, *item), seed + 1)
     for name in [*dict.fromkeys([*(t.grid for t in trials), *grids])][:FITTED_GRIDS]:
         like = solvers["adams order=2"](grids[name])
-        path = flow_points(denoiser, like.times(denoiser.sde), *other, tolerance, **cond)
-        fitted = fit_multistep(denoiser, like, *other, reference=path, **cond)
+        path = flow_points(denoiser, like.times(denoiser.sde), *other, tolerance)
+        fitted = fit_multistep(denoiser, like, *other, reference=path)
         trials.append(court.judge("fitted multistep", name, fitted, n))
     tell = court.in_parts(min(trials, key=lambda t: t.error))
-    through = _through(denoiser, budget, *other, **ends, tolerance=tolerance, report=tell, **cond)
+    through = _through(denoiser, budget, *other, **ends, tolerance=tolerance, report=tell)
     if through is not None:
         trials.append(court.judge("fitted through", "its own", through, n))
     return sorted(trials, key=lambda t: t.error)
@@ -130,17 +131,17 @@ def tune(
 class _Court:
     """The flow's ends of n samples, by which samplers are judged, and how many `total` reports there will be."""
 
-    def __init__(self, denoiser: Denoiser, flow: Sampler, shape: tuple, seed: int, cond: dict, total: int, report):
-        self.denoiser, self.item, self.cond, self.report, self.total = denoiser, shape[1:], cond, report, total
+    def __init__(self, denoiser: Denoiser, flow: Sampler, shape: tuple, seed: int, total: int, report):
+        self.denoiser, self.item, self.report, self.total = denoiser, shape[1:], report, total
         self.options = {"seed": seed, "dtype": widest(device_of(denoiser)), "progress": False}
-        self.end = sample(denoiser, flow, shape, **self.options, **cond)
+        self.end = sample(denoiser, flow, shape, **self.options)
         self.done = 0
 
     def judge(self, name: str, grid: str, sampler: Sampler, rows: int) -> Trial:
         """The trial of a sampler on the first rows."""
-        part = select(self.cond, torch.arange(rows), len(self.end))
+        part = self.denoiser.select(torch.arange(rows, device=self.end.device))
         try:
-            x = sample(self.denoiser, sampler, (rows, *self.item), **self.options, **part)
+            x = sample(part, sampler, (rows, *self.item), **self.options)
             e = (x - self.end[:rows]).square().flatten(1).mean(1).sqrt()
             trial = Trial(name, grid, sampler, float(e.square().mean().sqrt()), float(e.median()))
         except FloatingPointError:

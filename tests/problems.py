@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from scoresde.conditions import Vector
 from scoresde.denoiser import Denoiser
 from scoresde.errors import InputError
 from scoresde.exact import GaussianMixture
@@ -73,13 +74,14 @@ def noisy(model: GaussianMixture, n=None, seed=1):
 
 
 class Around(Denoiser):
-    """The exact denoiser of N(mean, std^2), its mean a condition with a row for each sample."""
+    """The exact denoiser of N(mean, std^2) on vectors, its mean a condition with a row for each sample."""
 
-    def __init__(self, sde, std=0.3):
+    def __init__(self, sde, std=0.3, size=2):
         super().__init__(sde)
-        self.std = std
+        self.std, self.conditions = std, {"mean": Vector(size, drop=0.0)}
 
-    def forward(self, x, t, mean):
+    def forward(self, x, t, cond):
+        mean = cond["mean"].to(x)
         alpha, sigma = (expand(a, x) for a in self.sde.marginal(t))
         return mean + alpha * self.std**2 / (alpha**2 * self.std**2 + sigma**2) * (x - alpha * mean)
 

@@ -10,6 +10,7 @@ from problems import SDES, Around, close, each_sde, mixture, refuses
 from scipy import stats
 from test_samplers import fits
 
+from scoresde.conditions import Vector
 from scoresde.denoiser import Counted, Denoiser
 from scoresde.exact import GaussianMixture
 from scoresde.noise import Draws
@@ -138,7 +139,12 @@ def test_a_sample_does_not_depend_on_its_batch():
 class Narrow(Denoiser):
     """The exact denoiser of N(0, std^2), `std` a row's own: a small one has its detail at low noise."""
 
-    def forward(self, x, t, std):
+    def __init__(self, sde):
+        super().__init__(sde)
+        self.conditions = {"std": Vector(1, drop=0.0)}
+
+    def forward(self, x, t, cond):
+        std = cond["std"]
         alpha, sigma = (expand(a, x) for a in self.sde.marginal(t))
         ripple = torch.where(std < 0.5, torch.sin(8 * x), 0.0)
         return alpha * std**2 / (alpha**2 * std**2 + sigma**2) * x + ripple
@@ -150,7 +156,9 @@ def test_a_hard_row_leaves_the_others_alone():
     out = []
     for std in (easy, torch.cat([easy, hard]), hard):
         counted = Counted(Narrow(VP()))
-        out.append(sample(counted, sampler, (len(std), 2), dtype=torch.float64, std=std, offset=6 * (std is hard)))
+        out.append(
+            sample(counted, sampler, (len(std), 2), dtype=torch.float64, cond={"std": std}, offset=6 * (std is hard))
+        )
         counts.append(counted.rows)
     close(out[1][:6], out[0], rtol=0, atol=1e-10)
     close(out[1][6:], out[2], rtol=0, atol=1e-10)
@@ -176,10 +184,10 @@ each = pytest.mark.parametrize("sampler", BOTH.values(), ids=BOTH)
 def test_conditions_go_with_their_samples(sampler):
     for name in ("subvp", "edm"):
         model, means = Around(SDES[name]), torch.arange(10.0).double()[:, None] + torch.zeros(2).double()
-        whole = sample(model, sampler, (10, 2), dtype=torch.float64, mean=means)
+        whole = sample(model, sampler, (10, 2), dtype=torch.float64, cond={"mean": means})
         assert (whole - means).abs().max() < 2
         if isinstance(sampler, AdaptiveSDE):
-            alone = sample(model, sampler, (1, 2), dtype=torch.float64, offset=5, mean=means[5:6])
+            alone = sample(model, sampler, (1, 2), dtype=torch.float64, offset=5, cond={"mean": means[5:6]})
             close(alone, whole[5:6], rtol=0, atol=1e-9)
 
 

@@ -236,7 +236,7 @@ def test_a_row_does_not_depend_on_its_batch(call):
 def test_conditions_and_shapes():
     sde, means = VP(), torch.tensor([[0.0, 1.0], [2.0, -3.0], [9.0, 9.0], [0.0, 0.0]]).double()
     x = means + 0.3 * torch.randn(4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    out = elbo(Around(sde), x, n=256, mean=means, ends=64)
+    out = elbo(Around(sde), x, n=256, cond={"mean": means}, ends=64)
     for i in range(4):
         one = GaussianMixture(torch.ones(1), means[i : i + 1], 0.3, sde)
         assert float(out.log_prob[i] - one.log_prob(x[i : i + 1])[0]) == pytest.approx(0, abs=5 * float(out.stderr[i]))

@@ -6,6 +6,7 @@ from problems import SDES, SHAPES, close, each_sde, each_shape, levels, mixture,
 from torch import nn
 
 from scoresde import denoiser as waist
+from scoresde.conditions import Label
 from scoresde.denoiser import RULES, Counted, FromScore, Preconditioned
 from scoresde.exact import Empirical, GaussianMixture
 from scoresde.sde import VE, VP, expand
@@ -18,7 +19,7 @@ class Recorder(nn.Module):
         super().__init__()
         self.weight, self.answer = nn.Parameter(torch.zeros(1, dtype=dtype)), answer
 
-    def forward(self, x, c, **cond):
+    def forward(self, x, c, cond=None):
         self.x, self.c, self.cond = x, c, cond
         return torch.zeros_like(x) if self.answer is None else self.answer.to(x.dtype)
 
@@ -123,7 +124,7 @@ class Affine(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(2, dtype=torch.float64))
 
-    def forward(self, x, c, **cond):
+    def forward(self, x, c):
         return self.weight[0] * x + self.weight[1] * c.reshape(-1, *[1] * (x.ndim - 1))
 
 
@@ -178,8 +179,10 @@ def test_the_network_sees_only_the_normalised_input_and_the_noise_level(rule):
         t = sde.time(torch.tensor([3.0, 1.0, 0.0, -4.0]))  # the same sigma / alpha for every SDE
         net = Recorder()
         n = expand(torch.hypot(*sde.marginal(t)), z)
-        Preconditioned(net, sde, rule)(n * z, t, label="a")
-        assert net.cond == {"label": "a"} and net.c.shape == (4,)
+        net.conditions = {"label": Label(3)}
+        cond = {"label": torch.arange(4) - 1}
+        Preconditioned(net, sde, rule)(n * z, t, cond)
+        assert net.cond is cond and net.c.shape == (4,)
         seen.append(net)
     for net in seen:
         close(net.x, z, rtol=1e-8)

@@ -289,11 +289,11 @@ def test_conditions_go_with_the_rows_that_need_more_probes(steps):
     means = torch.tensor([[0.0, 1.0, 0.5], [2.0, -3.0, 0.0], [9.0, 9.0, 1.0]]).double()
     x = means + 0.3 * torch.randn(3, 3, dtype=torch.float64)
     options = {"divergence": "gaussian", "steps": steps, "target_stderr": 0.5, "max_probes": 32, **COARSE}
-    whole = log_likelihood(Around(VP()), x, "auto", mean=means, **options)
+    whole = log_likelihood(Around(VP(), size=3), x, "auto", cond={"mean": means}, **options)
     assert len(set(whole.probes.tolist())) > 1 or (whole.probes == 32).all()
     for i in range(3):
         row = slice(i, i + 1)
-        part = log_likelihood(Around(VP()), x[row], "auto", offset=i, mean=means[row], **options)
+        part = log_likelihood(Around(VP(), size=3), x[row], "auto", offset=i, cond={"mean": means[row]}, **options)
         close(part.log_prob, whole.log_prob[row], atol=1e-10)
 
 

@@ -99,11 +99,11 @@ def test_evaluations_and_shapes():
 
 def test_conditions_go_along():
     model, means = Around(VP()), torch.arange(8.0).double()[:, None] + torch.zeros(2).double()
-    fitted = fit_multistep(model, Adams(steps=5), (8, 2), mean=means)
-    x = sample(model, fitted, (8, 2), dtype=torch.float64, mean=means)
+    fitted = fit_multistep(model, Adams(steps=5), (8, 2), cond={"mean": means})
+    x = sample(model, fitted, (8, 2), dtype=torch.float64, cond={"mean": means})
     assert (x - means).abs().max() < 2
-    trials = tune(model, 4, (8, 2), mean=means)
-    assert (sample(model, trials[0].sampler, (8, 2), dtype=torch.float64, mean=means) - means).abs().max() < 2
+    trials = tune(model, 4, (8, 2), cond={"mean": means})
+    assert (sample(model, trials[0].sampler, (8, 2), dtype=torch.float64, cond={"mean": means}) - means).abs().max() < 2
 
 
 def test_wrong_weights_are_refused():

@@ -8,7 +8,7 @@ import torch
 from commands import TINY, command
 from problems import Around, close, each_sde, each_shape, each_song_sde, mixture
 
-from scoresde.denoiser import Counted, Denoiser
+from scoresde.denoiser import Counted, Denoiser, bind
 from scoresde.denoiser.moments import Moments
 from scoresde.noise import normal
 from scoresde.sampling import Adams, GaussianAdams, ProbabilityFlow, sample
@@ -116,7 +116,7 @@ def test_as_many_evaluations_as_steps(steps, known):
     times, model = [], mixture(VP())
 
     class Watched(Denoiser):
-        def forward(self, x, t, **cond):
+        def forward(self, x, t):
             times.append(float(t))
             return model(x, t)
 
@@ -129,11 +129,11 @@ def test_as_many_evaluations_as_steps(steps, known):
 def test_the_first_interval_is_free_only_from_pure_noise_and_without_conditions():
     model = mixture(VE(sigma_max=6.0))  # noise of six deviations still tells of the data
     sampler = GaussianAdams(steps=5, last="none")
-    assert len(sampler.informed(model, {}).times(model.sde)) == 6
+    assert len(sampler.informed(model).times(model.sde)) == 6
     around = Around(VP())
     around.moments = mixture(VP()).moments
-    assert len(sampler.informed(around, {"mean": 3.0}).times(around.sde)) == 6
-    assert len(sampler.informed(around, {}).times(around.sde)) == 7
+    assert len(sampler.informed(bind(around, {"mean": [3.0, 3.0]}, 4)).times(around.sde)) == 6
+    assert len(sampler.informed(around).times(around.sde)) == 7
 
 
 # -- what a sample depends on -----------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_it_may_end_at_the_data():
 def test_a_way_that_was_not_announced():
     """Step by step, with plain numbers for times and no state: what `sample` does."""
     model = mixture(VP())
-    sampler = GaussianAdams(steps=7, last="none").informed(model, {})
+    sampler = GaussianAdams(steps=7, last="none").informed(model)
     x = model.sde.prior(normal(torch.empty(5, 2).double(), torch.arange(5), 0, 0, 0))
     state, times = None, sampler.times(model.sde)
     for t, s in zip(times, times[1:], strict=False):

@@ -66,7 +66,7 @@ class Small(Denoiser):
         self.inner, self.k, self.after, self.error = mixture(VP()), k, after, error
         self.calls, self.largest = 0, 0
 
-    def forward(self, x, t, **cond):
+    def forward(self, x, t):
         self.calls += 1
         if len(x) > self.k and self.calls > self.after:
             raise self.error("CUDA out of memory. Tried to allocate 20 GiB\nmore words")
@@ -120,15 +120,15 @@ def test_each_step_of_each_sample_is_reported_once(after):
 
 def test_conditions_go_with_their_samples_when_batches_shrink():
     class Picky(Around):
-        def forward(self, x, t, mean):
+        def forward(self, x, t, cond):
             if len(x) > 3:
                 raise hardware.OutOfMemory("out of memory")
-            return super().forward(x, t, mean)
+            return super().forward(x, t, cond)
 
     means = torch.arange(10.0).double()[:, None] + torch.zeros(2).double()
-    whole = sample(Around(VP()), DDIM(steps=4), (10, 2), dtype=torch.float64, mean=means)
+    whole = sample(Around(VP()), DDIM(steps=4), (10, 2), dtype=torch.float64, cond={"mean": means})
     with pytest.warns(UserWarning, match="2 fits"):
-        close(sample(Picky(VP()), DDIM(steps=4), (10, 2), dtype=torch.float64, mean=means), whole)
+        close(sample(Picky(VP()), DDIM(steps=4), (10, 2), dtype=torch.float64, cond={"mean": means}), whole)
 
 
 def test_samples_may_be_stored_elsewhere():
@@ -233,10 +233,11 @@ def test_graphs_are_captured_once_a_shape_and_fed_by_buffers(monkeypatch):
     x = torch.randn(3, 2)
     with torch.no_grad():
         for k in (0.0, 1.0, 2.0, 3.0):
-            for mean in (k, torch.full((3, 2), k)):
-                assert torch.equal(graphed(x, torch.tensor(0.5), mean=mean), graphed.net(x, torch.tensor(0.5), mean))
+            for size in (1, 2):
+                cond = {"mean": torch.full((3, size), k)}
+                assert torch.equal(graphed(x, torch.tensor(0.5), cond), graphed.net(x, torch.tensor(0.5), cond))
     before = len(captured)
-    graphed(x.requires_grad_(), torch.tensor(0.5), mean=torch.ones(3, 2)).sum().backward()
+    graphed(x.requires_grad_(), torch.tensor(0.5), {"mean": torch.ones(3, 2)}).sum().backward()
     assert x.grad is not None and len(captured) == before
 
 
@@ -272,7 +273,7 @@ def work(folder: str) -> None:
         out[f"n={n}"] = sample(exact, DDIM(steps=4), (n, 2), seed=3, offset=7, **options)
         sample(exact, DDIM(steps=2), (n, 2), callback=lambda i, t, x, x0: steps.append(len(x)), **options)
     means = torch.arange(7.0).double()[:, None] + torch.zeros(2).double()
-    out["means"] = sample(Around(VP()), DDIM(steps=4), (7, 2), batch_size=2, mean=means, **options)
+    out["means"] = sample(Around(VP()), DDIM(steps=4), (7, 2), batch_size=2, cond={"mean": means}, **options)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         out["small"] = sample(Small(2 if rank else 99), DDIM(steps=4), (9, 2), **options)
@@ -330,7 +331,7 @@ def test_uneven_shares_conditions_and_memory_of_one_process(answers):
     for out in answers:
         for n in (1, 2, 5):
             close(out[f"n={n}"], sample(mixture(VP()), DDIM(steps=4), (n, 2), seed=3, offset=7, **options))
-        close(out["means"], sample(Around(VP()), DDIM(steps=4), (7, 2), mean=means, **options))
+        close(out["means"], sample(Around(VP()), DDIM(steps=4), (7, 2), cond={"mean": means}, **options))
         close(out["small"], sample(mixture(VP()), DDIM(steps=4), (9, 2), **options))
     first, second = answers
     assert (first["warnings"], second["warnings"]) == (0, 1)

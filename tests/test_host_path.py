@@ -177,7 +177,7 @@ def test_user_s_samplers_and_callbacks_get_times_that_are_numbers():
 
     @dataclass(frozen=True)
     class Mine(DDIM):
-        def step(self, denoiser, x, t, s, state, noise, **cond):
+        def step(self, denoiser, x, t, s, state, noise):
             seen.append((t, s))
             return 0.9 * x, state
 

@@ -122,11 +122,12 @@ def test_conditions_go_with_their_rows():
         model, mean = Around(sde), torch.arange(4.0).double()[:, None].expand(4, 2)
         x = mean + 0.2
         for there in (encode, lambda m, v, **c: Reversible(10).encode(m, v, **c)[0]):
-            whole = there(model, x, mean=mean)
+            whole = there(model, x, cond={"mean": mean})
             for i in range(4):
-                close(there(model, x[i : i + 1], mean=mean[i : i + 1]), whole[i : i + 1], rtol=0, atol=1e-9)
-        close(decode(model, encode(model, x, mean=mean), mean=mean), x, rtol=0, atol=1e-3)
-        assert (decode(model, encode(model, x, mean=mean), mean=mean + 1) - x - 1).abs().max() < 0.01  # another's
+                close(there(model, x[i : i + 1], cond={"mean": mean[i : i + 1]}), whole[i : i + 1], rtol=0, atol=1e-9)
+        given, other = {"mean": mean}, {"mean": mean + 1}
+        close(decode(model, encode(model, x, cond=given), cond=given), x, rtol=0, atol=1e-3)
+        assert (decode(model, encode(model, x, cond=given), cond=other) - x - 1).abs().max() < 0.01  # another's
 
 
 def test_a_network_in_float32_and_its_evaluations():
@@ -222,7 +223,7 @@ def test_the_sampler_is_the_decoder_of_the_prior():
 class Still(DDIM):
     """Stays at the prior."""
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         return x, None
 
 

@@ -140,16 +140,16 @@ def test_velocity_and_divergence(sde, shape):
     t = sde.time(torch.tensor([2.0, -1.0]))
     x = model.sample(2)
     phi, z = sde.angle(t), x / expand(torch.hypot(*sde.marginal(t)), x)
-    v, divergence = velocity_divergence(model, z, phi, None, {})
+    v, divergence = velocity_divergence(model, z, phi, None)
     close(v, model.velocity(x, t), rtol=1e-7)
     for i in range(2):
         jacobian = torch.autograd.functional.jacobian(
-            lambda y, i=i: flow_velocity(model, y[None], phi[i : i + 1], {})[0], z[i]
+            lambda y, i=i: flow_velocity(model, y[None], phi[i : i + 1])[0], z[i]
         )
         close(divergence[i, 0], jacobian.reshape(x[0].numel(), -1).trace(), rtol=1e-8)
     if shape == (2,):
         signs = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]).double().expand(2, 4, 2)
-        each = velocity_divergence(model, z, phi, signs, {})[1]
+        each = velocity_divergence(model, z, phi, signs)[1]
         close(each.mean(1, keepdim=True), divergence)
 
 
@@ -201,7 +201,9 @@ def test_conditions_go_with_their_rows(probes):
     for sde in (VP(), VE()):
         model, means = Around(sde), torch.tensor([[0.0, 1.0], [2.0, -3.0], [9.0, 9.0], [0.0, 0.0]]).double()
         x = means + 0.3 * torch.randn(4, 2, dtype=torch.float64)
-        out = log_likelihood(model, x, probes=probes, mean=means, terminal=lambda x: torch.zeros(len(x)).double())
+        out = log_likelihood(
+            model, x, probes=probes, cond={"mean": means}, terminal=lambda x: torch.zeros(len(x)).double()
+        )
         for i in range(4):
             one = GaussianMixture(torch.ones(1), means[i : i + 1], 0.3, sde)
             exact = one.log_prob(x[i : i + 1], sde.t_min) - one.log_prob(out.latent[i : i + 1], sde.t_max)

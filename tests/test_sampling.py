@@ -56,7 +56,7 @@ class Still(Sampler):
 
     last: str = "none"
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         return x, (state or 0) + 1
 
 
@@ -149,18 +149,29 @@ def test_conditions_go_with_their_samples(sampler):
     sampler = own_steps(sampler)
     for name in ("subvp", "edm"):
         model, means = Around(SDES[name]), torch.arange(10.0).double()[:, None] + torch.zeros(2).double()
-        whole = run(model, sampler, (10, 2), batch_size=4, mean=means)
+        whole = run(model, sampler, (10, 2), batch_size=4, cond={"mean": means})
         for i in (0, 5, 9):
-            close(run(model, sampler, (1, 2), offset=i, mean=means[i : i + 1]), whole[i : i + 1], rtol=0, atol=1e-9)
+            close(
+                run(model, sampler, (1, 2), offset=i, cond={"mean": means[i : i + 1]}),
+                whole[i : i + 1],
+                rtol=0,
+                atol=1e-9,
+            )
         assert (whole - means).abs().max() < 2
-        shared = run(model, sampler, (10, 2), mean=3.0)  # a number is for all
+        shared = run(model, sampler, (10, 2), cond={"mean": [3.0, 3.0]})  # one row is for all
         close(shared[3], whole[3], rtol=0, atol=1e-9)
 
 
 def test_conditions_need_a_row_for_each_sample():
     model = Around(VP())
-    refuses("condition mean", "(3, 2)", "4 samples", call=lambda: sample(model, DDIM(), (4, 2), mean=torch.zeros(3, 2)))
-    refuses("condition mean", "()", call=lambda: sample(model, DDIM(), (4, 2), mean=torch.tensor(1.0)))
+    refuses(
+        "condition mean",
+        "3 rows",
+        "4 samples",
+        call=lambda: sample(model, DDIM(), (4, 2), cond={"mean": torch.zeros(3, 2)}),
+    )
+    refuses("condition mean", "()", call=lambda: sample(model, DDIM(), (4, 2), cond={"mean": torch.tensor(1.0)}))
+    refuses("condition mean is missing", call=lambda: sample(model, DDIM(), (4, 2)))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -267,11 +278,11 @@ def test_the_order_of_predictor_and_corrector(sde):
 
     @dataclass(frozen=True)
     class Watched(Sampler):
-        def step(self, denoiser, x, t, s, state, noise, **cond):
+        def step(self, denoiser, x, t, s, state, noise):
             log.append(("predict", t, s))
             return x, None
 
-    def corrector(denoiser, x, u, t, s, noise, **cond):
+    def corrector(denoiser, x, u, t, s, noise):
         log.append(("correct", u))
         return x
 
@@ -306,7 +317,12 @@ def test_temperature_scales_the_noise(sde):
     for kind, name in ((DDIM, "temperature"), (ReverseDiffusion, "temperature"), (DPMpp2MSDE, "s_noise")):
         eta = {"eta": 1.0} if kind is DDIM else {}
         wide, cool, cold = (
-            run(model, kind(steps=40, last="none", grid="uniform_angle", **{name: k}, **eta), (400, 2), mean=0.0).std()
+            run(
+                model,
+                kind(steps=40, last="none", grid="uniform_angle", **{name: k}, **eta),
+                (400, 2),
+                cond={"mean": [0.0, 0.0]},
+            ).std()
             for k in (1.0, 0.5, 0.0)
         )
         assert cold < cool < wide

@@ -26,7 +26,7 @@ def error(model, sampler, item=(2,), n=256, seed=9, **cond):
 def fit_of(model, n=16, seed=1):
     weights = model.log_weights.exp().double()
     mean = float(model.sde.marginal(model.sde.t_min)[0]) * (weights @ model.means)
-    return _Fit(model, torch.arange(4 * n), mean, n, seed, None, 1e-8, {})
+    return _Fit(model, torch.arange(4 * n), mean, n, seed, None, 1e-8)
 
 
 @each_sde
@@ -79,8 +79,10 @@ def test_a_network_in_float32_is_left_as_it_was():
 
 def test_conditions_go_along():
     model, means = Around(VP()), torch.arange(8.0).double()[:, None] + torch.zeros(2).double()
-    fitted = fit_through(model, 4, (8, 2), last="none", iterations=200, mean=means)
-    assert error(model, fitted, n=8, mean=means) < 0.5 * error(model, Adams(steps=4, last="none"), n=8, mean=means)
+    fitted = fit_through(model, 4, (8, 2), last="none", iterations=200, cond={"mean": means})
+    assert error(model, fitted, n=8, cond={"mean": means}) < 0.5 * error(
+        model, Adams(steps=4, last="none"), n=8, cond={"mean": means}
+    )
 
 
 @each_sde

@@ -1,16 +1,22 @@
 """The waist of the toolkit: a Denoiser gives E[x_0 | x_t]; samplers, likelihood and guidance take nothing else."""
 
+import copy
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..answers import ask
+from ..conditions import Kind
 from ..sde import SDE, Marginal, expand
 from .moments import Moments
+
+Cond = Mapping[str, Tensor] | None  # checked conditions, of as many rows as x
+Given = Mapping[str, Any] | None  # those of a user, which `bind` checks
 
 
 def weigh(a: float | Tensor, x: Tensor, b: float | Tensor, y: Tensor) -> Tensor:
@@ -30,9 +36,10 @@ def rows(value: float | Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
 class Denoiser(nn.Module, ABC):
     """The posterior mean D(x, t) = E[x_0 | x_t = x] under the SDE `self.sde`.
 
-    `forward(x, t, **cond)` takes x (B, *shape) of any floating type, t a number, () or (B,), and whatever conditions
-    the model knows; it returns (B, *shape) in the type of x.  All the rest follows from it: with alpha, sigma at t and
-    n^2 = alpha^2 + sigma^2,
+    `forward(x, t)` takes x (B, *shape) of any floating type and t a number, () or (B,); it returns (B, *shape) in the
+    type of x.  That of a model with `conditions` is `forward(x, t, cond)`, E[x_0 | x_t = x, cond], for tensors by name
+    with B rows each, of which any may be absent (missing in all rows).  All the rest follows from it: with alpha, sigma
+    at t and n^2 = alpha^2 + sigma^2,
 
         score = (alpha D - x) / sigma^2      eps = (x - alpha D) / sigma      v = (alpha x / n - n D) / sigma
 
@@ -41,42 +48,49 @@ class Denoiser(nn.Module, ABC):
 
     sde: SDE
     moments: Moments | None = None  # of the data, where they are known
+    conditions: Mapping[str, Kind] = MappingProxyType({})  # what it can be told, by name
+    bound: int | None = None  # the rows that it is bound to; None: as many as there are
+    exact: bool = True  # whether it is meant as a posterior mean: else it has no likelihood
 
     def __init__(self, sde: SDE):
         super().__init__()
         self.sde = sde
 
     @abstractmethod
-    def forward(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+    def forward(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
         """E[x_0 | x_t = x]."""
 
-    def __call__(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+    def __call__(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
         """D(x, t).  Raises `InputError` for an answer that is no tensor like x, or has lost its graph to x."""
-        return ask(super().__call__, self, x, t, **cond)
+        return ask(super().__call__, self, x, t, cond) if cond else ask(super().__call__, self, x, t)
+
+    def select(self, rows: Tensor) -> "Denoiser":
+        """That of some rows of what it is bound to (`Conditioned`); itself, where it is bound to nothing."""
+        return self
 
     def _level(self, t: float | Tensor) -> tuple[Any, Any]:
         """alpha and sigma: numbers at a time of a sampling, else tensors, which may have a graph."""
         known = isinstance(t, Marginal) and t.way.sde is self.sde
         return (t.alpha, t.sigma) if known else self.sde.marginal(t)
 
-    def score(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+    def score(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
         """grad_x log p_t(x) = (alpha D(x, t) - x) / sigma^2, (B, *shape)."""
         alpha, sigma = self._level(t)
-        return weigh(-1 / sigma**2, x, alpha / sigma**2, self(x, t, **cond))
+        return weigh(-1 / sigma**2, x, alpha / sigma**2, self(x, t, cond))
 
-    def eps(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+    def eps(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
         """The expected noise E[eps | x_t = x] = (x - alpha D(x, t)) / sigma, (B, *shape)."""
         alpha, sigma = self._level(t)
-        return weigh(1 / sigma, x, -alpha / sigma, self(x, t, **cond))
+        return weigh(1 / sigma, x, -alpha / sigma, self(x, t, cond))
 
-    def velocity(self, x: Tensor, t: float | Tensor, **cond) -> Tensor:
+    def velocity(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
         """dz/dphi of the probability flow in z = x / n and phi = atan(sigma / alpha), (B, *shape):
 
         v = cos(phi) eps - sin(phi) x_0 = (cos(phi) z - D(x, t)) / sin(phi)
         """
         alpha, sigma = self._level(t)
         n = (alpha**2 + sigma**2) ** 0.5
-        return weigh(alpha / (n * sigma), x, -n / sigma, self(x, t, **cond))
+        return weigh(alpha / (n * sigma), x, -n / sigma, self(x, t, cond))
 
 
 def device_of(denoiser: nn.Module) -> torch.device:
@@ -85,26 +99,63 @@ def device_of(denoiser: nn.Module) -> torch.device:
     return next((p.device for p in kept), torch.device("cpu"))
 
 
-def select(cond: dict, rows: Tensor, n: int) -> dict:
-    """The conditions of some rows: tensors with n rows are indexed, anything else is handed on."""
-    return {k: c[rows.to(c.device)] if torch.is_tensor(c) and c.ndim and len(c) == n else c for k, c in cond.items()}
+class Wrapped(Denoiser):
+    """A denoiser of another one, `self.denoiser`, with its conditions, moments and rows; it answers as that does."""
+
+    def __init__(self, denoiser: Denoiser):
+        super().__init__(denoiser.sde)
+        self.denoiser = denoiser
+        self.moments, self.conditions = denoiser.moments, denoiser.conditions
+        self.bound, self.exact = denoiser.bound, denoiser.exact
+
+    def forward(self, x, t, cond=None):
+        return self.denoiser(x, t, cond)
+
+    def select(self, rows):
+        part = self.denoiser.select(rows)
+        return self if part is self.denoiser else self.around(part)
+
+    def around(self, denoiser: Denoiser) -> "Wrapped":
+        """The same of another denoiser, which has rows of the first."""
+        own = copy.copy(self)
+        own.__dict__["_modules"] = {**self._modules, "denoiser": denoiser}
+        own.bound = denoiser.bound
+        return own
 
 
-class Counted(Denoiser):
+class Tally:
+    """What `Counted` counts."""
+
+    calls, rows, x0 = 0, 0, None
+
+
+class Counted(Wrapped):
     """A denoiser that counts: `calls` of the network, `rows` given to it, and `x0`, its latest answer.
 
     `on_call(counted)`, if given, runs after every call (a progress bar, say).
     """
 
     def __init__(self, denoiser: Denoiser, on_call: Callable[["Counted"], None] | None = None):
-        super().__init__(denoiser.sde)
-        self.denoiser, self.on_call, self.moments = denoiser, on_call, denoiser.moments
-        self.calls, self.rows, self.x0 = 0, 0, None
+        super().__init__(denoiser)
+        self.on_call, self.tally = on_call, Tally()  # one for all that are selected from it
 
-    def forward(self, x, t, **cond):
-        self.x0 = self.denoiser(x, t, **cond)
-        self.calls += 1
-        self.rows += len(x)
+    @property
+    def calls(self) -> int:
+        return self.tally.calls
+
+    @property
+    def rows(self) -> int:
+        return self.tally.rows
+
+    @property
+    def x0(self) -> Tensor | None:
+        return self.tally.x0
+
+    def forward(self, x, t, cond=None):
+        tally = self.tally
+        tally.x0 = x0 = self.denoiser(x, t, cond)
+        tally.calls += 1
+        tally.rows += len(x)
         if self.on_call is not None:
             self.on_call(self)
-        return self.x0
+        return x0

@@ -57,9 +57,10 @@ RULES: dict[str, Rule] = {"eps": eps, "v": v, "x0": x0, "edm": edm()}
 class Preconditioned(Denoiser):
     """D(x, t) = c_skip x + c_out net(c_in x, c), with c = log(sigma / alpha) the network's only notion of time.
 
-    `net(x, c, **cond)` takes (B, *shape) and (B,) and knows no SDE.  `rule` is "eps", "v", "x0", "edm" or a function
-    (alpha, sigma) -> (c_skip, c_out, c_in).  The network sees its own floating type; c and the sum have the type of x
-    (float32 at least), so a float64 solver loses nothing to the division by a small sigma.
+    `net(x, c)` takes (B, *shape) and (B,) and knows no SDE.  One with `conditions`, kinds by their names, is called as
+    `net(x, c, cond)`, with tensors by name; what is missing in all rows may be absent.  `rule` is "eps", "v", "x0",
+    "edm" or a function (alpha, sigma) -> (c_skip, c_out, c_in).  The network sees its own floating type; c and the sum
+    have the type of x (float32 at least), so a float64 solver loses nothing to the division by a small sigma.
 
     Raises `InputError` for an unknown rule, or one that answers with anything else.
     """
@@ -69,10 +70,11 @@ class Preconditioned(Denoiser):
         if isinstance(rule, str) and rule not in RULES:
             raise InputError(f"rule={rule!r} is unknown: choose one of {', '.join(RULES)}")
         self.net = net
+        self.conditions = dict(getattr(net, "conditions", None) or {})
         self.rule = RULES[rule] if isinstance(rule, str) else rule
         _check_rule(self.rule)
 
-    def forward(self, x, t, **cond):
+    def forward(self, x, t, cond=None):
         dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), x.dtype)
         if isinstance(t, Marginal) and t.way.sde is self.sde:
             c_skip, c_out, c_in = t.known(self.rule, lambda way: self.rule(way.alpha, way.sigma))
@@ -82,7 +84,8 @@ class Preconditioned(Denoiser):
             c_skip, c_out, c_in = self.rule(*self.sde.marginal(t))
             log_snr = self.sde.log_snr(t)
         c = rows(-log_snr / 2, x, torch.promote_types(dtype, torch.float32))
-        net = ask(self.net, self.net, (expand(c_in, x) * x).to(dtype), c, **cond)
+        given = (cond or {},) if self.conditions else ()
+        net = ask(self.net, self.net, (expand(c_in, x) * x).to(dtype), c, *given)
         return weigh(c_skip, x, c_out, net.to(x.dtype))
 
 

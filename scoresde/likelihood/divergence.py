@@ -25,20 +25,20 @@ FEW = 16  # dimensions in which "auto" is exact: so many probes see no more, and
 TOGETHER = 128  # rows times products: on a U-Net 16 products of 8 rows took 0.7 of the loop's time, of 64 rows 1.8
 
 
-def flow_velocity(denoiser: Denoiser, z: Tensor, phi: Tensor, cond: dict) -> Tensor:
+def flow_velocity(denoiser: Denoiser, z: Tensor, phi: Tensor) -> Tensor:
     """v = (cos(phi) z - D(n z, t)) / sin(phi) at z (B, *shape), phi (B,): the probability flow that all SDEs share."""
     sde, cos, sin = denoiser.sde, phi.cos(), phi.sin()
     t = sde.time(-2 * torch.log(sin / cos))
-    x0 = denoiser(expand(torch.hypot(*sde.marginal(t)), z) * z, t, **cond)
+    x0 = denoiser(expand(torch.hypot(*sde.marginal(t)), z) * z, t)
     return weigh(cos / sin, z, -1 / sin, x0)
 
 
 @derivatives
 @torch.no_grad()
-def velocity_divergence(denoiser: Denoiser, z: Tensor, phi: Tensor, probes: Tensor | None, cond: dict):
+def velocity_divergence(denoiser: Denoiser, z: Tensor, phi: Tensor, probes: Tensor | None):
     """v and its divergence, (B, *shape) and (B, k) for `probes` (B, k, *shape), or (B, 1) exactly for None."""
     estimator = Exact() if probes is None else Hutchinson(probes.shape[1])
-    return estimator(lambda y: flow_velocity(denoiser, y, phi, cond), z, probes)
+    return estimator(lambda y: flow_velocity(denoiser, y, phi), z, probes)
 
 
 class Divergence(ABC):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..answers import answered, batch, check_graph, derivatives
-from ..denoiser import Denoiser, select
+from ..denoiser import Denoiser, Given, bind
 from ..errors import InputError
 from ..grids import GRIDS, Grid
 from ..grids import times as times_of
@@ -19,7 +19,7 @@ from ..settings import OneOf, Positive, Range, Scale, Seed, Whole, checked
 from .brief import Result
 from .control import AverageJacobian, Control
 from .divergence import Divergence, Estimator, Hutchinson, Probes, Record, estimator
-from .paths import Adaptive, Fixed, FixedSteps, Problem, Solution, start_time
+from .paths import Adaptive, Fixed, FixedSteps, Problem, Solution, scored, start_time
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,7 +60,7 @@ def log_likelihood(
     target_stderr: Positive = 0.1,
     max_probes: Probes = 64,
     differentiable: bool = False,
-    **cond,
+    cond: Given = None,
 ) -> Likelihood:
     """log p_{t_min}(x) through the probability flow of z = x / n in phi = atan(sigma / alpha), n^2 = alpha^2 + sigma^2:
 
@@ -85,13 +85,15 @@ def log_likelihood(
     gradient of the discrete sum.
 
     `terminal` is the log-density of x_T (B, *shape) -> (B,), `sde.prior_log_prob` by default.  Row i has the probes of
-    sample number `offset + i`, whatever its batch.  Conditions with B rows go with their rows.
+    sample number `offset + i`, whatever its batch.  `cond` gives the conditions of the rows, by name: the
+    density is then log p(x | cond).
 
     Chen, Rubanova, Bettencourt, Duvenaud (2018), arXiv 1806.07366; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367;
     Song et al. (2021), arXiv 2011.13456.
     """
     rule = estimator(divergence, probes, batch(x)[0].numel(), fresh=steps is not None)
     _check(rule, divergence, probes, control, steps, max_probes, differentiable)
+    denoiser = bind(scored(denoiser), cond, len(x))
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in (t_min, sde.t_max))
     real = widest(x.device)
@@ -100,9 +102,9 @@ def log_likelihood(
     # Without parameters that want gradients whatever has a graph has it to x; forward mode looks at no graph.
     if getattr(rule, "mode", "") == "forward" or any(p.requires_grad for p in denoiser.parameters()):
         first = torch.arange(1, device=x.device)
-        check_graph(denoiser, denoiser, x[:1].to(real), t_min, **select(cond, first, len(x)))
+        check_graph(denoiser.select(first), denoiser, x[:1].to(real), t_min)
     with torch.set_grad_enabled(differentiable):
-        problem = Problem(denoiser, x.to(real) / n_start, index, seed, t_min, cond)
+        problem = Problem(denoiser, x.to(real) / n_start, index, seed, t_min)
         most = max_probes if probes == "auto" else 0
         found, spent = _pooled(path, problem, rule, control, target_stderr, most)
         latent = found.z * n_end
@@ -153,7 +155,7 @@ def _pooled(path, problem: Problem, rule: Divergence, control, target: float, mo
 @derivatives
 @torch.no_grad()
 def average_jacobian(
-    denoiser: Denoiser, x: Tensor, steps: int = 20, t_min: float | None = None, **cond
+    denoiser: Denoiser, x: Tensor, steps: int = 20, t_min: float | None = None, cond: Given = None
 ) -> AverageJacobian:
     """The Jacobian of the flow's velocity averaged over the trajectories of x (n, *shape), a control variate.
 
@@ -162,11 +164,12 @@ def average_jacobian(
     """
     if not len(x) or x[0].numel() > 1024:
         raise InputError(f"x {tuple(x.shape)}: give (n, *shape) with n > 0 and at most 1024 dimensions")
+    denoiser = bind(denoiser, cond, len(x))
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     n = float(torch.hypot(*sde.marginal(t_min)))
     z = x.to(widest(x.device)) / n
     index = torch.arange(len(x), device=x.device)
     record = Record([])
-    Fixed(steps)(Problem(denoiser, z, index, 0, t_min, cond), record, None)
+    Fixed(steps)(Problem(denoiser, z, index, 0, t_min), record, None)
     times = times_of("angle", sde, steps, sde.t_max, t_min)[::-1]
     return AverageJacobian(sde.angle(torch.tensor(times, dtype=torch.float64)).tolist(), torch.stack(record.matrices))

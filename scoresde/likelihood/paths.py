@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .. import grids, ode
-from ..denoiser import Denoiser, select
+from ..denoiser import Denoiser
 from ..errors import InputError
 from ..ode.adams import lagrange_integrals
 from ..sde import SDE
@@ -24,18 +24,16 @@ FixedSteps = Annotated[int, Range(2, 10**6)]
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows z (b, *shape) = x / n at t_min with their sample numbers `index`, probes' seed and conditions."""
+    """Rows z (b, *shape) = x / n at t_min with their sample numbers `index`, probes' seed."""
 
     denoiser: Denoiser
     z: Tensor
     index: Tensor
     seed: int
     t_min: float
-    cond: dict
 
     def rows(self, rows: Tensor) -> "Problem":
-        cond = select(self.cond, rows, len(self.z))
-        return Problem(self.denoiser, self.z[rows], self.index[rows], self.seed, self.t_min, cond)
+        return Problem(self.denoiser.select(rows), self.z[rows], self.index[rows], self.seed, self.t_min)
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,9 +64,9 @@ class Adaptive(Checked):
         ends = sde.angle(torch.tensor([problem.t_min, sde.t_max], dtype=torch.float64)).tolist()
 
         def flow(phi: Tensor, state: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
-            cond = select(problem.cond, rows, len(z))
+            model = problem.denoiser.select(rows)
             chosen = None if probes is None else probes[rows]
-            return divergence(lambda y: flow_velocity(problem.denoiser, y, phi, cond), state[0], chosen)
+            return divergence(lambda y: flow_velocity(model, y, phi), state[0], chosen)
 
         state = (z, z.new_zeros(len(z), divergence.estimates))
         start, end = (z.new_full((len(z),), phi) for phi in ends)
@@ -131,7 +129,7 @@ class Fixed(Checked):
         n = float(torch.hypot(*denoiser.sde.marginal(t)))
 
         def evaluate(z: Tensor) -> tuple[Tensor, Tensor]:
-            return divergence(lambda y: denoiser.velocity(n * y, t, **problem.cond), z, probes)
+            return divergence(lambda y: denoiser.velocity(n * y, t), z, probes)
 
         if not self.differentiable:
             return evaluate(z)
@@ -208,3 +206,14 @@ def start_time(sde: SDE, t_min: float | None) -> float:
     if t_min is not None and not sde.t_min <= t_min < sde.t_max:
         raise InputError(f"t_min={t_min!r}: give a time in [{sde.t_min}, {sde.t_max}), where {sde} is defined")
     return sde.t_min if t_min is None else float(t_min)
+
+
+def scored(denoiser: Denoiser) -> Denoiser:
+    """The denoiser, if it is a posterior mean: `InputError` for one that is not (guided, or a student), as it has no
+    likelihood."""
+    if not denoiser.exact:
+        raise InputError(
+            f"the {type(denoiser).__name__} is no posterior mean E[x_0 | x_t], and has no likelihood: score the model "
+            "that it was made of"
+        )
+    return denoiser

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..answers import answered
-from ..denoiser import Denoiser, select
+from ..denoiser import Cond, Denoiser
 from ..errors import InputError
 from ..sde import SDE, expand, widest
 from ..settings import Checked, OneOf, Positive, Scale
@@ -94,23 +94,23 @@ class DenoisingLoss(Checked):
         base, times = (named_times(p).log_density(sde, t, self.start(sde)) for p in (self.base, self.times))
         return weight * (base - times).exp()
 
-    def at(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, **cond) -> Tensor:
+    def at(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
         """The loss of each row (B,) at the times t (B,) with the noise eps (B, *shape)."""
         return self._rows(denoiser, x0, t, eps, cond)[0]
 
-    def _rows(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: dict) -> tuple[Tensor, Tensor]:
+    def _rows(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
         """The losses (B,), and before any control variate."""
         real = widest(x0.device)
         t, x0, eps = t.to(x0.device, real), x0.to(real), eps.to(real)
         x = denoiser.sde.perturb(x0, t, eps)
         weight = self.weight_at(denoiser.sde, t)
-        residual = (denoiser(x, t, **cond) - x0) * expand(weight.sqrt(), x0)
+        residual = (denoiser(x, t, cond) - x0) * expand(weight.sqrt(), x0)
         plain = residual.square().flatten(1).mean(1)
         if self.control is None:
             return plain, plain
         return plain + self._control(denoiser, x0, t, eps, weight, cond), plain
 
-    def _control(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, weight: Tensor, cond: dict) -> Tensor:
+    def _control(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, weight: Tensor, cond: Cond) -> Tensor:
         """W (2 <f(alpha x_0), eps> - |eps|^2 + 1) of each row (B,), the mean over dimensions; 0 at high noise."""
         log_snr = denoiser.sde.log_snr(t)
         rows = (log_snr > -2 * math.log(self.control)).nonzero()[:, 0]
@@ -119,12 +119,12 @@ class DenoisingLoss(Checked):
             return total
         alpha, sigma = (expand(a, x0) for a in denoiser.sde.marginal(t[rows]))
         x0, eps = x0[rows], eps[rows]
-        f = alpha / sigma * (x0 - denoiser(alpha * x0, t[rows], **select(cond, rows, len(t))))
+        f = alpha / sigma * (x0 - denoiser(alpha * x0, t[rows], {k: v[rows] for k, v in (cond or {}).items()}))
         term = (2 * f * eps - eps.square() + 1).flatten(1).mean(1)
         return total.index_copy(0, rows, weight[rows] * torch.exp(-log_snr[rows]) * term)
 
     def __call__(
-        self, denoiser: Denoiser, x0: Tensor, t: Tensor | None = None, eps: Tensor | None = None, **cond
+        self, denoiser: Denoiser, x0: Tensor, t: Tensor | None = None, eps: Tensor | None = None, cond: Cond = None
     ) -> Tensor:
         """The loss of each row (B,) of x0 (B, *shape), at times t (B,) with noise eps (B, *shape), by default from
         torch's global generator.

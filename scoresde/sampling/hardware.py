@@ -63,10 +63,10 @@ class _Autocast(nn.Module):
         super().__init__()
         self.net, self.dtype = net, dtype
 
-    def forward(self, x: Tensor, c: Tensor, **cond) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor, *cond: dict[str, Tensor]) -> Tensor:
         # Each weight is used once a call, and a cast that was cached outside a CUDA graph would be missing inside.
         with torch.autocast(x.device.type, self.dtype, cache_enabled=False):
-            return self.net(x, c, **cond)
+            return self.net(x, c, *cond)
 
 
 class _Graphed(nn.Module):
@@ -80,19 +80,18 @@ class _Graphed(nn.Module):
         super().__init__()
         self.net, self.graphs = net, {}
 
-    def forward(self, x: Tensor, c: Tensor, **cond) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor, *cond: dict[str, Tensor]) -> Tensor:
         if torch.is_grad_enabled():
-            return self.net(x, c, **cond)
-        tensors = {"x": x, "c": c} | {f"cond.{k}": v for k, v in cond.items() if torch.is_tensor(v)}
-        rest = {k: v for k, v in cond.items() if not torch.is_tensor(v)}
-        key = (*((k, v.shape, v.dtype) for k, v in tensors.items()), *rest.items())
+            return self.net(x, c, *cond)
+        tensors = {"x": x, "c": c} | {f"cond.{k}": v for part in cond for k, v in part.items()}
+        key = tuple((k, v.shape, v.dtype) for k, v in tensors.items())
         if key not in self.graphs:
             self.graphs[key] = None
-            return self.net(x, c, **cond)
+            return self.net(x, c, *cond)
         if self.graphs[key] is None:
             buffers = {k: v.clone() for k, v in tensors.items()}
             own = {k.removeprefix("cond."): v for k, v in buffers.items() if k.startswith("cond.")}
-            run = lambda: self.net(buffers["x"], buffers["c"], **own, **rest)
+            run = lambda: self.net(buffers["x"], buffers["c"], *(own for _ in cond))
             self.graphs[key] = buffers, *capture(run)
         buffers, replay, out = self.graphs[key]
         for k, v in tensors.items():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import grids
-from ..denoiser import Counted, Denoiser, device_of
+from ..denoiser import Counted, Denoiser, Given, bind, device_of
 from ..errors import InputError
 from ..noise import Ahead, Draws, normal
 from ..sde import SDE, Marginal
@@ -52,7 +52,7 @@ class Sampler(Checked, ABC):
         """The grid that `times` takes."""
         return self.grid
 
-    def informed(self, denoiser: Denoiser, cond: dict) -> "Sampler":
+    def informed(self, denoiser: Denoiser) -> "Sampler":
         """This sampler, or one like it with what it takes from a model beforehand: before `times` and `begin`."""
         return self
 
@@ -64,7 +64,7 @@ class Sampler(Checked, ABC):
         return None
 
     @abstractmethod
-    def step(self, denoiser: Denoiser, x: Tensor, t: float, s: float, state: Any, noise: Draws, **cond):
+    def step(self, denoiser: Denoiser, x: Tensor, t: float, s: float, state: Any, noise: Draws):
         """(x_s, state) from x_t (B, *shape) at the time t to s < t.
 
         `state` is at first what `begin` returned, or None, and then what the step before returned; `noise(x)` gives
@@ -90,16 +90,17 @@ def sample(
     autocast: str | None = None,
     processes: bool = False,
     progress: bool | Callable[..., None] = True,
-    **cond,
+    cond: Given = None,
 ) -> Tensor:
     """n samples of the denoiser's model: a tensor of `shape` = (n, *data shape).
 
     The noise of sample i is a function of (seed, offset + i, step), so it does not depend on `batch_size`, the number
-    of samples computed at a time (all n by default).  Conditions that are tensors have n rows, and go with their
-    samples. `callback(step, t, x, x0_hat)` runs after every step, with the time reached, the state and the latest
-    denoised estimate, for each chunk in turn; it must not change them.  One that has a method `start(t, x, x0_hat)`, as
-    `Trajectory` has, is told x_T too, for one more evaluation.  `dtype` is the state's type (the default one's
-    otherwise); the device is the model's.  A model with dropout should be in evaluation mode (`denoiser.eval()`).
+    of samples computed at a time (all n by default).  `cond` gives the model's conditions by name, a row for each
+    sample or one for all (`denoiser.conditions` says which there are).  `callback(step, t, x, x0_hat)` runs after every
+    step, with the time reached, the state and the latest denoised estimate, for each chunk in turn; it must not change
+    them.  One that has a method `start(t, x, x0_hat)`, as `Trajectory` has, is told x_T too, for one more evaluation.
+    `dtype` is the state's type (the default one's otherwise); the device is the model's.  A model with dropout should
+    be in evaluation mode (`denoiser.eval()`).
 
     A chunk that runs out of memory is drawn again in halves, and the smaller size is kept, with a warning; the callback
     still gets each step of each sample once, from chunks of both sizes.  Finished samples are kept on the device
@@ -118,10 +119,12 @@ def sample(
     n, *item = (int(d) for d in shape)
     batch_size = n if batch_size is None else batch_size
     device = device_of(denoiser) if device is None else device
-    _check(n, offset, cond)
+    if offset + n > 2**32:
+        raise InputError(f"offset={offset}: {n} samples from there pass 2^32, the last with noise of its own")
+    denoiser = bind(denoiser, cond, n)
     hardware.check(compile, cuda_graphs, autocast, device)
     like = torch.empty(0, *item, dtype=dtype or torch.get_default_dtype(), device=device)
-    sampler = sampler.informed(denoiser, cond)
+    sampler = sampler.informed(denoiser)
     times = denoiser.sde.along(sampler.times(denoiser.sde))
     ranks = joined() if processes else (0, 1)
     with watched(progress, ranks[0], len(share(n, *ranks)), len(times) - 1) as watch:
@@ -129,10 +132,10 @@ def sample(
 
         def chunk(start: int, stop: int, report: Callable | None) -> Tensor:
             index = torch.arange(offset + start, offset + stop, device=device)
-            part = {k: c[start:stop] if torch.is_tensor(c) else c for k, c in cond.items()}
             if watch:
                 watch.over(stop - start)
-            x = _chunk(asked, sampler, times, like.new_empty(stop - start, *item), seed, index, report, part, watch)
+            part = asked.select(torch.arange(start, stop, device=device))
+            x = _chunk(part, sampler, times, like.new_empty(stop - start, *item), seed, index, report, watch)
             if watch:
                 watch.done()
             return x
@@ -142,27 +145,17 @@ def sample(
             return together(draw, n, batch_size, like, device if store is None else store, ranks)
 
 
-def _check(n: int, offset: int, cond: dict) -> None:
-    if offset + n > 2**32:
-        raise InputError(f"offset={offset}: {n} samples from there pass 2^32, the last with noise of its own")
-    for name, value in cond.items():
-        if torch.is_tensor(value) and (value.ndim == 0 or len(value) != n):
-            raise InputError(
-                f"condition {name} has the shape {tuple(value.shape)}: it needs one row for each of {n} samples"
-            )
-
-
 @torch.no_grad()
-def _chunk(denoiser, sampler, times, like, seed, index, callback, cond, watch) -> Tensor:
+def _chunk(denoiser, sampler, times, like, seed, index, callback, watch) -> Tensor:
     model = denoiser if callback is None else Counted(denoiser)
     x = denoiser.sde.prior(normal(like, index, seed, 0, 0)).to(like)
     state, ahead = sampler.begin(denoiser.sde, times), Ahead(seed, index, len(times))
     if begin := getattr(callback, "start", None):
-        begin(float(times[0]), x, model(x, times[0], **cond))
+        begin(float(times[0]), x, model(x, times[0]))
     for i, (t, s) in enumerate(itertools.pairwise(times)):
         silent = sampler.last == "mean" and i == len(times) - 2
         try:
-            x, state = sampler.step(model, x, t, s, state, Draws(seed, index, i + 1, silent, ahead), **cond)
+            x, state = sampler.step(model, x, t, s, state, Draws(seed, index, i + 1, silent, ahead))
         except ZeroDivisionError as error:
             if all(end.alpha and end.sigma for end in (t, s)):
                 raise
@@ -171,11 +164,11 @@ def _chunk(denoiser, sampler, times, like, seed, index, callback, cond, watch) -
         if callback is not None:
             # Adaptive solvers evaluate the rows still under way last: not all of them.
             whole = model.x0 is not None and model.x0.shape == x.shape
-            callback(i, float(s), x, model.x0 if whole else model(x, s, **cond))
+            callback(i, float(s), x, model.x0 if whole else model(x, s))
         if watch is not None:
             watch.at((i + 1) / len(times))  # the last evaluation is still to come
     if sampler.last == "tweedie":
-        x = model(x, times[-1], **cond)
+        x = model(x, times[-1])
     # A sum is finite if all is, unless it overflows.
     if not math.isfinite(x.sum()) and (bad := int((~torch.isfinite(x)).flatten(1).any(1).sum())):
         raise FloatingPointError(

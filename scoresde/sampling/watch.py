@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, Wrapped
 from ..machine.progress import Advance, fewer, shown
 from ..sde import SDE, as_time
 
@@ -54,16 +54,16 @@ class Watch:
             self.at(min(1 - float(left.clamp(0, 1).sum()) / self.rows, 0.999), SLOW)
 
 
-class Asked(Denoiser):
+class Asked(Wrapped):
     """A denoiser that tells a `Watch` at which times an adaptive solver asks it."""
 
     def __init__(self, denoiser: Denoiser, watch: Watch, times: Sequence[float]):
-        super().__init__(denoiser.sde)
-        self.denoiser, self.watch, self.times = denoiser, watch, times
+        super().__init__(denoiser)
+        self.watch, self.times = watch, times
 
-    def forward(self, x, t, **cond):
+    def forward(self, x, t, cond=None):
         self.watch.look(self.sde, t, len(x), self.times)
-        return self.denoiser(x, t, **cond)
+        return self.denoiser(x, t, cond)
 
 
 @contextlib.contextmanager

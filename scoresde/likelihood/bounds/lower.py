@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from ...answers import batch
-from ...denoiser import Denoiser
+from ...denoiser import Denoiser, Given, bind
 from ...errors import InputError
 from ...noise import normal, uniform
 from ...sde import widest
 from ...settings import Count, Scale, Seed, Whole, checked
 from ..brief import Result
 from ..discrete.levels import Levels
-from ..paths import start_time
+from ..paths import scored, start_time
 from .plan import Plan, fit_plan, squared_error
 
 # Numbers of the draws, apart from those of samplers, probes and dequantisation for the same sample.
@@ -51,7 +51,7 @@ def elbo(
     t_min: Scale | None = None,
     density: Literal["uniform", "adaptive"] | Plan = "uniform",
     ends: Count = 4,
-    **cond,
+    cond: Given = None,
 ) -> Bound:
     """The evidence lower bound of the reverse SDE on log p(x_0), with lambda = log(alpha^2 / sigma^2):
 
@@ -73,23 +73,24 @@ def elbo(
     is unbiased, whatever the integrand.  `density` is "uniform" in lambda; a `Plan`, which has a control variate too
     (see `fit_plan`: a tenth of uniform's standard error on a 2-D mixture, a sixth on a 64-D one); or "adaptive", a plan
     fitted on x itself, which makes a row depend on its batch mates within the error.
-    Row i has the random numbers of sample number `offset + i`.  Conditions with B rows go with their rows.
+    Row i has the random numbers of sample number `offset + i`.  `cond` gives the conditions of the rows, by name.
 
     Kingma, Salimans, Poole, Ho (2021), Variational Diffusion Models, arXiv 2107.00630; Song, Durkan, Murray, Ermon
     (2021), arXiv 2101.09258.
     """
     _even(n)
+    denoiser = bind(scored(denoiser), cond, len(batch(x)))
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     x, index = _rows(x, offset)
-    plan = _plan(denoiser, x, t_min, density, seed, offset, cond)
+    plan = _plan(denoiser, x, t_min, density, seed, offset)
     terms = []
     for i, u in enumerate(_pairs(x, index, n, seed)):
         log_snr, weight = plan.place(u)
-        error = squared_error(denoiser, x, log_snr, normal(x, index, seed, i, _NOISE), plan, cond)
+        error = squared_error(denoiser, x, log_snr, normal(x, index, seed, i, _NOISE), plan)
         terms.append(-0.5 * weight * error)
     terms = torch.stack(terms, 1)
     prior = _prior(sde, x, sde.t_max)
-    end, end_variance = _reconstruction(denoiser, x, t_min, levels, plan, ends, index, seed, cond)
+    end, end_variance = _reconstruction(denoiser, x, t_min, levels, plan, ends, index, seed)
     diffusion = terms.mean(1) - 0.5 * plan.integral_known(x)
     nfe = n + (ends if levels is None else 0)
     return Bound(prior + diffusion + end, (_spread(terms) + end_variance).sqrt(), prior, diffusion, end, nfe)
@@ -108,7 +109,7 @@ def vlb(
     variance: Literal["posterior", "beta"] = "posterior",
     density: Literal["uniform", "adaptive"] | Plan = "uniform",
     ends: Count = 4,
-    **cond,
+    cond: Given = None,
 ) -> Bound:
     """The variational lower bound -(L_T + sum of L_t + L_0) of the chain x_T -> ... -> x_{t_0} -> x_0 over times:
 
@@ -127,12 +128,13 @@ def vlb(
     Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015), arXiv 1503.03585; Ho, Jain, Abbeel (2020), arXiv 2006.11239.
     """
     _even(n)
+    denoiser = bind(scored(denoiser), cond, len(batch(x)))
     sde = denoiser.sde
     times = _times(sde, times)
     x, index = _rows(x, offset)
-    plan = _plan(denoiser, x, float(times[-1]), density, seed, offset, cond)
+    plan = _plan(denoiser, x, float(times[-1]), density, seed, offset)
     chain = _Chain(sde, times.to(x.device, x.dtype), x[0].numel(), variance == "beta")
-    every = [_chain_terms(denoiser, x, chain, plan, n, index, seed, draw, cond) for draw in range(draws)]
+    every = [_chain_terms(denoiser, x, chain, plan, n, index, seed, draw) for draw in range(draws)]
     terms = torch.stack(every)  # (draws, B, T or n)
     diffusion = terms.sum(2).mean(0)
     if draws > 1:
@@ -142,7 +144,7 @@ def vlb(
     else:
         spread = torch.full_like(diffusion, math.nan)
     prior = _prior(sde, x, float(times[0]))
-    end, end_variance = _reconstruction(denoiser, x, float(times[-1]), levels, plan, ends, index, seed, cond)
+    end, end_variance = _reconstruction(denoiser, x, float(times[-1]), levels, plan, ends, index, seed)
     nfe = draws * terms.shape[2] + (ends if levels is None else 0)
     steps = terms.mean(0) if n is None else None
     return Bound(prior + diffusion + end, (spread + end_variance).sqrt(), prior, diffusion, end, nfe, steps)
@@ -159,7 +161,7 @@ class _Chain:
         self.constant = 0.5 * dims * (torch.expm1(log_r) - log_r)
 
 
-def _chain_terms(denoiser, x, chain, plan, n, index, seed, draw, cond) -> Tensor:
+def _chain_terms(denoiser, x, chain, plan, n, index, seed, draw) -> Tensor:
     """-L_t of every step (B, T), or n terms (B, n) whose sum has the same mean."""
     count = len(chain.log_snr)
     mass = plan.cdf(chain.ends).diff().clamp_min(1e-12)
@@ -172,7 +174,7 @@ def _chain_terms(denoiser, x, chain, plan, n, index, seed, draw, cond) -> Tensor
             k = torch.searchsorted(mass.cumsum(0), u, right=True).clamp_max(count - 1)
             scale = 1 / (n * mass[k])
         step = i + draw * (n or count)
-        error = squared_error(denoiser, x, chain.log_snr[k], normal(x, index, seed, step, _NOISE), plan, cond)
+        error = squared_error(denoiser, x, chain.log_snr[k], normal(x, index, seed, step, _NOISE), plan)
         if n is None:
             error = error + plan.mean_known(x, chain.log_snr[k])
         terms.append(-scale * (chain.weight[k] * error + chain.constant[k]))
@@ -204,7 +206,7 @@ def _prior(sde, x: Tensor, t: float) -> Tensor:
     return -0.5 * float(sde.log_snr(t).exp()) * x.square().flatten(1).sum(1)
 
 
-def _reconstruction(denoiser, x, t, levels, plan, ends, index, seed, cond) -> tuple[Tensor, Tensor]:
+def _reconstruction(denoiser, x, t, levels, plan, ends, index, seed) -> tuple[Tensor, Tensor]:
     """E log p(x_0 | x_t) over `ends` draws, and the variance of their mean."""
     sde = denoiser.sde
     alpha, sigma = sde.marginal(t)
@@ -213,7 +215,7 @@ def _reconstruction(denoiser, x, t, levels, plan, ends, index, seed, cond) -> tu
         eps = normal(x, index, seed, i, _END)
         if levels is None:
             log_snr = sde.log_snr(t).to(x.device).expand(len(x))
-            error = squared_error(denoiser, x, log_snr, eps, plan, cond) + plan.mean_known(x, log_snr)
+            error = squared_error(denoiser, x, log_snr, eps, plan) + plan.mean_known(x, log_snr)
             values.append(-0.5 * error - x[0].numel() * (torch.log(sigma / alpha) + 0.5 * math.log(2 * math.pi)))
         else:
             values.append(levels.log_prob(levels.raw(x), alpha * x + sigma * eps, alpha, sigma))
@@ -222,11 +224,11 @@ def _reconstruction(denoiser, x, t, levels, plan, ends, index, seed, cond) -> tu
     return values.mean(1), spread
 
 
-def _plan(denoiser, x, t_min, density, seed, offset, cond) -> Plan:
+def _plan(denoiser, x, t_min, density, seed, offset) -> Plan:
     if isinstance(density, Plan):
         return density.check(denoiser.sde, t_min)
     if density == "adaptive":
-        return fit_plan(denoiser, x, t_min=t_min, seed=seed, offset=offset, **cond)
+        return fit_plan(denoiser, x, t_min=t_min, seed=seed, offset=offset)
     return Plan.uniform(denoiser.sde, t_min)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...denoiser import Denoiser
+from ...denoiser import Denoiser, Given, bind
 from ...errors import InputError
 from ...noise import normal, uniform
 from ...sde import SDE, expand, widest
@@ -98,12 +98,12 @@ class Plan(Shapes):
         return torch.searchsorted(edges, log_snr.contiguous(), right=True).clamp(1, len(edges) - 1) - 1
 
 
-def squared_error(denoiser: Denoiser, x: Tensor, log_snr: Tensor, eps: Tensor, plan: Plan | None, cond: dict) -> Tensor:
+def squared_error(denoiser: Denoiser, x: Tensor, log_snr: Tensor, eps: Tensor, plan: Plan | None) -> Tensor:
     """|eps - eps_hat|^2 = snr |x - D(alpha x + sigma eps)|^2 less the plan's `known`, (B,), for x, eps (B, *shape)."""
     sde = denoiser.sde
     t = sde.time(log_snr)
     with torch.no_grad():
-        x0 = denoiser(sde.perturb(x, t, eps), t, **cond)
+        x0 = denoiser(sde.perturb(x, t, eps), t)
     error = sde.log_snr(t).exp() * (x0 - x).square().flatten(1).sum(1)
     return error if plan is None else error - plan.known(x, log_snr, eps)
 
@@ -116,7 +116,7 @@ def fit_plan(
     seed: int = 0,
     offset: int = 0,
     control: bool = True,
-    **cond,
+    cond: Given = None,
 ) -> Plan:
     """The plan that makes a bound of this denoiser vary little, from data x (B, *shape): 2 `bins` evaluations of it.
 
@@ -127,6 +127,7 @@ def fit_plan(
 
     the regression that leaves least variance, and importance sampling of what is left.  `control=False` keeps beta = 0.
     """
+    denoiser = bind(denoiser, cond, len(x))
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     real = widest(x.device)
     x, index = x.to(real), torch.arange(offset, offset + len(x), device=x.device)
@@ -139,7 +140,7 @@ def fit_plan(
         u = uniform(x.new_empty(len(x), 1), index, seed, k, _PLACE)[:, 0]
         log_snr, _ = flat.place((k + u) / bins)
         noise = [normal(x, index, seed, 2 * k + i, _PILOT) for i in range(2)]
-        f = [squared_error(denoiser, x, log_snr, eps, None, cond) for eps in noise]
+        f = [squared_error(denoiser, x, log_snr, eps, None) for eps in noise]
         g = [gaussian.known(x, log_snr, eps) for eps in noise]
         beta.append(float(((f[0] - f[1]) * (g[0] - g[1])).sum() / (g[0] - g[1]).square().sum()) if control else 0.0)
         mass.append(float(torch.stack([f[i] - beta[-1] * g[i] for i in range(2)]).square().mean().sqrt()))

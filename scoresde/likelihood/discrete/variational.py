@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...answers import derivatives
-from ...denoiser import Denoiser
+from ...denoiser import Denoiser, Given, bind
 from ...noise import normal
 from ...settings import Count, Positive, Seed, checked
 from .dequantisation import _DRAW, Dequantiser
@@ -76,7 +76,7 @@ def fit_variational(
     t: Positive | None = None,
     net: nn.Module | None = None,
     seed: Seed = 0,
-    **cond,
+    cond: Given = None,
 ) -> Variational:
     """The `Variational` dequantiser of a denoiser, from raw items (N, *shape), by AdamW on -E[log p - log q].
 
@@ -84,9 +84,10 @@ def fit_variational(
     the time `t`, by default the one whose noise is an eighth of a bin wide: closer to the data a network's score has
     larger errors than the slope of log p within a bin (on digits the gain over uniform, in bits/dim, is -0.01, 0.01,
     0.03, 0.04, 0.04, -0.05, each +- 0.01, for noise of 1, 1/2, 1/4, 1/8, 1/16, 1/40 of a bin).  Whatever is learned is
-    a valid q.  `raw` is on the denoiser's device; `cond` holds for all rows.
+    a valid q.  `raw` is on the denoiser's device; `cond` has their conditions.
     """
     levels, sde = Levels.of(data), denoiser.sde
+    denoiser = bind(denoiser, cond, len(raw))
     if t is None:
         t = float(sde.time(-2 * math.log(float(torch.as_tensor(levels.width).abs().min()) / 8)))
     generator = torch.Generator().manual_seed(seed)
@@ -104,7 +105,7 @@ def fit_variational(
         y = levels.place(rows, u)
         with torch.no_grad():
             alpha = float(sde.marginal(t)[0])
-            slope = alpha * denoiser.score(alpha * y, t, **cond)
+            slope = alpha * denoiser.select(index).score(alpha * y, t)
         loss = (log_q - (slope * y).flatten(1).sum(1)).mean()
         optimizer.zero_grad()
         loss.backward()

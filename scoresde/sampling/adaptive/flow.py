@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ... import ode
-from ...denoiser import select
 from ...likelihood import flow_velocity
 from ...sde import widest
 from ...settings import Count, OneOf, Positive
@@ -35,13 +34,13 @@ class ProbabilityFlow(Sampler):
         super().__post_init__()
         ode.check(self.method, self.rtol, self.atol, self.max_nfe, self.on_max_nfe)
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         real = widest(x.device)
         at, to = denoiser.sde.at(t), denoiser.sde.at(s)
         start, end = (x.new_full((len(x),), end.phi, dtype=real) for end in (at, to))
 
         def flow(phi, z, rows):
-            return (flow_velocity(denoiser, z[0], phi, select(cond, rows, len(x))),)
+            return (flow_velocity(denoiser.select(rows), z[0], phi),)
 
         options = {k: getattr(self, k) for k in ("rtol", "atol", "method", "max_nfe", "on_max_nfe")}
         (z,), _ = ode.integrate(flow, (x.to(real) / at.n,), start, end, **options)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ... import ode
 from ...answers import batch
-from ...denoiser import Denoiser, select
+from ...denoiser import Denoiser, Given, bind
 from ...errors import InputError
 from ...likelihood import flow_velocity, start_time
 from ...likelihood.brief import Result
@@ -20,14 +20,19 @@ from ..steps.fixed import at_angle
 
 
 def encode(
-    denoiser: Denoiser, x: Tensor, rtol: float = 1e-5, atol: float = 1e-5, t_min: float | None = None, **cond
+    denoiser: Denoiser,
+    x: Tensor,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    t_min: float | None = None,
+    cond: Given = None,
 ) -> Tensor:
     """The latent x_T of x, taken as a point of x_{t_min}, through the probability flow that all SDEs share:
 
         dz/dphi = v      z = x / n      phi = atan(sigma / alpha)      n^2 = alpha^2 + sigma^2
 
     x (B, *shape) in the model's space; the latent has its shape, in float64.  It is distributed as p_T when x is as
-    p_{t_min}.  Steps are adaptive, each row its own; conditions with B rows go with their rows.
+    p_{t_min}.  Steps are adaptive, each row its own; `cond` are its conditions, by name, of B rows.
     Raises `InputError` for a t_min that the SDE does not have, or a batch that is not (B, *shape) of real numbers.
 
     Song et al. (2021), arXiv 2011.13456, section 4.3 (uniquely identifiable encoding).
@@ -36,7 +41,12 @@ def encode(
 
 
 def decode(
-    denoiser: Denoiser, latent: Tensor, rtol: float = 1e-5, atol: float = 1e-5, t_min: float | None = None, **cond
+    denoiser: Denoiser,
+    latent: Tensor,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    t_min: float | None = None,
+    cond: Given = None,
 ) -> Tensor:
     """x_{t_min} (B, *shape) of a latent x_T, in float64: the flow of `encode`, the other way.
 
@@ -56,7 +66,12 @@ class RoundTrip(Result):
 
 
 def round_trip(
-    denoiser: Denoiser, x: Tensor, rtol: float = 1e-5, atol: float = 1e-5, t_min: float | None = None, **cond
+    denoiser: Denoiser,
+    x: Tensor,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    t_min: float | None = None,
+    cond: Given = None,
 ) -> RoundTrip:
     """decode(encode(x)), and how far it is from x: each row's root mean square over its dimensions, in units of x."""
     latent, there = _flow(denoiser, x, rtol, atol, t_min, cond, to_data=False)
@@ -69,11 +84,12 @@ def _flow(denoiser, x, rtol, atol, t_min, cond, to_data: bool) -> tuple[Tensor, 
     sde = denoiser.sde
     ends = (sde.t_max, start_time(sde, t_min)) if to_data else (start_time(sde, t_min), sde.t_max)
     x = _state(x)
+    denoiser = bind(denoiser, cond, len(x))
     start, end = (sde.angle(t).to(x.device, x.dtype).expand(len(x)) for t in ends)
     n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in ends)
 
     def flow(phi, z, rows):
-        return (flow_velocity(denoiser, z[0], phi, select(cond, rows, len(x))),)
+        return (flow_velocity(denoiser.select(rows), z[0], phi),)
 
     (z,), nfe = ode.integrate(flow, (x / n_start,), start, end, rtol, atol)
     return n_end * z, nfe
@@ -117,29 +133,30 @@ class Reversible(Sampler):
 
     memory: ClassVar[str | None] = "it carries a velocity along one trajectory, which a corrector's noise would leave"
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         sde = denoiser.sde
         t, s = sde.at(t), sde.at(s)
         z = _snap(_state(x) / t.n)
-        u = self._velocity(denoiser, z, t, cond) if state is None else state
-        z, u = self._leap(denoiser, z, u, t, s, cond)
+        u = self._velocity(denoiser, z, t) if state is None else state
+        z, u = self._leap(denoiser, z, u, t, s)
         return (s.n * z).to(x.dtype), u
 
     @torch.no_grad()
-    def encode(self, denoiser: Denoiser, x: Tensor, **cond) -> tuple[Tensor, Tensor]:
+    def encode(self, denoiser: Denoiser, x: Tensor, cond: Given = None) -> tuple[Tensor, Tensor]:
         """The latent (x_T, u_T), each (B, *shape) in float64, of x (B, *shape) as a point of x_{t_min}.
 
         x_T is the latent of the flow to the order of the scheme; u_T is what makes the way back exact.
         """
+        denoiser = bind(denoiser, cond, len(x))
         times = denoiser.sde.along(self.times(denoiser.sde)[::-1])
         z = _snap(_state(x) / times[0].n)
-        u = self._velocity(denoiser, z, times[0], cond)
+        u = self._velocity(denoiser, z, times[0])
         for t, s in itertools.pairwise(times):
-            z, u = self._leap(denoiser, z, u, t, s, cond)
+            z, u = self._leap(denoiser, z, u, t, s)
         return times[-1].n * z, u
 
     @torch.no_grad()
-    def decode(self, denoiser: Denoiser, latent: Tensor | tuple[Tensor, Tensor], **cond) -> Tensor:
+    def decode(self, denoiser: Denoiser, latent: Tensor | tuple[Tensor, Tensor], cond: Given = None) -> Tensor:
         """x_{t_min} (B, *shape), in float64, of the latent pair of `encode`: the exact way back.
 
         An edited pair (both parts edited alike, or x_T alone) decodes as near to the flow as any other.  x_T alone, a
@@ -147,23 +164,24 @@ class Reversible(Sampler):
         """
         x, state = (latent, None) if torch.is_tensor(latent) else (latent[0], _snap(_state(latent[1]), COARSER))
         x = _state(x)
+        denoiser = bind(denoiser, cond, len(x))
         for t, s in itertools.pairwise(denoiser.sde.along(self.times(denoiser.sde))):
-            x, state = self.step(denoiser, x, t, s, state, None, **cond)
+            x, state = self.step(denoiser, x, t, s, state, None)
         return x
 
     @staticmethod
-    def _velocity(denoiser, z, t, cond) -> Tensor:
-        return _snap(denoiser.velocity(t.n * z, t, **cond), COARSER)
+    def _velocity(denoiser, z, t) -> Tensor:
+        return _snap(denoiser.velocity(t.n * z, t), COARSER)
 
     @staticmethod
-    def _leap(denoiser, z, u, t, s, cond) -> tuple[Tensor, Tensor]:
+    def _leap(denoiser, z, u, t, s) -> tuple[Tensor, Tensor]:
         sde = denoiser.sde
         # The middle and the half step are the same bits both ways.
         early, late = sorted((t.phi, s.phi))
         half = (late - early) / 2 if s > t else (early - late) / 2
         middle = at_angle(sde, (early + late) / 2)
         z = z + _snap(half * u)
-        u = _snap(2 * denoiser.velocity(middle.n * z, middle, **cond), COARSER) - u
+        u = _snap(2 * denoiser.velocity(middle.n * z, middle), COARSER) - u
         return z + _snap(half * u), u
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from ...denoiser import Denoiser, select
+from ...denoiser import Denoiser
 from ...errors import InputError
 from ...noise.brownian import BrownianTree
 from ...sde import widest
@@ -25,10 +25,10 @@ def per_row(a: Tensor, z: Tensor) -> Tensor:
     return a.to(z.dtype).reshape(-1, *[1] * (z.ndim - 1))
 
 
-def denoised(denoiser: Denoiser, z: Tensor, c: Tensor, cond: dict) -> Tensor:
+def denoised(denoiser: Denoiser, z: Tensor, c: Tensor) -> Tensor:
     """D at z = x / n (B, *shape) and c = log(sigma / alpha), () or (B,)."""
     t = denoiser.sde.time(-2 * c)
-    return denoiser(per_row(torch.hypot(*denoiser.sde.marginal(t)), z) * z, t, **cond)
+    return denoiser(per_row(torch.hypot(*denoiser.sde.marginal(t)), z) * z, t)
 
 
 class _Way:
@@ -118,7 +118,7 @@ class AdaptiveSDE(Sampler):
     atol: Positive = 0.02
     max_nfe: Annotated[int, Range(3, 2**32)] | None = None
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         sde = denoiser.sde
         real = widest(x.device)
         n_t, n_s = (torch.hypot(*sde.marginal(u)) for u in (t, s))
@@ -127,7 +127,7 @@ class AdaptiveSDE(Sampler):
         tree = BrownianTree(noise.index, noise.seed, noise.step, way.clock, _DEPTH) if way.total else None
 
         def mean(z: Tensor, place: Tensor, rows: Tensor) -> Tensor:
-            return denoised(denoiser, z, way.c(place), select(cond, rows, len(x)))
+            return denoised(denoiser.select(rows), z, way.c(place))
 
         return (n_s * self._solve(z, way, tree, mean, noise.silent)).to(x.dtype), None
 

@@ -28,8 +28,8 @@ class _Reverse:
 
     noise_type = "additive"
 
-    def __init__(self, denoiser, start: float, shape: torch.Size, eta: float, method: str, cond: dict):
-        self.denoiser, self.start, self.shape, self.eta, self.cond = denoiser, start, shape, eta, cond
+    def __init__(self, denoiser, start: float, shape: torch.Size, eta: float, method: str):
+        self.denoiser, self.start, self.shape, self.eta = denoiser, start, shape, eta
         self.sde_type = METHODS[method]
         self.known: list[tuple[float, Tensor, Tensor]] = []
 
@@ -45,7 +45,7 @@ class _Reverse:
                 return drift
         c = self._c(tau)
         cos = c.exp().atan().cos()
-        x0 = denoised(self.denoiser, z.reshape(self.shape), c, self.cond).flatten(1)
+        x0 = denoised(self.denoiser, z.reshape(self.shape), c).flatten(1)
         drift = -(cos * (cos * z - x0) + self.eta**2 * (z - cos * x0))
         self.known = [*self.known[-5:], (float(tau), z, drift)]
         return drift
@@ -82,7 +82,7 @@ class ReverseSDE(Sampler):
     dt: Annotated[float, Range(1e-6)] = 0.1
     eta: Scale = 1.0
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         import torchsde
 
         sde = denoiser.sde
@@ -100,7 +100,7 @@ class ReverseSDE(Sampler):
             entropy=((noise.seed & (1 << 64) - 1) << 64) | (int(noise.index[0]) << 24) | noise.step,
             levy_area_approximation="space-time" if self.method == "srk" else "none",
         )
-        reverse = _Reverse(denoiser, start, x.shape, self.eta, self.method, cond)
+        reverse = _Reverse(denoiser, start, x.shape, self.eta, self.method)
         times = torch.tensor([0.0, start - end], dtype=torch.float64)
         kwargs = dict(dt=self.dt, adaptive=self.adaptive, rtol=self.rtol, atol=self.atol)
         try:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...denoiser import Denoiser, device_of, weigh
+from ...denoiser import Denoiser, Given, Wrapped, bind, device_of, weigh
 from ...errors import InputError
 from ...noise import normal
 from ...sde import SDE, widest
@@ -44,21 +44,21 @@ def fit_grid(
     `shape` = (n, *data shape): n samples of the flow in `steps` Adams steps.  A step h at phi errs by about
     h^(p+1) |d^p v / dphi^p|, so steps are placed with a density |d^p v / dphi^p|^(1/(p+1)), the derivative by divided
     differences along the run, its mean square over samples and coordinates; half of all steps follow it, and half are
-    uniform in phi, as few samples know little.  `options` are those of `sample`: seed, dtype, device, conditions.
+    uniform in phi, as few samples know little.  `options` are those of `sample`: seed, dtype, device, cond.
     """
     if order not in range(1, 6) or steps < 2 * order + 2:
         raise InputError(f"order={order!r}, steps={steps!r}: give an order 1 to 5, and at least 2 order + 2 steps")
     sampler = Adams(steps=steps, order=3, grid="cosine_angle", t_min=t_min, last="none")
     sde, path = denoiser.sde, []
 
-    class Watched(Denoiser):
-        def forward(self, x, t, **cond):
-            x0 = denoiser(x, t, **cond)
+    class Watched(Wrapped):
+        def forward(self, x, t, cond=None):
+            x0 = self.denoiser(x, t, cond)
             at = sde.at(t)
             path.append((at.phi, weigh(at.alpha / (at.n * at.sigma), x, -at.n / at.sigma, x0).double()))
             return x0
 
-    sample(Watched(sde), sampler, shape, **{"device": device_of(denoiser), "progress": False, **options})
+    sample(Watched(denoiser), sampler, shape, **{"device": device_of(denoiser), "progress": False, **options})
     # Divided differences of order p, each at the middle of its nodes.
     phi, value = [p for p, _ in path], [v for _, v in path]
     for k in range(1, order + 1):
@@ -99,11 +99,11 @@ class FittedMultistep(Sampler):
                 "weights: a fitted sampler has one row of each for every step (make it with fit_multistep)"
             )
 
-    def step(self, denoiser, x, t, s, state: Any, noise, **cond):
+    def step(self, denoiser, x, t, s, state: Any, noise):
         i, z_past, v_past = state or (0, [], [])
         sde = denoiser.sde
         z_past = [x / sde.at(t).n, *z_past][: max(map(len, self.points))]
-        v_past = [denoiser.velocity(x, t, **cond), *v_past][: max(map(len, self.velocities))]
+        v_past = [denoiser.velocity(x, t), *v_past][: max(map(len, self.velocities))]
         z = _combine([*self.points[i], *self.velocities[i]], z_past[: len(self.points[i])], v_past)
         return sde.at(s).n * z, (i + 1, z_past, v_past)
 
@@ -124,7 +124,7 @@ def fit_multistep(
     velocities: int = 3,
     points: int = 3,
     reference: Sequence[Tensor] | None = None,
-    **cond,
+    cond: Given = None,
 ) -> FittedMultistep:
     """A multistep method with the times and the last step of `sampler`, fitted to the model on n samples of the flow.
 
@@ -134,16 +134,16 @@ def fit_multistep(
     of Adams-Bashforth.  One short run, no search.  `shape` = (n, *data shape); `reference` are the flow's x at the
     times after the first (`flow_points`), computed if not given.
     """
-    sde = denoiser.sde
+    denoiser, sde = bind(denoiser, cond, shape[0]), denoiser.sde
     times = sde.along(sampler.times(sde))
-    reference = reference or flow_points(denoiser, times, shape, seed, **cond)
+    reference = reference or flow_points(denoiser, times, shape, seed)
     like = reference[0]
     x = sde.prior(normal(like, torch.arange(len(like), device=like.device), seed, 0, 0))
     adams = Adams(order=velocities)
     rows_a, rows_b, z_past, v_past = [], [], [], []
     for i, (t, s) in enumerate(itertools.pairwise(times)):
         z_past = [x / t.n, *z_past][:points]
-        v_past = [denoiser.velocity(x, t, **cond), *v_past][:velocities]
+        v_past = [denoiser.velocity(x, t), *v_past][:velocities]
         nodes = np.array([[u.phi for u in times[max(0, i + 1 - velocities) : i + 1]][::-1]])
         weights = adams.weights(sde, [t], np.array([t.phi]), np.array([s.phi]), nodes)[0]
         start = [1.0, *[0.0] * (len(z_past) - 1), *weights]
@@ -171,12 +171,17 @@ def _least_squares(basis: list[Tensor], target: Tensor, start: list[float], ridg
 
 
 def flow_points(
-    denoiser: Denoiser, times: Sequence[float], shape: Sequence[int], seed: int = 0, tolerance: float = 1e-6, **cond
+    denoiser: Denoiser,
+    times: Sequence[float],
+    shape: Sequence[int],
+    seed: int = 0,
+    tolerance: float = 1e-6,
+    cond: Given = None,
 ) -> list[Tensor]:
     """The flow's x at the times after the first, from the x_T of `sample` with this seed, in float64."""
     out: list[Tensor] = []
     real = widest(device_of(denoiser))
     flow = ProbabilityFlow(grid=tuple(times), rtol=tolerance, atol=tolerance, last="none", steps=len(times) - 1)
     keep = lambda i, t, x, x0: out.append(x)
-    sample(denoiser, flow, shape, seed, dtype=real, callback=keep, progress=False, **cond)
+    sample(denoiser, flow, shape, seed, dtype=real, callback=keep, progress=False, cond=cond)
     return out

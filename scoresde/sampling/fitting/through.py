@@ -5,13 +5,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...denoiser import Denoiser, device_of, select
+from ...denoiser import Denoiser, Given, bind, device_of
 from ...errors import InputError
 from ...noise import normal
 from ...sde import widest
@@ -45,7 +45,7 @@ def fit_through(
     tolerance: Positive = 1e-6,
     iterations: Annotated[int, Range(10, 10**6)] | None = None,
     report: Callable[[int, int, float], None] | None = None,
-    **cond,
+    cond: Given = None,
 ) -> FittedLinear:
     """The `FittedLinear` sampler with `budget` evaluations whose ends are nearest to the flow's.
 
@@ -58,7 +58,7 @@ def fit_through(
     are taken, and 3 n of the others, each with its share; their flows are computed once, at rtol = atol = `tolerance`.
     The descent, in batches of n / 4, starts from four placings of the times with the weights of an Adams method: a
     tenth of the `iterations` from each, and the rest from the best of them.  By default they are sqrt(n) times 400 / k,
-    at least 30 sqrt(n), for k evaluations.  `shape` = (n, *data shape); conditions that are tensors have n rows.
+    at least 30 sqrt(n), for k evaluations.  `shape` = (n, *data shape); `cond` are the conditions of the n samples.
     `last="tweedie"` takes one of the evaluations.  `report(done, all, loss)` follows the iterations.  The model's
     parameters stay as they are.
 
@@ -68,14 +68,14 @@ def fit_through(
     n, *item = (int(d) for d in shape)
     if n < 8:
         raise InputError(f"shape={tuple(shape)}: a fit needs at least 8 samples, 64 or more are better")
-    cond = {k: c.repeat(MANY, *[1] * (c.ndim - 1)) if _by_row(c, n) else c for k, c in cond.items()}
+    denoiser = bind(denoiser, cond, n).select(torch.arange(MANY * n, device=device_of(denoiser)) % n)
     evaluations = budget - (last == "tweedie")
     iterations = round(math.sqrt(n) * max(30, 400 / evaluations)) if iterations is None else iterations
     done = itertools.count(1)
     say = (lambda loss: report(next(done), iterations, loss)) if report is not None else (lambda loss: None)
     with torch.no_grad():
-        rows, mean = _hard_first(denoiser, evaluations, (MANY * n, *item), n, seed, t_min, cond)
-        fit = _Fit(denoiser, rows, mean, n, seed, t_min, tolerance, select(cond, rows, MANY * n))
+        rows, mean = _hard_first(denoiser, evaluations, (MANY * n, *item), n, seed, t_min)
+        fit = _Fit(denoiser.select(rows), rows, mean, n, seed, t_min, tolerance)
     with _frozen(denoiser):
         raced = [fit.descend(fit.start(place, evaluations), RACING, iterations // 10, say) for place in STARTS]
         best = min(raced, key=fit.loss_of_all)
@@ -84,16 +84,12 @@ def fit_through(
         return fit.sampler(best, last, t_min)
 
 
-def _by_row(value: Any, n: int) -> bool:
-    return torch.is_tensor(value) and value.ndim > 0 and len(value) == n
-
-
-def _hard_first(denoiser, evaluations: int, shape: tuple, n: int, seed: int, t_min: float | None, cond: dict) -> tuple:
+def _hard_first(denoiser, evaluations: int, shape: tuple, n: int, seed: int, t_min: float | None) -> tuple:
     """4 n of the rows of `shape`, the n at which two short runs disagree most and the first 3 n of the others.
 
     With them comes the mean of all ends.
     """
-    options = {"dtype": widest(device_of(denoiser)), "batch_size": n, "progress": False, **cond}
+    options = {"dtype": widest(device_of(denoiser)), "batch_size": n, "progress": False}
     ways = ((evaluations, "cosine_angle"), (2 * evaluations, "angle"))
     x, y = (sample(denoiser, Adams(k, g, "none", t_min), shape, seed, **options) for k, g in ways)
     order = (x - y).flatten(1).square().mean(1).argsort(descending=True)
@@ -120,21 +116,18 @@ class _Fit:
     the logits of its steps in phi, and what is added to the weights of an Adams method at those angles.
     """
 
-    def __init__(self, denoiser, rows: Tensor, mean: Tensor, n: int, seed: int, t_min, tolerance: float, cond: dict):
-        self.denoiser, self.sde, self.hard, self.cond = denoiser, denoiser.sde, n, cond
+    def __init__(self, denoiser, rows: Tensor, mean: Tensor, n: int, seed: int, t_min, tolerance: float):
+        self.denoiser, self.sde, self.hard = denoiser, denoiser.sde, n
         flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, last="none", t_min=t_min)
         self.first, self.final = self.sde.along(flow.times(self.sde))
         like = torch.empty(len(rows), *mean.shape, dtype=widest(device_of(denoiser)), device=rows.device)
         x = self.sde.prior(normal(like, rows, seed, 0, 0)).to(like)
         parts = torch.arange(len(rows), device=rows.device).split(n)
-        ends = [flow.step(denoiser, x[p], self.first, self.final, None, None, **self.given(p))[0] for p in parts]
+        ends = [flow.step(denoiser.select(p), x[p], self.first, self.final, None, None)[0] for p in parts]
         self.z, self.end = x / self.first.n, torch.cat(ends) / self.final.n
         self.mean = mean / self.final.alpha
         deviation = float((self.end[n:] - mean / self.final.n).square().mean().sqrt())
         self.deviation = max(deviation, self.final.sigma / self.final.n)  # there is noise of that size at the end
-
-    def given(self, rows: Tensor) -> dict:
-        return select(self.cond, rows, 4 * self.hard)
 
     def start(self, place: Callable[[np.ndarray], np.ndarray], evaluations: int) -> tuple[Tensor, Tensor]:
         steps = -np.diff(place(np.linspace(1, 0, evaluations + 2)))
@@ -160,21 +153,20 @@ class _Fit:
 
     def distances(self, found: tuple[Tensor, Tensor], rows: Tensor) -> Tensor:
         phi = self.angles(found[0])
-        line, cond, z, values = Line(phi, self.deviation), self.given(rows), self.z[rows], []
+        line, model, z, values = Line(phi, self.deviation), self.denoiser.select(rows), self.z[rows], []
         weights = self.weights(phi, line, found[1])
         zeta = (z - line.cos[0] * self.mean) / line.q[0]
         for i in range(len(phi) - 1):
-            zeta, values = advance(line, i, zeta, values, weights[i, :i], self.mean, partial(self.ask, phi[i], cond))
+            zeta, values = advance(line, i, zeta, values, weights[i, :i], self.mean, partial(self.ask, phi[i], model))
         away = line.q[-1] * zeta + line.cos[-1] * self.mean - self.end[rows]
         return away.flatten(1).square().mean(1).sqrt()
 
-    def ask(self, phi: Tensor, cond: dict, z: Tensor) -> Tensor:
+    def ask(self, phi: Tensor, model: Denoiser, z: Tensor) -> Tensor:
         """D at an angle; what its gradient needs is computed again, so that one evaluation's graph is in memory."""
         from torch.utils.checkpoint import checkpoint
 
         t = self.time(phi)
         alpha, sigma = self.sde.marginal(t)
-        model = lambda x, t: self.denoiser(x, t, **cond)
         return checkpoint(model, torch.sqrt(alpha**2 + sigma**2) * z, t, use_reentrant=False, preserve_rng_state=False)
 
     def loss(self, hard: Tensor, rest: Tensor) -> Tensor:

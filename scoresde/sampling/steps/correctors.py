@@ -1,4 +1,4 @@
-"""Correctors: steps that leave p_u as it is and bring x_u closer to it, (denoiser, x, u, t, s, noise, **cond) -> x_u.
+"""Correctors: steps that leave p_u as it is and bring x_u closer to it, (denoiser, x, u, t, s, noise) -> x_u.
 
 x is at the time u, which is t or s: the two ends of the step that the predictor has made or is about to make.
 """
@@ -33,9 +33,9 @@ class Langevin(Checked):
     snr: Positive = 0.16
     batch_norms: bool = False
 
-    def __call__(self, denoiser, x, u, t, s, noise, **cond):
+    def __call__(self, denoiser, x, u, t, s, noise):
         sde = denoiser.sde
-        score, z = denoiser.score(x, u, **cond), noise(x)
+        score, z = denoiser.score(x, u), noise(x)
         if self.batch_norms:
             ratio = (z.flatten(1).norm(dim=1).mean() / score.flatten(1).norm(dim=1).mean().clamp_min(1e-12)) ** 2
         else:
@@ -56,10 +56,10 @@ class ALD(Checked):
 
     snr: Positive = 0.16
 
-    def __call__(self, denoiser, x, u, t, s, noise, **cond):
+    def __call__(self, denoiser, x, u, t, s, noise):
         sde = denoiser.sde
         e = 2 * (sde.at(t).alpha / sde.at(s).alpha * self.snr * sde.at(u).sigma) ** 2
-        return torch.add(x, denoiser.score(x, u, **cond), alpha=e).add_(noise(x), alpha=math.sqrt(2 * e))
+        return torch.add(x, denoiser.score(x, u), alpha=e).add_(noise(x), alpha=math.sqrt(2 * e))
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ class Gibbs:
     sampling, arXiv 2306.14878.
     """
 
-    def __call__(self, denoiser, x, u, t, s, noise, **cond):
+    def __call__(self, denoiser, x, u, t, s, noise):
         ancestral = DDIM(eta=1.0)
 
         def denoise(x):
-            return ancestral.step(denoiser, x, t, s, None, _Loud(noise), **cond)[0]
+            return ancestral.step(denoiser, x, t, s, None, _Loud(noise))[0]
 
         def renoise(x):
             at, to = denoiser.sde.at(t), denoiser.sde.at(s)

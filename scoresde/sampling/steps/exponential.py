@@ -20,8 +20,8 @@ class DPMpp(Multistep):
 
     grid: Placing = "log_snr"
 
-    def value(self, denoiser, x, t, cond):
-        return denoiser(x, t, **cond)
+    def value(self, denoiser, x, t):
+        return denoiser(x, t)
 
     def variable(self, sde, t):
         return sde.at(t).log_snr / 2
@@ -53,8 +53,8 @@ class DEIS(Multistep):
     Zhang, Chen (2023), Fast Sampling of Diffusion Models with Exponential Integrator, arXiv 2204.13902.
     """
 
-    def value(self, denoiser, x, t, cond):
-        return denoiser.eps(x, t, **cond)
+    def value(self, denoiser, x, t):
+        return denoiser.eps(x, t)
 
     def variable(self, sde, t):
         return t

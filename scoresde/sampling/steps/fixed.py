@@ -29,9 +29,9 @@ class DDIM(Sampler):
     eta: Fraction = 0.0
     temperature: Scale = 1.0
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         at, to = denoiser.sde.at(t), denoiser.sde.at(s)
-        x0 = denoiser(x, t, **cond)
+        x0 = denoiser(x, t)
         w2 = self.eta**2 * (to.sigma / at.sigma) ** 2 * (at.sigma**2 - (at.alpha / to.alpha * to.sigma) ** 2)
         kept = math.sqrt(max(to.sigma**2 - w2, 0.0)) / at.sigma
         x = weigh(kept, x, to.alpha - kept * at.alpha, x0)
@@ -50,11 +50,11 @@ class Heun(Sampler):
 
     steps: Steps = 25
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         at, to = denoiser.sde.at(t), denoiser.sde.at(s)
         keep, h = to.n / at.n, to.n * (to.phi - at.phi)
-        v_t = denoiser.velocity(x, t, **cond)
-        v_s = denoiser.velocity(weigh(keep, x, h, v_t), s, **cond)
+        v_t = denoiser.velocity(x, t)
+        v_s = denoiser.velocity(weigh(keep, x, h, v_t), s)
         return weigh(keep, x, h / 2, v_t).add_(v_s, alpha=h / 2), None
 
 
@@ -63,16 +63,16 @@ def at_angle(sde: SDE, phi: float) -> Marginal:
     return sde.at(float(sde.time(-2 * math.log(math.tan(phi)))))
 
 
-def rk4(denoiser, x, t, s, **cond):
+def rk4(denoiser, x, t, s):
     """One classical Runge-Kutta step of dz/dphi = v from t to s: x_s."""
     sde = denoiser.sde
     at, to = sde.at(t), sde.at(s)
     h = to.phi - at.phi
     middle = at_angle(sde, at.phi + h / 2)
-    k1 = denoiser.velocity(x, t, **cond)
-    k2 = denoiser.velocity(weigh(middle.n / at.n, x, middle.n * h / 2, k1), middle, **cond)
-    k3 = denoiser.velocity(weigh(middle.n / at.n, x, middle.n * h / 2, k2), middle, **cond)
-    k4 = denoiser.velocity(weigh(to.n / at.n, x, to.n * h, k3), s, **cond)
+    k1 = denoiser.velocity(x, t)
+    k2 = denoiser.velocity(weigh(middle.n / at.n, x, middle.n * h / 2, k1), middle)
+    k3 = denoiser.velocity(weigh(middle.n / at.n, x, middle.n * h / 2, k2), middle)
+    k4 = denoiser.velocity(weigh(to.n / at.n, x, to.n * h, k3), s)
     x = weigh(to.n / at.n, x, to.n * h / 6, k1).add_(k2, alpha=to.n * h / 3)
     return x.add_(k3, alpha=to.n * h / 3).add_(k4, alpha=to.n * h / 6)
 
@@ -86,8 +86,8 @@ class RK4(Sampler):
 
     steps: Steps = 10
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
-        return rk4(denoiser, x, t, s, **cond), None
+    def step(self, denoiser, x, t, s, state, noise):
+        return rk4(denoiser, x, t, s), None
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ class Rosenbrock(Sampler):
 
     steps: Steps = 25
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         at, to = denoiser.sde.at(t), denoiser.sde.at(s)
         h = to.phi - at.phi
         near = at_angle(denoiser.sde, at.phi + h * torch.finfo(x.dtype).eps ** 0.5)
         small = near.phi - at.phi
-        v = denoiser.velocity(x, t, **cond)
-        slope = (denoiser.velocity(weigh(near.n / at.n, x, near.n * small, v), near, **cond) - v) / small
+        v = denoiser.velocity(x, t)
+        slope = (denoiser.velocity(weigh(near.n / at.n, x, near.n * small, v), near) - v) / small
         flat, shape = v.flatten(1), (-1, *[1] * (x.ndim - 1))
         norm2 = flat.square().sum(1).clamp_min(torch.finfo(x.dtype).tiny)
         y = (h * ((flat * slope.flatten(1)).sum(1) / norm2).reshape(shape)).clamp(-1, 1)
@@ -151,7 +151,7 @@ class EDMHeun(Sampler):
                 f"s_tmin={self.s_tmin!r} is above s_tmax={self.s_tmax!r}: give the lower level first", "s_tmin"
             )
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         sde = denoiser.sde
         at, to = sde.at(t), sde.at(s)
         r_t, r_s = at.sigma / at.alpha, to.sigma / to.alpha
@@ -163,7 +163,7 @@ class EDMHeun(Sampler):
             y = y.add_(noise.transition(x), alpha=self.s_noise * math.sqrt(max(r_hat**2 - r_t**2, 0.0)))
             r_t = r_hat
         h = r_s - r_t
-        d_t = (y - denoiser(at.alpha * y, at, **cond)) / r_t
+        d_t = (y - denoiser(at.alpha * y, at)) / r_t
         ahead = torch.add(y, d_t, alpha=h)
-        d_s = (ahead - denoiser(to.alpha * ahead, s, **cond)) / r_s
+        d_s = (ahead - denoiser(to.alpha * ahead, s)) / r_s
         return to.alpha * torch.add(y, d_t + d_s, alpha=h / 2), None

@@ -58,10 +58,10 @@ class GaussianAdams(Sampler):
     grid: Placing = "information"
     order: Order | None = None
 
-    def informed(self, denoiser, cond):
+    def informed(self, denoiser):
         own = copy.copy(self)
         object.__setattr__(own, "_moments", denoiser.moments or GaussianAdams._moments)
-        object.__setattr__(own, "_known", None if cond else denoiser.moments)
+        object.__setattr__(own, "_known", denoiser.moments)
         return own
 
     def placing(self, sde):
@@ -73,16 +73,16 @@ class GaussianAdams(Sampler):
     def begin(self, sde, times):
         return Plan(self, sde, times)
 
-    def step(self, denoiser, x, t, s, state: Any, noise, **cond):
+    def step(self, denoiser, x, t, s, state: Any, noise):
         sde = denoiser.sde
         plan, i, z, base, values = state if isinstance(state, tuple) else (state, 0, None, None, [])
         if plan is None or plan.times[i : i + 2] != [t, s]:
-            plan = Plan(self.informed(denoiser, cond), sde, [*(plan.times[:i] if plan else ()), t, s])
+            plan = Plan(self.informed(denoiser), sde, [*(plan.times[:i] if plan else ()), t, s])
         row = plan.row(i, x)
         if z is None:
             z = base = plan.start(x)
         if i >= plan.first:
-            value = plan.residual(denoiser(x, t, **cond), z, row)
+            value = plan.residual(denoiser(x, t), z, row)
             values = [value, *values][: plan.memory]
             base = _add(base, row[3 : 3 + plan.memory], values)
             z = _add(base, row[3 + plan.memory :], values)

@@ -49,12 +49,12 @@ class FittedLinear(Sampler):
     def begin(self, sde, times):
         return Line(torch.tensor([t.phi for t in times], dtype=torch.float64), self.deviation).numbers(), 0, [], None
 
-    def step(self, denoiser, x, t, s, state: Any, noise, **cond):
+    def step(self, denoiser, x, t, s, state: Any, noise):
         sde = denoiser.sde
         line, i, values, mean = state or self.begin(sde, sde.along(self.times(sde)))
         mean = self._beside(x) if mean is None else mean
         zeta = (x / sde.at(t).n - line.cos[i] * mean) / line.q[i]
-        ask = lambda z: denoiser(x, t, **cond)
+        ask = lambda z: denoiser(x, t)
         zeta, values = advance(line, i, zeta, values, self.weights[i], mean, ask)
         x = sde.at(s).n * (line.q[i + 1] * zeta + line.cos[i + 1] * mean)
         return x, (line, i + 1, values, mean)

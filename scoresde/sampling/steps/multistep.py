@@ -74,7 +74,7 @@ class Multistep(Sampler, ABC):
     start: Literal["ramp", "runge_kutta"] = "ramp"
 
     @abstractmethod
-    def value(self, denoiser: Denoiser, x: Tensor, t: float, cond: dict) -> Tensor:
+    def value(self, denoiser: Denoiser, x: Tensor, t: float) -> Tensor:
         """What is extrapolated, at (x, t), in units of `unit`."""
 
     def unit(self, sde: SDE, t: float) -> float:
@@ -107,19 +107,19 @@ class Multistep(Sampler, ABC):
     def begin(self, sde, times):
         return Plan(self, sde, times), 0, [], None
 
-    def step(self, denoiser, x, t, s, state: Any, noise, **cond):
+    def step(self, denoiser, x, t, s, state: Any, noise):
         sde = denoiser.sde
         plan, i, past, before = state or (None, 0, [], None)
         if plan is None or plan.times[i : i + 2] != [t, s]:
             plan = None
-        value = self.value(denoiser, x, t, cond)
+        value = self.value(denoiser, x, t)
         past = [(t, value), *past]
         if self.correct and before is not None:
             x = self._add(sde, *before, t, past, plan and plan.correct[i - 1])
         past = past[: self.order]
         if self.start == "runge_kutta" and len(past) < self.order:
             # The corrector must not touch a step that is better than it.
-            return rk4(denoiser, x, t, s, **cond), (plan, i + 1, past, None)
+            return rk4(denoiser, x, t, s), (plan, i + 1, past, None)
         base = self.carry(sde, x, t, s, noise)
         x = self._add(sde, base, t, s, past, plan and plan.predict[i])
         return x, (plan, i + 1, past, (base, t))
@@ -172,9 +172,9 @@ class Adams(Multistep):
     order: Order = 2
     correct: bool = True
 
-    def value(self, denoiser, x, t, cond):
+    def value(self, denoiser, x, t):
         at = denoiser.sde.at(t)  # v = (alpha x / n - n D) / sigma, over -n / sigma
-        return torch.add(denoiser(x, t, **cond), x, alpha=-at.alpha / at.n**2)
+        return torch.add(denoiser(x, t), x, alpha=-at.alpha / at.n**2)
 
     def unit(self, sde, t):
         at = sde.at(t)
@@ -206,9 +206,9 @@ class RectifiedAdams(Multistep):
     order: Order = 2
     correct: bool = True
 
-    def value(self, denoiser, x, t, cond):
+    def value(self, denoiser, x, t):
         at = denoiser.sde.at(t)  # eps - x_0 = (x - (alpha + sigma) D) / sigma, over -(alpha + sigma) / sigma
-        return torch.add(denoiser(x, t, **cond), x, alpha=-1 / (at.alpha + at.sigma))
+        return torch.add(denoiser(x, t), x, alpha=-1 / (at.alpha + at.sigma))
 
     def unit(self, sde, t):
         at = sde.at(t)

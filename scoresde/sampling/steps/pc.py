@@ -41,7 +41,7 @@ class PC(Sampler):
 
     `predictor` is a name in `PREDICTORS` or any sampler (its own steps, grid and last step do not count) that does not
     extrapolate along a trajectory; `corrector` is "langevin", "ald", "gibbs" (see `correctors`; `snr` and `batch_norms`
-    are theirs), "none", or a function (denoiser, x, u, t, s, noise, **cond) -> x at the same time u.  It acts where
+    are theirs), "none", or a function (denoiser, x, u, t, s, noise) -> x at the same time u.  It acts where
     sigma / alpha lies in `between`, everywhere by default.  `temperature` scales the noise of a predictor by name.
     The predictor's evaluations and one for each corrector step.
 
@@ -83,7 +83,7 @@ class PC(Sampler):
         predictor = self._predictor()
         return predictor, self._corrector(), predictor.begin(sde, times)
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         predictor, corrector, past = state or (self._predictor(), self._corrector(), None)
 
         def corrected(x, u):
@@ -91,10 +91,10 @@ class PC(Sampler):
             at = denoiser.sde.at(u)
             acts = corrector is not None and low <= at.sigma / at.alpha <= high
             for _ in range(self.corrector_steps if acts else 0):
-                x = corrector(denoiser, x, u, t, s, noise, **cond)
+                x = corrector(denoiser, x, u, t, s, noise)
             return x
 
         if self.correct == "before":
             x = corrected(x, t)
-        x, past = predictor.step(denoiser, x, t, s, past, noise, **cond)
+        x, past = predictor.step(denoiser, x, t, s, past, noise)
         return (corrected(x, s) if self.correct == "after" else x), (predictor, corrector, past)

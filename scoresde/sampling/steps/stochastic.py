@@ -59,10 +59,10 @@ class EulerMaruyama(Sampler):
     eta: Eta = 1.0
     temperature: Scale = 1.0
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         f, g2 = denoiser.sde.at(t).rates
         h, eta = t - s, eta_at(self.eta, t)
-        x = weigh(1 - h * f, x, h * (1 + eta**2) / 2 * g2, denoiser.score(x, t, **cond))
+        x = weigh(1 - h * f, x, h * (1 + eta**2) / 2 * g2, denoiser.score(x, t))
         return x.add_(noise.transition(x), alpha=self.temperature * eta * math.sqrt(g2 * h)), None
 
 
@@ -80,11 +80,11 @@ class ReverseDiffusion(Sampler):
     grid: Placing = "uniform_angle"
     temperature: Scale = 1.0
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         at, to = denoiser.sde.at(t), denoiser.sde.at(s)
         a = at.alpha / to.alpha
         g2 = max(at.sigma**2 - (a * to.sigma) ** 2, 0.0)
-        x = weigh(2 - a, x, g2, denoiser.score(x, t, **cond))
+        x = weigh(2 - a, x, g2, denoiser.score(x, t))
         return x.add_(noise.transition(x), alpha=self.temperature * math.sqrt(g2)), None
 
 
@@ -103,11 +103,11 @@ class ExponentialEuler(Sampler):
     eta: Eta = 1.0
     s_noise: Scale = 1.0
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         at, to = denoiser.sde.at(t), denoiser.sde.at(s)
         eta, rho_t, rho_s = eta_at(self.eta, t), at.sigma / at.alpha, to.sigma / to.alpha
         move = to.alpha * (1 + eta**2) * (rho_t - rho_s)
-        x = weigh(to.alpha / at.alpha, x, -move, denoiser.eps(x, t, **cond))
+        x = weigh(to.alpha / at.alpha, x, -move, denoiser.eps(x, t))
         if eta > 0:
             x = x.add_(noise.transition(x), alpha=to.alpha * self.s_noise * eta * math.sqrt(rho_t**2 - rho_s**2))
         return x, None
@@ -131,10 +131,10 @@ class DPMpp2M(Sampler):
     eta: Eta = 0.0
     s_noise: Scale = 1.0
 
-    def step(self, denoiser, x, t, s, state, noise, **cond):
+    def step(self, denoiser, x, t, s, state, noise):
         at, to, eta2 = denoiser.sde.at(t), denoiser.sde.at(s), eta_at(self.eta, t) ** 2
         h = (to.log_snr - at.log_snr) / 2
-        x0 = denoiser(x, t, **cond)
+        x0 = denoiser(x, t)
         slope = 0.0 if state is None else h / (2 * state[1])
         gain = -to.alpha * math.expm1(-(1 + eta2) * h)
         x = weigh(to.sigma / at.sigma * math.exp(-eta2 * h), x, gain * (1 + slope), x0)
