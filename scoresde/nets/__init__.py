@@ -1,4 +1,7 @@
-"""Networks: `net(x, c, **cond)` for x (B, *shape) and the log noise level c (B,); they know no SDE."""
+"""Networks: `net(x, c)`, or `net(x, c, cond)`, for x (B, *shape) and the log noise level c (B,); they know no SDE.
+
+`conditioning.py` turns conditions into a vector, channels and tokens: no network knows what a label is.
+"""
 
 from .base import Network
 from .mlp import MLP

@@ -1,15 +1,22 @@
 """What all networks share."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from torch import nn
 
+from ..conditions import Kind
 from ..making import recorded
 
 
 class Network(nn.Module):
     """A network whose arguments are checked against their annotations and kept, so that a folder can make it again.
 
-    A subclass of one's own, `net(x, c)` with annotated arguments, is kept in the same way.
+    A subclass of one's own, `net(x, c)` with annotated arguments, is kept in the same way.  One with `conditions`,
+    kinds by their names, is called as `net(x, c, cond)`.
     """
+
+    conditions: Mapping[str, Kind] = MappingProxyType({})
 
     def __init_subclass__(cls, **options) -> None:
         super().__init_subclass__(**options)

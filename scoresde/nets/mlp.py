@@ -1,14 +1,17 @@
 """A residual MLP with Fourier features."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from ..conditions import Kind
 from ..settings import Count, Positive, Range, Whole
 from .base import Network
+from .conditioning import Conditioner, CrossAttention, Embedded
 from .embedding import LevelEmbedding, Octave, Octaves
 
 
@@ -17,7 +20,9 @@ class MLP(Network):
 
     The input is joined by `fourier` random waves sin, cos(2 pi w x) with w ~ N(0, fourier_scale^2 / D), which let a
     small network follow fine structure (Tancik et al., 2020, arXiv 2006.10739); every block is modulated by c.
-    `octaves` adds the waves of `Octaves` of each entry.
+    `octaves` adds the waves of `Octaves` of each entry.  With `conditions`, kinds by their names, it is
+    `net(x, c, cond)`: labels and vectors are added to the level's embedding, pictures join the input, and each block
+    attends to tokens.
     """
 
     def __init__(
@@ -29,6 +34,7 @@ class MLP(Network):
         fourier_scale: Positive = 1.0,
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
         octaves: Sequence[Octave] = (),
+        conditions: Mapping[str, Kind] = MappingProxyType({}),
     ):
         super().__init__()
         self.shape, size = tuple(shape), math.prod(shape)
@@ -36,30 +42,41 @@ class MLP(Network):
         self.register_buffer("waves", waves)
         self.embed = LevelEmbedding(width)
         self.octaves = Octaves(octaves)
-        self.enter = nn.Linear(size * self.octaves.factor + 2 * fourier, width)
-        self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(blocks))
+        self.conditions, extra, context = dict(conditions), 0, 0
+        if conditions:
+            self.conditioner = Conditioner(conditions, width, flat=True)
+            extra, context = self.conditioner.channels, width if self.conditioner.sequences else 0
+        self.enter = nn.Linear(size * self.octaves.factor + 2 * fourier + extra, width)
+        self.blocks = nn.ModuleList(_Block(width, dropout, context) for _ in range(blocks))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, size))
         nn.init.zeros_(self.leave[-1].weight)
         nn.init.zeros_(self.leave[-1].bias)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        flat = x.flatten(1)
+    def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        flat, level = x.flatten(1), self.embed(c)
         angle = flat @ self.waves
-        h, level = self.enter(torch.cat([self.octaves(flat), angle.sin(), angle.cos()], 1)), self.embed(c)
+        parts, given = [self.octaves(flat), angle.sin(), angle.cos()], Embedded()
+        if self.conditions:
+            given = self.conditioner(cond or {}, x)
+            level = level if given.vector is None else level + given.vector
+            parts += [] if given.channels is None else [given.channels]
+        h = self.enter(torch.cat(parts, 1))
         for block in self.blocks:
-            h = block(h, level)
+            h = block(h, level, given)
         return self.leave(h).reshape(x.shape)
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int, dropout: float):
+    def __init__(self, width: int, dropout: float, context: int):
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulate = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
         self.mlp = nn.Sequential(
             nn.Linear(width, 2 * width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
         )
+        self.attend = CrossAttention(width, context, math.gcd(width, 4)) if context else None
 
-    def forward(self, h: Tensor, level: Tensor) -> Tensor:
+    def forward(self, h: Tensor, level: Tensor, given: Embedded) -> Tensor:
         scale, shift = self.modulate(level).chunk(2, 1)
-        return h + self.mlp(self.norm(h) * (1 + scale) + shift)
+        h = h + self.mlp(self.norm(h) * (1 + scale) + shift)
+        return h if self.attend is None else h + self.attend(h[:, None], given.tokens, given.mask)[:, 0]

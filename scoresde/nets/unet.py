@@ -1,15 +1,18 @@
 """A U-Net for series, images and volumes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..conditions import Kind
 from ..errors import InputError
 from ..settings import Count, Range, Whole
 from .base import Network
+from .conditioning import Conditioner, CrossAttention, Embedded
 from .embedding import LevelEmbedding, Octave, Octaves
 
 
@@ -19,7 +22,9 @@ class UNet(Network):
     The number of space axes (1, 2 or 3) is that of `shape` = (C, *space); any size will do, odd ones too.  Resolution
     halves between the entries of `mults`, which multiply `channels`; each has `blocks` residual blocks, followed by
     attention where the positions number at most `attention`.  The level c scales and shifts every block.
-    `octaves` adds the waves of `Octaves` to the input's channels.
+    `octaves` adds the waves of `Octaves` to the input's channels.  With `conditions`, kinds by their names, it is
+    `net(x, c, cond)`: labels and vectors are added to the level's embedding, pictures are channels beside x, and where
+    there is attention each block attends to tokens too.
 
     Ronneberger, Fischer, Brox (2015), arXiv 1505.04597; Ho et al. (2020), arXiv 2006.11239; Dhariwal, Nichol (2021),
     arXiv 2105.05233.  Raises `InputError` for data without a channel and one to three space axes.
@@ -35,6 +40,7 @@ class UNet(Network):
         heads: Count = 4,
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
         octaves: Sequence[Octave] = (),
+        conditions: Mapping[str, Kind] = MappingProxyType({}),
     ):
         super().__init__()
         shape, mults = tuple(shape), tuple(mults)
@@ -52,11 +58,15 @@ class UNet(Network):
         conv = getattr(nn, f"Conv{dims}d")
         self.embed = LevelEmbedding(level)
         self.octaves = Octaves(octaves)
-        self.enter = conv(shape[0] * self.octaves.factor, channels, 3, padding=1)
+        self.conditions, extra, context = dict(conditions), 0, 0
+        if conditions:
+            self.conditioner = Conditioner(conditions, level)
+            extra, context = self.conditioner.channels, level if self.conditioner.sequences else 0
+        self.enter = conv(shape[0] * self.octaves.factor + extra, channels, 3, padding=1)
 
         def block(cin: int, cout: int, space: tuple[int, ...]) -> nn.Module:
             attend = torch.Size(space).numel() <= attention
-            return _Block(conv, cin, cout, level, dropout, heads if attend else 0)
+            return _Block(conv, cin, cout, level, dropout, heads if attend else 0, context)
 
         self.down, self.up, skips, width, space = nn.ModuleList(), nn.ModuleList(), [channels], channels, shape[1:]
         spaces = []
@@ -79,18 +89,22 @@ class UNet(Network):
                 self.up.append(_Up(conv(width, width, 3, padding=1)))
         self.leave = nn.Sequential(_norm(width), nn.SiLU(), _zero(conv(width, shape[0], 3, padding=1)))
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        level = F.silu(self.embed(c))
-        h = self.enter(self.octaves(x))
+    def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        level, h, given = self.embed(c), self.octaves(x), Embedded()
+        if self.conditions:
+            given = self.conditioner(cond or {}, x)
+            level = level if given.vector is None else level + given.vector
+            h = h if given.channels is None else torch.cat([h, given.channels], 1)
+        level, h = F.silu(level), self.enter(h)
         skips = [h]
         for layer in self.down:
-            h = layer(h, level) if isinstance(layer, _Block) else layer(h)
+            h = layer(h, level, given) if isinstance(layer, _Block) else layer(h)
             skips.append(h)
         for layer in self.middle:
-            h = layer(h, level)
+            h = layer(h, level, given)
         for layer in self.up:
             if isinstance(layer, _Block):
-                h = layer(torch.cat([h, skips.pop()], 1), level)
+                h = layer(torch.cat([h, skips.pop()], 1), level, given)
             else:
                 h = layer(h, skips[-1].shape[2:])
         return self.leave(h)
@@ -117,9 +131,10 @@ class _Up(nn.Module):
 
 
 class _Block(nn.Module):
-    """A residual block, its second normalisation modulated by the level; self-attention after it where `heads` > 0."""
+    """A residual block, its second normalisation modulated by the level; self-attention after it where `heads` > 0,
+    and then attention to tokens of the width `context` > 0."""
 
-    def __init__(self, conv: type, cin: int, cout: int, level: int, dropout: float, heads: int):
+    def __init__(self, conv: type, cin: int, cout: int, level: int, dropout: float, heads: int, context: int):
         super().__init__()
         self.enter = nn.Sequential(_norm(cin), nn.SiLU(), conv(cin, cout, 3, padding=1))
         self.modulate = nn.Linear(level, 2 * cout)
@@ -130,12 +145,17 @@ class _Block(nn.Module):
         if heads:
             self.attention_norm = _norm(cout)
             self.qkv, self.out = conv(cout, 3 * cout, 1), _zero(conv(cout, cout, 1))
+        self.cross = CrossAttention(cout, context, heads) if heads and context else None
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, given: Embedded) -> Tensor:
         scale, shift = self.modulate(level).reshape(*level.shape[:1], -1, *[1] * (x.ndim - 2)).chunk(2, 1)
         h = self.norm(self.enter(x)) * (1 + scale) + shift
         h = self.skip(x) + self.leave(h)
-        return h + self._attend(h) if self.heads else h
+        h = h + self._attend(h) if self.heads else h
+        if self.cross is None:
+            return h
+        found = self.cross(h.flatten(2).transpose(1, 2), given.tokens, given.mask)
+        return h + found.transpose(1, 2).reshape(h.shape)
 
     def _attend(self, x: Tensor) -> Tensor:
         q, k, v = (
