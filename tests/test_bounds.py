@@ -9,8 +9,9 @@ from problems import Around, close, each_sde, each_song_sde, mixture, refuses
 from scoresde import grids
 from scoresde.denoiser import Denoiser, FromScore
 from scoresde.exact import GaussianMixture
-from scoresde.likelihood import Levels, Plan, elbo, fit_plan, log_likelihood, vlb
+from scoresde.likelihood import Plan, elbo, fit_plan, log_likelihood, vlb
 from scoresde.sde import VE, VP
+from scoresde.spaces import Bins
 
 
 def error(bound, log_prob):
@@ -199,13 +200,13 @@ def test_some_steps_stand_for_all():
 
 def test_the_discrete_bound_of_points_is_their_probability():
     """Data on the centres of bins: P(v) is the weight of v, and the bound with the exact decoder is its logarithm."""
-    levels = Levels(5, -1.0, 0.5)
+    levels = Bins(5, 2.5, -1.25)
     raw = torch.arange(5)[:, None]
     weights = torch.tensor([1.0, 4, 2, 2, 1]).double()
     for sde in (VP(t_min=1e-3), VE()):
         model = GaussianMixture(weights, levels.place(raw), 1e-5, sde)
         x = levels.place(raw).repeat_interleave(400, 0)
-        assert torch.equal(levels.raw(x)[::400], raw.double())
+        assert torch.equal(levels.nearest(x)[::400], raw.double())
         plan = fit_plan(model, x, control=False)
         for out in (
             elbo(model, x, n=32, density=plan, levels=levels),

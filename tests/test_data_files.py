@@ -172,13 +172,13 @@ def test_array(tmp_path, shape, standardize):
         assert train.mean().abs() < 1e-5 and train.std(correction=0) == pytest.approx(1, abs=1e-5)
     assert torch.equal(whole(data.test), whole(D.array(tmp_path / "a.npy").test))
     if standardize == "feature":
-        assert data.log_det == pytest.approx(data.transform.scale.log().sum().item())
+        assert data.log_det == pytest.approx(data.space.scale.log().sum().item())
 
 
 def test_constant_features():
     x = torch.tensor([[0.1, 1.0], [0.1, 2.0], [0.1, 3.0], [0.1, 5.0]])
     data = D.from_tensor(x, standardize="feature")
-    assert data.transform.scale[0] == 1 and data.encode(x)[:, 0].abs().max() < 1e-6
+    assert data.space.scale[0] == 1 and data.encode(x)[:, 0].abs().max() < 1e-6
     refuses("tensor", "all training values are 0.1", call=lambda: D.from_tensor(x[:, :1]))
 
 

@@ -131,9 +131,13 @@ def test_datasets_by_length_and_number():
     x, y = torch.randn(40, 3), torch.arange(40) % 4
     data = D.as_data(Rows(pixels=x, label=y.tolist()))
     assert data.shape == (3,) and len(data.train) == 36 and data.name == "rows"
-    assert data.notes == ("of each item, only pixels is trained on, and not label; its class is kept as labels",)
-    assert torch.equal(data.labels[0], y[data.train.indices]) and torch.equal(whole(data.train), x[data.train.indices])
-    assert torch.equal(whole(D.as_data(Rows(x=x)).train), x[data.train.indices]) and D.as_data(Rows(x=x)).notes == ()
+    assert data.notes == ("of each item, only pixels is trained on, and not label; its class is kept as its label",)
+    assert torch.equal(data.labels[0], y[data.train.items.indices]) and torch.equal(
+        whole(data.train), x[data.train.items.indices]
+    )
+    assert (
+        torch.equal(whole(D.as_data(Rows(x=x)).train), x[data.train.items.indices]) and D.as_data(Rows(x=x)).notes == ()
+    )
     assert D.custom(Rows(a=x, b=x[:, :2]), key="b").shape == (2,)
     refuses("2 of them tensors", "key=NAME", call=lambda: D.custom(Rows(a=x, b=x)))
     refuses("key=c", "a, b", call=lambda: D.custom(Rows(a=x, b=x), key="c"))
@@ -156,7 +160,7 @@ def test_classes_beside_the_items_are_kept(kind):
         "Entries": lambda: Rows(img=x, labels=y.numpy()),
     }[kind]()
     data = D.custom(made, test=5)
-    assert "kept as labels" in data.notes[0]
+    assert "kept as its label" in data.notes[0]
     for items, labels in zip((data.train, data.test), data.labels, strict=True):
         assert labels.dtype == torch.int64
         for i in range(len(items)):
@@ -201,7 +205,7 @@ def test_hugging_face():
     x = RNG.randn(30, 2).astype(np.float32)
     rows = datasets.Dataset.from_dict({"x2": x.tolist(), "label": [0, 1] * 15}).with_format("torch")
     data = D.as_data(rows)
-    assert data.shape == (2,) and data.labels[0].tolist() == [i % 2 for i in data.train.indices]
+    assert data.shape == (2,) and data.labels[0].tolist() == [i % 2 for i in data.train.items.indices]
     refuses("with_format", call=lambda: D.as_data(rows.with_format(None)))
     refuses("train, test", call=lambda: D.custom(rows.train_test_split(5)))
 

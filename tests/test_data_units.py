@@ -69,9 +69,9 @@ def test_any_units_are_standardised_and_come_back(x, how):
 @pytest.mark.parametrize(("mean", "std"), [(1e7, 0.5), (1.7e9, 20.0), (1e300, 1e299), (0.0, 1e-40), (-3e12, 7.0)])
 def test_nats_are_those_of_the_gaussian_in_its_own_units(mean, std):
     data = D.from_tensor(mean + std * Z)
-    scale, shift = data.transform.scale, data.transform.shift
-    assert data.transform(data.transform.inverse(torch.zeros(2))) == pytest.approx([0, 0], abs=1e-6)
-    m = data.transform.inverse(torch.zeros(2).double()).numpy()  # what the model calls 0 and 1
+    scale, shift = data.space.scale, data.space.shift
+    assert data.space(data.space.inverse(torch.zeros(2))) == pytest.approx([0, 0], abs=1e-6)
+    m = data.space.inverse(torch.zeros(2).double()).numpy()  # what the model calls 0 and 1
     s = 1 / scale.numpy()
     model = GaussianMixture(
         torch.ones(1).double(), torch.zeros(1, 2).double(), torch.ones(1, 2).double(), scoresde.VP()
@@ -144,7 +144,7 @@ def test_a_trained_folder_knows_such_units(tmp_path, kind):
     assert ((model.decode(x) - 1.7e9)[..., 0].flatten() - 20 * x[..., 0].flatten()).abs().max() < 2
     raw = torch.stack([data.test[i] for i in range(50)])
     assert torch.equal(model.encode(raw), data.encode(raw))
-    assert model.data.columns == (("time", "dose") if kind == "table" else None)
+    assert model.columns == (("time", "dose") if kind == "table" else None)
 
 
 def test_statistics_are_those_of_all_blocks(monkeypatch):
@@ -152,7 +152,7 @@ def test_statistics_are_those_of_all_blocks(monkeypatch):
     x = np.sort(np.random.RandomState(0).gamma(1, size=(200, 2, 3)), 0)  # blocks differ
     order = np.random.RandomState(0).permutation(200)[:-20]
     for how, axes in (("global", None), ("feature", 0)):
-        transform = D.from_tensor(x, standardize=how).transform
+        transform = D.from_tensor(x, standardize=how).space
         mean, std = x[order].mean(axes), x[order].std(axes)
         assert np.allclose(transform.scale, 1 / std, rtol=1e-12) and np.allclose(
             transform.shift, -mean / std, rtol=1e-12
@@ -168,10 +168,10 @@ def test_vectors_are_scaled_by_column_and_shapes_as_one():
     data = D.from_tensor(TABLE)
     assert torch.allclose(data.encode(whole(data.train)).std(0), torch.ones(2), atol=1e-3) and data.notes == ()
     shaped = D.from_tensor(TABLE.reshape(-1, 1, 2))
-    assert isinstance(shaped.transform.scale, float)
+    assert isinstance(shaped.space.scale, float)
     assert shaped.encode(whole(shaped.train)).std() == pytest.approx(1, abs=1e-3)
-    assert D.from_tensor(Z[:, 0]).transform.scale.shape == (1,)
-    assert D.from_tensor(TABLE, standardize=None).transform == D.Affine()
+    assert D.from_tensor(Z[:, 0]).space.scale.shape == (1,)
+    assert D.from_tensor(TABLE, standardize=None).space == D.Affine()
 
 
 def test_a_note_says_where_scales_differ():
@@ -188,7 +188,7 @@ def test_entries_that_hold_only_rounding_keep_their_scale():
     x[:, 0, 0, 0] = 1.0
     x[7, 0, 0, 0] += 2**-52
     data = D.from_tensor(x, standardize="feature")
-    assert data.transform.scale[0, 0, 0] == 1 and data.encode(whole(data.train)).abs().max() < 10
+    assert data.space.scale[0, 0, 0] == 1 and data.encode(whole(data.train)).abs().max() < 10
 
 
 # -- the model's space and back ---------------------------------------------------------------------------------------

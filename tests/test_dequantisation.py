@@ -10,14 +10,12 @@ from problems import close, refuses
 from torch import nn
 
 from scoresde.data import Affine, Data, Tensors
-from scoresde.data.base import CUBE
 from scoresde.exact import GaussianMixture
 from scoresde.likelihood import (
     BinNet,
     Decoder,
     Dequantiser,
     ImportanceWeighted,
-    Levels,
     Likelihood,
     TruncatedNormal,
     Uniform,
@@ -31,6 +29,7 @@ from scoresde.likelihood import (
     matching_time,
 )
 from scoresde.sde import VE, VP
+from scoresde.spaces import Bins
 
 L, N = 8, 2000
 SDE_ = VP(t_min=1e-4)
@@ -40,9 +39,9 @@ CELLS = torch.cartesian_prod(torch.arange(L), torch.arange(L))
 INDEX = torch.arange(N)
 
 
-def dataset(shape=(2,), levels=L, transform=CUBE):
+def dataset(shape=(2,), levels=L, space=None):
     zeros = Tensors(torch.zeros(4, *shape, dtype=torch.uint8))
-    return Data("grid", zeros, zeros, transform, levels)
+    return Data("grid", zeros, zeros, space or Bins(levels), levels)
 
 
 DATA = dataset()
@@ -50,7 +49,7 @@ DATA = dataset()
 
 def points(sde):
     """A model of the bins' centres: the weights of SMOOTH there, and nothing in between."""
-    x = Levels.of(DATA).place(CELLS)
+    x = Bins.of(DATA).place(CELLS)
     return GaussianMixture(SMOOTH.log_prob(x).exp() + 1e-9, x, 1e-4, sde)
 
 
@@ -58,7 +57,7 @@ def masses(model, t, scale=1.0):
     """The mass of p_t in each of the 64 bins, scaled, by Gauss-Legendre quadrature: (64,)."""
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(24))
     u, w = torch.cartesian_prod((nodes + 1) / 2, (nodes + 1) / 2), torch.cartesian_prod(weights / 2, weights / 2)
-    y = scale * Levels.of(DATA).place(CELLS[:, None], u[None])
+    y = scale * Bins.of(DATA).place(CELLS[:, None], u[None])
     p = model.log_prob(y.reshape(-1, 2), t).exp().reshape(len(CELLS), -1)
     return (p * w.prod(1)).sum(1) * (scale * 2 / L) ** 2
 
@@ -124,11 +123,11 @@ def test_entropies_are_the_mean_of_minus_log_q():
             y, log_q, log_p = q.draw(raw, DATA, torch.arange(20000), 0, 0)
             entropy = float(q.entropy(raw, DATA)[0] if isinstance(q, TruncatedNormal) else q.entropy(raw))
             assert float(-log_q.mean()) == pytest.approx(entropy, abs=4 * float(log_q.std()) / 20000**0.5 + 1e-9)
-            away = (y / alpha - Levels.of(DATA).place(raw)).abs()
+            away = (y / alpha - Bins.of(DATA).place(raw)).abs()
             if isinstance(q, TruncatedNormal):
                 assert float(away.max()) <= 1 / L and (log_p == 0).all()
             else:
-                assert float((y - alpha * Levels.of(DATA).place(raw)).std()) == pytest.approx(sigma, rel=0.03)
+                assert float((y - alpha * Bins.of(DATA).place(raw)).std()) == pytest.approx(sigma, rel=0.03)
 
 
 def test_a_learned_q_is_better_than_uniform():
@@ -162,7 +161,7 @@ def test_dequantisers_of_any_shape(shape):
 
 
 def test_the_posterior_of_the_levels_is_normalised():
-    levels = Levels(70, 0.3, -0.05)  # more than one block of levels, and decreasing
+    levels = Bins(70, -3.5, 0.325)  # more than one block of levels, and decreasing
     y = torch.randn(4, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     alpha, sigma = torch.tensor([0.8, 0.1], dtype=torch.float64)
     every = torch.stack([levels.log_prob(torch.full((4, 1), v), y, alpha, sigma) for v in range(70)])
@@ -238,7 +237,7 @@ def test_all_terms_add_up():
 
 def test_a_discrete_bound_has_the_bits_of_its_nats():
     sde = VP(t_min=1e-3)
-    levels, raw = Levels.of(DATA), CELLS[::7]
+    levels, raw = Bins.of(DATA), CELLS[::7]
     bound = elbo(points(sde), levels.place(raw), n=4, levels=levels)
     bits = discrete_bits_per_dim(discrete_bound(bound, DATA), DATA)
     assert bits.total == pytest.approx(-float(bound.log_prob.mean()) / 2 / math.log(2), abs=1e-6)

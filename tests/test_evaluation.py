@@ -135,7 +135,7 @@ def test_the_items_of_a_reference_are_those_of_their_split():
 
 def test_extractors_restore_to_the_same(tmp_path):
     digits = data.digits()
-    x = digits.encode(torch.stack([digits.train[i] for i in range(400)]))
+    x = digits.encode(data.stack(digits.train, range(400)))
     held = digits.encode(digits.test.x), digits.labels[1]
     learned = metrics.Learned.fit(x, digits.labels[0][:400], held, 60, 16, 3)
     assert learned.accuracy > 0.5
@@ -174,10 +174,10 @@ def test_labels_and_the_hash_of_the_data():
     assert digits.fingerprint == data.digits().fingerprint != data.digits(seed=1).fingerprint
     changed = digits.test.x.clone()
     changed[7, 0, 3, 3] += 1
-    other = data.Data("digits", digits.train, data.Tensors(changed), digits.transform, 17)
+    other = data.Data("digits", digits.train, data.Tensors(changed), digits.space)
     assert other.fingerprint != digits.fingerprint
-    with pytest.raises(InputError, match="300 items and 3 labels"):
-        data.Data("d", digits.train, digits.test, digits.transform, 17, (digits.labels[0], torch.zeros(3)))
+    with pytest.raises(InputError, match="300 items come with 3 rows of label"):
+        data.Tensors(digits.test.x, cond={"label": torch.zeros(3)})
 
 
 def test_the_page_on_metrics_says_what_runs():

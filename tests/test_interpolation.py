@@ -58,7 +58,7 @@ def test_points_are_those_of_the_functions(cli, tmp_path):
     walks = torch.from_numpy(np.load(folder / "interpolation.npy"))
     model = scoresde.load(folder.parent)
     assert walks.shape == (2, 3, 2) and "of the data's units" in out
-    ends = model.data.transform(walks[:, [0, -1]].flatten(0, 1))
+    ends = model.space(walks[:, [0, -1]].flatten(0, 1))
     latent = encode(model, ends).unflatten(0, (2, 2))
     middle = model.decode(decode(model, slerp(latent[:, 0], latent[:, 1], 0.5)))
     assert torch.allclose(middle, walks[:, 1], atol=2e-3)

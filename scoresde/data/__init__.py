@@ -1,8 +1,14 @@
-"""Data sets: each function returns a `Data`, raw items in two splits with an exact map to the model's space."""
+"""Data sets: each function returns a `Data`, raw items in two splits with what they come with, and their space.
 
-from .base import Affine, Data
+`base.py`: what a data set is; `items.py`: items, many at once (`Batch`), and rows that need not fit in memory;
+`standard.py`: statistics; `look.py`: the fingerprint and the look before a training; `readers/`: the data sets.  They
+may import `conditions/`, `spaces/` and what checks settings.
+"""
+
+from ..spaces import Affine, Bins, Space
+from .base import Data
 from .checks import split
-from .items import Tensors, item, stack
+from .items import Batch, Tensors, collate, item, stack
 from .look import check_data
 from .readers.array import array, from_table, from_tensor
 from .readers.custom import as_data, custom
@@ -13,11 +19,15 @@ from .readers.toy import toy
 
 __all__ = [
     "Affine",
+    "Batch",
+    "Bins",
     "Data",
+    "Space",
     "Tensors",
     "array",
     "as_data",
     "check_data",
+    "collate",
     "custom",
     "digits",
     "from_table",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import mmap
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -116,13 +118,35 @@ class Blocks:
         return np.moveaxis(block, -1, 1) if self.channels == "last" else block
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Items together: x (B, *shape), and by name the conditions that they come with, of B rows each."""
+
+    x: Tensor
+    cond: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def rows(self, index: Tensor | slice) -> Batch:
+        """Some of them."""
+        return Batch(self.x[index], {name: value[index] for name, value in self.cond.items()})
+
+    def to(self, device: torch.device | str) -> Batch:
+        """All tensors there, without waiting where that can be."""
+        move = lambda value: value.to(device, non_blocking=True)
+        return Batch(move(self.x), {name: move(value) for name, value in self.cond.items()})
+
+
 class Rows(Dataset, ABC):
-    """A dataset that can give many of its items at once."""
+    """A dataset that can give many of its items at once; `cond` are tensors of as many rows that they come with."""
 
     nbytes: int
+    cond: Mapping[str, Tensor] = MappingProxyType({})
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.rows(np.array([index]))[0]
+    def __getitem__(self, index: int) -> Tensor | dict[str, Tensor]:
+        x = self.rows(np.array([index]))[0]
+        return {"x": x, **{name: value[index] for name, value in self.cond.items()}} if self.cond else x
 
     @abstractmethod
     def rows(self, index: np.ndarray) -> Tensor:
@@ -132,14 +156,11 @@ class Rows(Dataset, ABC):
 class Tensors(Rows):
     """The rows of one tensor x (N, *shape), in memory; `names` of the files that they were, if they were files."""
 
-    def __init__(self, x: Tensor, names: list[str] | None = None) -> None:
-        self.x, self.names = x, names
+    def __init__(self, x: Tensor, names: list[str] | None = None, cond: Mapping[str, Tensor] | None = None) -> None:
+        self.x, self.names, self.cond = x, names, _of_rows(cond, len(x))
 
     def __len__(self) -> int:
         return len(self.x)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.x[index]
 
     @property
     def nbytes(self) -> int:
@@ -152,8 +173,8 @@ class Tensors(Rows):
 class Mapped(Rows):
     """The rows of `blocks` at the places `index`, as tensors of `dtype`, read when they are asked for."""
 
-    def __init__(self, blocks: Blocks, index: np.ndarray, dtype: torch.dtype) -> None:
-        self.blocks, self.index, self.dtype = blocks, index, dtype
+    def __init__(self, blocks: Blocks, index: np.ndarray, dtype: torch.dtype, cond: Mapping[str, Tensor]) -> None:
+        self.blocks, self.index, self.dtype, self.cond = blocks, index, dtype, cond
 
     def __len__(self) -> int:
         return len(self.index)
@@ -166,11 +187,30 @@ class Mapped(Rows):
         return torch.from_numpy(np.ascontiguousarray(self.blocks[self.index[index]], NATIVE[self.dtype]))
 
 
-def kept(blocks: Blocks, parts: tuple[np.ndarray, ...], dtype: torch.dtype) -> list[Rows]:
-    """A dataset of `dtype` for each of the parts, places of rows: in memory, or read later where they are large."""
+class Beside(Dataset):
+    """The items of a dataset, with conditions beside them: tensors of as many rows."""
+
+    def __init__(self, items: Dataset, cond: Mapping[str, Tensor]) -> None:
+        self.items, self.cond = items, _of_rows(cond, len(items))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"x": item(self.items[index]), **{name: value[index] for name, value in self.cond.items()}}
+
+
+def kept(
+    blocks: Blocks, parts: tuple[np.ndarray, ...], dtype: torch.dtype, cond: Mapping[str, Tensor] | None = None
+) -> list[Rows]:
+    """A dataset of `dtype` for each of the parts, places of rows: in memory, or read later where they are large.
+
+    `cond` are conditions of all the rows.
+    """
+    own = [{name: value[torch.from_numpy(index)] for name, value in (cond or {}).items()} for index in parts]
     size = sum(map(len, parts)) * int(np.prod(blocks.shape[1:])) * dtype.itemsize
     if size > IN_MEMORY:
-        return [Mapped(blocks, index, dtype) for index in parts]
+        return [Mapped(blocks, index, dtype, given) for index, given in zip(parts, own, strict=True)]
     made = [torch.empty(len(index), *blocks.shape[1:], dtype=dtype) for index in parts]
     part, place = np.full(len(blocks), -1, np.int8), np.empty(len(blocks), np.int64)
     for i, index in enumerate(parts):
@@ -180,7 +220,7 @@ def kept(blocks: Blocks, parts: tuple[np.ndarray, ...], dtype: torch.dtype) -> l
         for i, x in enumerate(made):
             chosen = part[span] == i
             x.numpy()[place[span][chosen]] = block[chosen]
-    return [Tensors(x) for x in made]
+    return [Tensors(x, cond=given) for x, given in zip(made, own, strict=True)]
 
 
 def item(entry) -> Tensor:
@@ -202,19 +242,52 @@ def item(entry) -> Tensor:
 
 
 def stack(dataset: Dataset, indices) -> Tensor:
-    """The items at `indices` (any sequence of integers) as one tensor (len(indices), *shape).
+    """The items at `indices` (any sequence of integers) as one tensor (len(indices), *shape), without conditions.
 
     Raises:
         InputError: an item has another shape than the first of them, or has no tensor (see `item`).
     """
+    return collate(dataset, indices).x
+
+
+def collate(dataset: Dataset, indices, names: Iterable[str] = ()) -> Batch:
+    """The items at `indices` (any sequence of integers), with the conditions of these names.
+
+    Raises:
+        InputError: an item has another shape than the first of them, has no tensor (see `item`) or lacks a condition.
+    """
     indices = np.array(indices.tolist() if isinstance(indices, Tensor) else indices, dtype=np.int64)
     if isinstance(dataset, Rows):
-        return dataset.rows(indices)
+        return Batch(dataset.rows(indices), _chosen(dataset, names, indices))
+    if isinstance(dataset, Beside):
+        return Batch(collate(dataset.items, indices).x, _chosen(dataset, names, indices))
     if type(dataset) is TensorDataset:
-        return dataset.tensors[0][torch.from_numpy(indices)]
+        return Batch(dataset.tensors[0][torch.from_numpy(indices)], {name: _lacks(name) for name in names})
     if type(dataset) is Subset:
-        return stack(dataset.dataset, np.asarray(dataset.indices)[indices])
-    items = [item(dataset[i]) for i in indices.tolist()]
+        return collate(dataset.dataset, np.asarray(dataset.indices, dtype=np.int64)[indices], names)
+    entries = [dataset[i] for i in indices.tolist()]
+    cond = {name: torch.stack([_beside(entry, name) for entry in entries]) for name in names}
+    return Batch(_stacked([item(entry) for entry in entries], indices), cond)
+
+
+def column(dataset: Dataset, name: str, index: np.ndarray | None = None) -> Tensor:
+    """A condition of all items, or of those at `index`.  Raises `InputError` where they have none of that name."""
+    index = np.arange(len(dataset)) if index is None else index
+    if isinstance(dataset, Rows | Beside):
+        return _chosen(dataset, [name], index)[name]
+    if type(dataset) is Subset:
+        return column(dataset.dataset, name, np.asarray(dataset.indices, dtype=np.int64)[index])
+    return torch.stack([_beside(dataset[i], name) for i in index.tolist()])
+
+
+def _of_rows(cond: Mapping[str, Tensor] | None, n: int) -> dict[str, Tensor]:
+    for name, value in (cond or {}).items():
+        if len(value) != n:
+            raise InputError(f"{n} items come with {len(value)} rows of {name}: give one for each", name)
+    return dict(cond or {})
+
+
+def _stacked(items: list[Tensor], indices: np.ndarray) -> Tensor:
     for i, x in zip(indices, items, strict=True):
         if x.shape != items[0].shape:
             shapes = f"{tuple(items[0].shape)}, item {i} {tuple(x.shape)}"
@@ -222,6 +295,14 @@ def stack(dataset: Dataset, indices) -> Tensor:
     return torch.stack(items)
 
 
-def raw_dtype(levels: int) -> torch.dtype:
-    """The dtype that raw values of so many levels are stored in."""
-    return torch.uint8 if levels <= 256 else torch.int64
+def _chosen(dataset: Rows | Beside, names: Iterable[str], index: np.ndarray) -> dict[str, Tensor]:
+    held, place = dataset.cond, torch.from_numpy(index)
+    return {name: held[name][place] if name in held else _lacks(name) for name in names}
+
+
+def _beside(entry, name: str) -> Tensor:
+    return torch.as_tensor(entry[name]) if isinstance(entry, Mapping) and name in entry else _lacks(name)
+
+
+def _lacks(name: str) -> Tensor:
+    raise InputError(f"a dataset's items have no condition {name}: give dicts that have it", "conditions")

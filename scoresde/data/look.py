@@ -34,7 +34,7 @@ def fingerprint(data: Data) -> str:
     digest = hashlib.sha256()
     numbers = [
         [f"{v:.9g}" for v in torch.as_tensor(value, dtype=torch.float64).flatten().tolist()]
-        for value in (data.transform.scale, data.transform.shift)
+        for value in (data.space.scale, data.space.shift)
     ]
     digest.update(repr((tuple(data.shape), data.levels, numbers)).encode())
     for items in (data.train, data.test):
@@ -63,7 +63,8 @@ def check_data(data: Data) -> list[str]:
         return [_same(data, raw)]
     if data.levels is not None:
         return []
-    x = data.transform(raw.double()).flatten(2) if len(data.shape) > 1 else data.transform(raw.double()).unsqueeze(2)
+    x = data.space(raw.double())
+    x = x.flatten(2) if len(data.shape) > 1 else x.unsqueeze(2)
     stds, means = (v.numpy() for v in torch.std_mean(x, (0, 2), correction=0))  # of columns, or of channels
     std, mean = (float(v) for v in torch.std_mean(x, correction=0))
     _check_offsets(data, stds, means)
@@ -116,8 +117,8 @@ def _same(data: Data, raw: Tensor) -> str:
 def _scale_notes(data: Data, raw: Tensor, mean: float, std: float) -> list[str]:
     """Notes on continuous values whose scale a network does not expect."""
     low, high = float(raw.min()), float(raw.max())
-    transform = data.transform
-    plain = not torch.is_tensor(transform.scale) and (transform.scale, transform.shift) == (1.0, 0.0)
+    space = data.space
+    plain = not torch.is_tensor(space.scale) and (space.scale, space.shift) == (1.0, 0.0)
     whole = low >= 0 and 1 <= high <= 65535 and bool((raw == raw.round()).all() if raw.is_floating_point() else True)
     levels = 256 if 64 <= high <= 255 else int(high) + 1
     scaled = f"scale={1 / std:.3g} shift={-mean / std:.3g}, or standardize"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .base import Affine
+from ..spaces import Affine
 from .items import Blocks
 from .look import LOSS, scales_note
 
@@ -115,7 +115,7 @@ def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class Standard:
     """The map to the model's space, the type that keeps raw values, and notes."""
 
-    transform: Affine
+    space: Affine
     dtype: torch.dtype
     notes: tuple[str, ...] = ()
 

@@ -105,7 +105,7 @@ class Wrapped(Denoiser):
     def __init__(self, denoiser: Denoiser):
         super().__init__(denoiser.sde)
         self.denoiser = denoiser
-        self.moments, self.conditions = denoiser.moments, denoiser.conditions
+        self.moments, self.conditions = denoiser.moments, dict(denoiser.conditions)
         self.bound, self.exact = denoiser.bound, denoiser.exact
 
     def forward(self, x, t, cond=None):

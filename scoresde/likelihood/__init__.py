@@ -14,7 +14,6 @@ from .discrete.dequantisation import (
     discrete_bound,
     matching_time,
 )
-from .discrete.levels import Levels
 from .discrete.variational import BinNet, Variational, fit_variational
 from .divergence import Divergence, Exact, Hutchinson, HutchPP, flow_velocity, velocity_divergence
 from .flow import Likelihood, average_jacobian, log_likelihood
@@ -35,7 +34,6 @@ __all__ = [
     "HutchPP",
     "Hutchinson",
     "ImportanceWeighted",
-    "Levels",
     "Likelihood",
     "Plan",
     "Term",

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import making
-from ..data import Affine, Data, Tensors
-from ..denoiser import Denoiser, Preconditioned
+from ..data import Data
+from ..denoiser import Denoiser, Preconditioned, Wrapped
 from ..errors import InputError
 from ..machine import files
 from ..sde import SDE
+from ..spaces import Affine, Bins
 from . import checkpoint, moments
 from .description import FORMAT
 from .state import load_state, plain_state
@@ -31,7 +32,7 @@ REMEDY = "put back a copy, or train again with fresh=true"
 SPACE = "space."  # tensors of the transform, beside the weights
 
 
-class Trained(Denoiser):
+class Trained(Wrapped):
     """A trained denoiser: `shape` of one sample, `encode(raw)` and `decode(x)`, `levels` of raw (None: continuous).
 
     The weights are the averaged ones.  `step` is how many steps of training they saw, `weights` a hash of them;
@@ -39,26 +40,23 @@ class Trained(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, facts: Mapping[str, Any], step: int):
-        super().__init__(denoiser.sde)
-        self.denoiser, self.step = denoiser.eval().requires_grad_(False), step
+        super().__init__(denoiser.eval().requires_grad_(False))
+        self.step = step
         self.shape, self.levels = tuple(facts["shape"]), facts["levels"]
-        empty = Tensors(torch.empty(0, *self.shape))
-        transform, columns = Affine(facts["scale"], facts["shift"]), facts.get("columns") or ()
-        columns = tuple(map(str, columns)) if (len(columns),) == self.shape else None
-        self.data = Data(facts["name"], empty, empty, transform, self.levels, columns=columns)
+        scale, shift, columns = facts["scale"], facts["shift"], facts.get("columns") or ()
+        self.space = Affine(scale, shift) if self.levels is None else Bins(self.levels, scale, shift)
+        self.columns = tuple(map(str, columns)) if (len(columns),) == self.shape else None
+        self.name = str(facts["name"])
         self._hash = ""
         self.eval()
 
-    def forward(self, x, t, **cond):
-        return self.denoiser(x, t, **cond)
-
     def encode(self, raw: Tensor) -> Tensor:
         """Raw values (B, *shape) to model space: the middle of its bin for a discrete value."""
-        return self.data.encode(raw)
+        return self.space.encode(raw)
 
     def decode(self, x: Tensor) -> Tensor:
         """Model space (B, *shape) to raw values: bytes or levels for discrete data, else the data's own units."""
-        return self.data.decode(x)
+        return self.space.decode(x)
 
     @property
     def weights(self) -> str:
@@ -81,7 +79,7 @@ def facts(data: Data) -> dict:
     """What a model must know of its data to be sampled without it: name, shape, levels, columns, transform."""
     known = {"name": data.name, "shape": list(data.shape), "levels": data.levels}
     known |= {"columns": None if data.columns is None else list(data.columns)}
-    return known | {k: torch.as_tensor(getattr(data.transform, k), dtype=torch.float64) for k in ("scale", "shift")}
+    return known | {k: torch.as_tensor(getattr(data.space, k), dtype=torch.float64) for k in ("scale", "shift")}
 
 
 def save(folder: Path, model: Trained) -> None:
@@ -92,7 +90,7 @@ def save(folder: Path, model: Trained) -> None:
         moments.save(folder, model.moments)
     state = {k: v.detach().cpu().contiguous() for k, v in plain_state(model.denoiser).items()}
     state = {k: v.clone() for k, v in state.items()}  # tensors that share memory are refused
-    affine = model.data.transform
+    affine = model.space
     state |= {f"{SPACE}{k}": torch.as_tensor(getattr(affine, k), dtype=torch.float64) for k in ("scale", "shift")}
     data = to_bytes(state, {"step": str(model.step), "format": "pt", "hash": hash_of(state)})
     files.write(folder / WEIGHTS, lambda file: file.write(data))

@@ -23,7 +23,7 @@ def of_data(data: Data, dequantise: str) -> Moments:
     rows = min(n, ROWS, max(64, VALUES // size))
     x = data.encode(stack(data.train, np.arange(rows) * n // rows))
     uniform = data.levels and dequantise == "uniform"
-    within = (torch.as_tensor(data.transform.scale) / data.levels) ** 2 / 12 if uniform else 0.0
+    within = torch.as_tensor(data.space.width) ** 2 / 12 if uniform else 0.0
     return Moments.of(x, within)
 
 

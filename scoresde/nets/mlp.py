@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Annotated
 
 import torch
@@ -34,7 +33,7 @@ class MLP(Network):
         fourier_scale: Positive = 1.0,
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
         octaves: Sequence[Octave] = (),
-        conditions: Mapping[str, Kind] = MappingProxyType({}),
+        conditions: Mapping[str, Kind] | None = None,
     ):
         super().__init__()
         self.shape, size = tuple(shape), math.prod(shape)
@@ -42,7 +41,7 @@ class MLP(Network):
         self.register_buffer("waves", waves)
         self.embed = LevelEmbedding(width)
         self.octaves = Octaves(octaves)
-        self.conditions, extra, context = dict(conditions), 0, 0
+        self.conditions, extra, context = dict(conditions or {}), 0, 0
         if conditions:
             self.conditioner = Conditioner(conditions, width, flat=True)
             extra, context = self.conditioner.channels, width if self.conditioner.sequences else 0

@@ -1,7 +1,6 @@
 """A U-Net for series, images and volumes."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Annotated
 
 import torch
@@ -40,7 +39,7 @@ class UNet(Network):
         heads: Count = 4,
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
         octaves: Sequence[Octave] = (),
-        conditions: Mapping[str, Kind] = MappingProxyType({}),
+        conditions: Mapping[str, Kind] | None = None,
     ):
         super().__init__()
         shape, mults = tuple(shape), tuple(mults)
@@ -58,7 +57,7 @@ class UNet(Network):
         conv = getattr(nn, f"Conv{dims}d")
         self.embed = LevelEmbedding(level)
         self.octaves = Octaves(octaves)
-        self.conditions, extra, context = dict(conditions), 0, 0
+        self.conditions, extra, context = dict(conditions or {}), 0, 0
         if conditions:
             self.conditioner = Conditioner(conditions, level)
             extra, context = self.conditioner.channels, level if self.conditioner.sequences else 0
@@ -134,7 +133,7 @@ class _Block(nn.Module):
     """A residual block, its second normalisation modulated by the level; self-attention after it where `heads` > 0,
     and then attention to tokens of the width `context` > 0."""
 
-    def __init__(self, conv: type, cin: int, cout: int, level: int, dropout: float, heads: int, context: int):
+    def __init__(self, conv: type, cin: int, cout: int, level: int, dropout: float, heads: int, context: int = 0):
         super().__init__()
         self.enter = nn.Sequential(_norm(cin), nn.SiLU(), conv(cin, cout, 3, padding=1))
         self.modulate = nn.Linear(level, 2 * cout)

@@ -106,7 +106,7 @@ def _errors(data: Data, raw: Tensor, x: Tensor, back: Tensor) -> dict:
     In the data's own units (in levels where it has them), with the share of the raw values that come back as they were.
     """
     unit = data.levels or 1
-    error = (unit * (data.transform.inverse(back) - data.transform.inverse(x))).flatten(1).square().mean(1)
+    error = (unit * (data.space.inverse(back) - data.space.inverse(x))).flatten(1).square().mean(1)
     figures = {"round_trip_rms": float(error.mean().sqrt()), "round_trip_worst": float(error.max().sqrt())}
     if data.levels is not None:
         figures["round_trip_same"] = float((data.decode(back) == raw).double().mean())

@@ -54,7 +54,7 @@ def draw(run: Run) -> None:
     if not run.lead:
         return
     data = _data(run)
-    names = pictures.names_of(data or model.data)
+    names = pictures.names_of(data or model)
     _write(run, folder, model.decode(x), data, names)
     _trajectory(run, folder / "trajectory.png", names)
     for name in ("samples.png", "trajectory.png", *(["trajectory.gif"] if config.gif else [])):

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...settings import Seed, brief, checked
-from ..base import CUBE, Data
+from ...spaces import Bins, raw_dtype
+from ..base import Data
 from ..checks import Levels, Part, Place, find, reason, split
-from ..items import Blocks, kept, raw_dtype
+from ..items import Blocks, kept
 from ..standard import Look, look_at, moments, standardise
 from . import table
 
@@ -140,12 +141,12 @@ def _made(held, name: str, channels: str, test, seed, levels, standardize, missi
     train, hold = (look.index[part] for part in split(len(look.index), test, seed))
     if levels is None:
         made = standardise(rows, moments(rows, train, look), standardize, name, exact)
-        transform, dtype, notes = made.transform, made.dtype, (*notes, *made.notes)
+        space, dtype, notes = made.space, made.dtype, (*notes, *made.notes)
     else:
         _check_levels(rows, look, levels, name, text)
-        transform, dtype = CUBE, raw_dtype(levels)
+        space, dtype = Bins(levels), raw_dtype(levels)
     parts = kept(rows, (train, hold), dtype)
-    return Data(name, *parts, transform, levels, columns=columns, notes=(*notes, *guesses))
+    return Data(name, *parts, space, columns=columns, notes=(*notes, *guesses))
 
 
 def _check(x, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
+from ...conditions import Kind, Label
 from ...errors import InputError
 from ...settings import Seed, checked
-from ..base import CUBE, Affine, Data
+from ...spaces import Affine, Bins
+from ..base import Data
 from ..checks import Levels, split
-from ..items import item
+from ..items import Beside, item
 from .array import from_tensor
 from .table import is_table
 
@@ -31,12 +33,13 @@ def custom(
     shift: float = 0.0,
     seed: Seed = 0,
     key: str | None = None,
+    conditions: Mapping[str, Kind] | None = None,
 ) -> Data:
     r"""Any dataset with a length and items by number (torch's, Hugging Face's), whose items hold a tensor.
 
-    An item is a tensor, a tuple that starts with one, or a dict that has one under `key`. A class index beside it
-    becomes `labels` where the dataset gives all of them without its items; what else is in an item is left out, and a
-    note says so.
+    An item is a tensor, a tuple that starts with one, or a dict that has one under `key`, and `conditions` under their
+    names. A class index beside it becomes the condition "label" where the dataset gives all of them without its items;
+    what else is in an item is left out, and a note says so.
 
     Arguments:
         test: a second dataset; or a fraction or count to split off train; None: 10 % of it.
@@ -44,6 +47,7 @@ def custom(
         scale, shift: of continuous data, $x = \text{scale} \cdot \text{raw} + \text{shift}$.
         seed: of the split.
         key: of items that are dicts, where the tensor is; None: at "x", or else at the only place with one.
+        conditions: of items that are dicts, what else there is to know, by name: the kind of each.
 
     Raises:
         InputError: no dataset with a length, or empty; a first item that is no finite tensor, does not fit levels or
@@ -53,21 +57,26 @@ def custom(
         words = f"scale={scale:g} shift={shift:g}: not with levels={levels}, which has its own"
         raise InputError(words, "scale")
     name = type(train).__name__.lower() if name is None else name
-    first = _seen(train, "train", key, levels)
+    given = dict(conditions or {})
+    first = _seen(train, "train", key, levels, given)
     if test is None or isinstance(test, Real):
         parts = split(len(train), 0.1 if test is None else test, seed)
         labels = None if first.labels is None else tuple(first.labels[part] for part in parts)
         train, test = (Subset(first.items, part.tolist()) for part in parts)
     else:
-        other = _seen(test, "test", key, levels)
+        other = _seen(test, "test", key, levels, given)
         if other.shape != first.shape:
             shapes = f"train items have shape {first.shape}, test items {other.shape}"
             raise InputError(f"{name}: {shapes}: must be the same")
         both = (first.labels, other.labels)
         labels = None if any(y is None for y in both) else both
         train, test = first.items, other.items
-    notes = () if first.note is None else (first.note + "; its class is kept as labels" * (labels is not None),)
-    return Data(name, train, test, Affine(scale, shift) if levels is None else CUBE, levels, labels, notes=notes)
+    if labels is not None and "label" not in given:
+        train, test = (Beside(items, {"label": y}) for items, y in zip((train, test), labels, strict=True))
+        given["label"] = Label(1 + max(int(y.max()) for y in labels))
+    notes = () if first.note is None else (first.note + "; its class is kept as its label" * (labels is not None),)
+    space = Affine(scale, shift) if levels is None else Bins(levels)
+    return Data(name, train, test, space, conditions=given, notes=notes)
 
 
 def as_data(obj: Any) -> Data:
@@ -87,16 +96,18 @@ def as_data(obj: Any) -> Data:
 
 
 class Entries(Dataset):
-    """The entries of a dataset of dicts under one key."""
+    """Of a dataset of dicts the entries under one key, as "x", and conditions by their names."""
 
-    def __init__(self, dataset: Any, key: str) -> None:
-        self.dataset, self.key = dataset, key
+    def __init__(self, dataset: Any, key: str, names: Iterable[str] = ()) -> None:
+        self.dataset, self.key, self.names = dataset, key, tuple(names)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return item(self.dataset[index][self.key])
+    def __getitem__(self, index: int) -> Tensor | dict[str, Any]:
+        entry = self.dataset[index]
+        x = item(entry[self.key])
+        return {"x": x, **{name: entry[name] for name in self.names}} if self.names else x
 
 
 def _like_a_dataset(obj: Any) -> bool:
@@ -115,9 +126,9 @@ class _Seen:
     note: str | None
 
 
-def _seen(items: Any, part: str, key: str | None, levels: int | None) -> _Seen:
+def _seen(items: Any, part: str, key: str | None, levels: int | None, given: Mapping[str, Kind]) -> _Seen:
     _check(items, part)
-    items, note = _entries(items, key)
+    items, note = _entries(items, key, given)
     return _Seen(items, _first(items, levels, part), _labels(items), note)
 
 
@@ -136,10 +147,13 @@ def _check(items: Any, part: str) -> None:
         raise InputError(f"data {part} is an empty {kind}: at least one item is needed")
 
 
-def _entries(items: Any, key: str | None) -> tuple[Any, str | None]:
+def _entries(items: Any, key: str | None, given: Mapping[str, Kind]) -> tuple[Any, str | None]:
     """The dataset, its tensors taken out of dicts where they are not under "x", and what is said of that."""
     first = items[0]
     if not isinstance(first, Mapping):
+        if given:
+            words = f"items are no dicts, but each a {type(first).__name__}: give dicts with {', '.join(given)}"
+            raise InputError(f"conditions={list(given)}: {words}", "conditions")
         if key is not None:
             raise InputError(f"key={key}: items are no dicts, but each a {type(first).__name__}: leave key out", "key")
         more = isinstance(first, (tuple, list)) and len(first) > 1 and isinstance(first[0], Tensor)
@@ -151,9 +165,12 @@ def _entries(items: Any, key: str | None) -> tuple[Any, str | None]:
     key = key if key is not None else "x" if "x" in first else names[0]
     if key not in first:
         raise InputError(f"key={key}: items have {', '.join(map(str, first))}: give one of these", "key")
-    others = ", ".join(str(k) for k in first if k != key)
+    if lacking := [name for name in given if name not in first]:
+        words = f"items have {', '.join(map(str, first))}, and no {lacking[0]}"
+        raise InputError(f"conditions={list(given)}: {words}", "conditions")
+    others = ", ".join(str(k) for k in first if k != key and k not in given)
     note = f"of each item, only {key} is trained on, and not {others}" if others else None
-    return Entries(items, key), note
+    return Entries(items, key, given), note
 
 
 def _labels(items: Any) -> Tensor | None:

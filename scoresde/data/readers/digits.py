@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import torch
 
+from ...conditions import Label
 from ...errors import InputError
 from ...settings import Seed, checked
-from ..base import CUBE, Data
+from ...spaces import Bins
+from ..base import Data
 from ..checks import Part, split
 from ..items import Tensors
 
 
 @checked
 def digits(test: Part = 300, seed: Seed = 0) -> Data:
-    """1797 handwritten digits, (1, 8, 8) uint8 with 17 levels 0..16; nothing is downloaded.
+    """1797 handwritten digits, (1, 8, 8) uint8 with 17 levels 0..16, with their "label"; nothing is downloaded.
 
     Raises:
         InputError: scikit-learn is not installed; a test or seed that `split` refuses.
@@ -25,4 +27,5 @@ def digits(test: Part = 300, seed: Seed = 0) -> Data:
     found = load_digits()
     x, y = torch.from_numpy(found.images).to(torch.uint8).unsqueeze(1), torch.from_numpy(found.target).long()
     train, hold = split(len(x), test, seed)
-    return Data("digits", Tensors(x[train]), Tensors(x[hold]), CUBE, levels=17, labels=(y[train], y[hold]))
+    parts = (Tensors(x[part], cond={"label": y[part]}) for part in (train, hold))
+    return Data("digits", *parts, Bins(17), conditions={"label": Label(10)})

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...settings import Range, Seed, checked
-from ..base import CUBE, Data
+from ...spaces import Bins
+from ..base import Data
 from ..checks import Part, Place, find, reason, split
 from ..items import IN_MEMORY, Rows, Tensors
 from . import pixels
@@ -75,7 +76,7 @@ def images(
     keep = len(paths) * int(np.prod(shape)) < IN_MEMORY
     parts = (ImageFiles([paths[i] for i in part], root, shape, size, background) for part in (train, hold))
     train, hold = (part.checked(keep) for part in parts)
-    return Data(root.resolve().name or "images", train, hold, CUBE, levels=256, notes=(found.note(background),))
+    return Data(root.resolve().name or "images", train, hold, Bins(256), notes=(found.note(background),))
 
 
 class ImageFiles(Rows):

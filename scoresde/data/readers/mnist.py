@@ -10,9 +10,11 @@ from typing import Annotated
 import numpy as np
 import torch
 
+from ...conditions import Label
 from ...errors import InputError
 from ...settings import Range, checked
-from ..base import CUBE, Data
+from ...spaces import Bins
+from ..base import Data
 from ..checks import Place, find, reason
 from ..items import Tensors
 
@@ -22,7 +24,8 @@ Digit = Annotated[int, Range(0, 9)]
 
 @checked
 def mnist(root: Place, digits: Digit | Sequence[Digit] | None = None) -> Data:
-    """The standard idx files under root, with their own train and test sets: (1, 28, 28) uint8, 256 levels.
+    """The standard idx files under root, with their own train and test sets: (1, 28, 28) uint8, 256 levels,
+    and a "label" where there are files of them.
 
     Arguments:
         root: the folder with (train|t10k)-(images-idx3|labels-idx1)-ubyte, plain or .gz.
@@ -40,8 +43,10 @@ def mnist(root: Place, digits: Digit | Sequence[Digit] | None = None) -> Data:
     if train.shape[1:] != test.shape[1:]:
         sizes = f"{tuple(train.shape[2:])} in train and {tuple(test.shape[2:])} in t10k"
         raise InputError(f"root={root}: images are {sizes}: must be the same", "root")
-    labels = None if y is None or z is None else (y, z)
-    return Data("mnist", Tensors(train), Tensors(test), CUBE, levels=256, labels=labels)
+    known = y is not None and z is not None
+    parts = (Tensors(x, cond={"label": labels} if known else None) for x, labels in ((train, y), (test, z)))
+    classes = 1 + max(int(y.max()), int(z.max())) if known else 0
+    return Data("mnist", *parts, Bins(256), conditions={"label": Label(max(10, classes))} if known else {})
 
 
 def _part(root: Path, part: str, digits: list[int] | None) -> tuple[torch.Tensor, torch.Tensor | None]:

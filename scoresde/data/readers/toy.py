@@ -27,7 +27,7 @@ def toy(kind: Annotated[str, OneOf(KINDS)] = "ring", n: Count = 20000, test: Cou
     x = torch.from_numpy(KINDS[kind](n + test, rng(seed))).float()
     rows, points = Blocks(x), np.arange(n)
     made = standardise(rows, moments(rows, points, look_at(rows, kind, "error")), "global", kind)
-    return Data(kind, Tensors(x[:n]), Tensors(x[n:]), made.transform)
+    return Data(kind, Tensors(x[:n]), Tensors(x[n:]), made.space)
 
 
 def ring(n: int, rng: np.random.RandomState) -> np.ndarray:

@@ -14,8 +14,8 @@ from ...errors import InputError
 from ...noise import normal, uniform
 from ...sde import widest
 from ...settings import Count, Scale, Seed, Whole, checked
+from ...spaces import Bins
 from ..brief import Result
-from ..discrete.levels import Levels
 from ..paths import scored, start_time
 from .plan import Plan, fit_plan, squared_error
 
@@ -47,7 +47,7 @@ def elbo(
     n: Count = 32,
     seed: Seed = 0,
     offset: Whole = 0,
-    levels: Levels | None = None,
+    levels: Bins | None = None,
     t_min: Scale | None = None,
     density: Literal["uniform", "adaptive"] | Plan = "uniform",
     ends: Count = 4,
@@ -65,7 +65,7 @@ def elbo(
 
     x (B, *shape) are the data x_0.  For continuous data (`levels=None`) p(x_0 | x_{t_min}) = N(D(x_{t_min}),
     (sigma/alpha)^2 I), the true posterior up to the square of (sigma/alpha)^2 over the data's local variance.  With
-    `levels`, x are centres of bins and the decoder is the exact discrete one, `Levels.log_prob`: the bound is then on
+    `levels`, x are centres of bins and the decoder is the exact discrete one, `Bins.log_prob`: the bound is then on
     log P(v).  For an exact denoiser the bound is tight in each row, up to the decoder and p_T against q_T.
 
     The integral is the mean over `n` values of lambda, two in each of n/2 equal parts of the density's mass, each with
@@ -105,7 +105,7 @@ def vlb(
     draws: Count = 1,
     seed: Seed = 0,
     offset: Whole = 0,
-    levels: Levels | None = None,
+    levels: Bins | None = None,
     variance: Literal["posterior", "beta"] = "posterior",
     density: Literal["uniform", "adaptive"] | Plan = "uniform",
     ends: Count = 4,
@@ -218,7 +218,7 @@ def _reconstruction(denoiser, x, t, levels, plan, ends, index, seed) -> tuple[Te
             error = squared_error(denoiser, x, log_snr, eps, plan) + plan.mean_known(x, log_snr)
             values.append(-0.5 * error - x[0].numel() * (torch.log(sigma / alpha) + 0.5 * math.log(2 * math.pi)))
         else:
-            values.append(levels.log_prob(levels.raw(x), alpha * x + sigma * eps, alpha, sigma))
+            values.append(levels.log_prob(levels.nearest(x), alpha * x + sigma * eps, alpha, sigma))
     values = torch.stack(values, 1)
     spread = values.var(1) / ends if ends > 1 else torch.full_like(values[:, 0], math.nan)
     return values.mean(1), spread

@@ -14,9 +14,9 @@ from torch import Tensor
 from ...noise import normal, uniform
 from ...sde import SDE, widest
 from ...settings import Checked, Count, Scale
+from ...spaces import Bins
 from ..brief import Result
 from ..paths import start_time
-from .levels import Levels
 
 _DRAW = 1 << 22  # the numbers of the draws start here, apart from those of bounds and samplers; uniform ones at 0
 PARTS = ("prior", "volume", "divergence", "diffusion", "reconstruction")
@@ -68,7 +68,7 @@ class Dequantiser(Checked, ABC):
         and parts), such as `Likelihood` or `Bound`, on any device; it is called once for each draw.  Raises
         `InputError` for a data set without levels.
         """
-        volume = Levels.of(data).log_volume(raw.shape[1:])
+        volume = Bins.of(data).log_volume(raw.shape[1:])
         model, gain, decoder, errors, parts = [], [], [], [], []
         for i in range(self.draws):
             y, log_q, log_p = self.draw(raw, data, index, seed, i)
@@ -94,7 +94,7 @@ def discrete_bound(bound: Any, data: Any) -> Discrete:
 
     `model` is prior + diffusion, `decoder` the reconstruction; `dequantisation` takes the volume of the bin back.
     """
-    volume = Levels.of(data).log_volume(data.shape)
+    volume = Bins.of(data).log_volume(data.shape)
     model = bound.prior + bound.diffusion
     parts = {"prior": bound.prior, "diffusion": bound.diffusion}
     back = torch.full_like(model, -volume)
@@ -114,7 +114,7 @@ class Uniform(Dequantiser):
         y = data.encode(raw, uniform(raw.float(), index, seed, 1, i))
         y = y.to(widest(y.device))
         zero = y.new_zeros(len(y))
-        return y, zero - Levels.of(data).log_volume(raw.shape[1:]), zero
+        return y, zero - Bins.of(data).log_volume(raw.shape[1:]), zero
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class TruncatedNormal(Dequantiser):
         return (0.5 * math.log(2 * math.pi * math.e) + math.log(sigma) + mass.log() - edge / mass).flatten(1).sum(1)
 
     def _bin(self, raw: Tensor, data: Any) -> tuple[Tensor, float, float, Tensor]:
-        levels = Levels.of(data)
+        levels = Bins.of(data)
         x = levels.place(raw)
         alpha, sigma = (float(a) for a in self.sde.marginal(start_time(self.sde, self.t_min)))
         return x, alpha, sigma, (alpha / sigma * levels.half_widths(x)) * torch.ones_like(x)
@@ -174,7 +174,7 @@ class Decoder(Dequantiser):
 
         log P(v) >= E[log p_{t_min}(y) + log P(v | y) - log N(y; alpha x_v, sigma^2)]
 
-    with P(v | y) normalised over the levels (`Levels.log_prob`): P(v) is then a true probability over all levels, their
+    with P(v | y) normalised over the levels (`Bins.log_prob`): P(v) is then a true probability over all levels, their
     sum is 1.  For models trained on the bins' centres; the density given must be that of the same `t_min`.
 
     Kingma, Salimans, Poole, Ho (2021), Variational Diffusion Models, arXiv 2107.00630.
@@ -185,7 +185,7 @@ class Decoder(Dequantiser):
     draws: Count = 1
 
     def draw(self, raw, data, index, seed, i):
-        levels = Levels.of(data)
+        levels = Bins.of(data)
         x = levels.place(raw)
         alpha, sigma = self.sde.marginal(start_time(self.sde, self.t_min))
         eps = normal(x, index, seed, 1, _DRAW + i)
@@ -204,5 +204,5 @@ def matching_time(sde: SDE, data: Any, tau: float = 3.0) -> float:
 
     Of the narrowest bin, not below t_min: where `TruncatedNormal` and `Decoder` are to be used.
     """
-    width = torch.as_tensor(Levels.of(data).width).abs().min()
+    width = torch.as_tensor(Bins.of(data).width).abs().min()
     return float(sde.time(2 * math.log(2 * tau / float(width))))

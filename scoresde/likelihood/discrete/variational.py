@@ -13,8 +13,8 @@ from ...answers import derivatives
 from ...denoiser import Denoiser, Given, bind
 from ...noise import normal
 from ...settings import Count, Positive, Seed, checked
+from ...spaces import Bins
 from .dequantisation import _DRAW, Dequantiser
-from .levels import Levels
 
 
 class BinNet(nn.Module):
@@ -57,7 +57,7 @@ class Variational(Dequantiser):
     draws: Count = 1
 
     def draw(self, raw, data, index, seed, i):
-        levels = Levels.of(data)
+        levels = Bins.of(data)
         e = normal(levels.place(raw), index, seed, 1, _DRAW + i)
         with torch.no_grad():
             u, log_q = _place(self.net, levels, raw, e)
@@ -86,7 +86,7 @@ def fit_variational(
     0.03, 0.04, 0.04, -0.05, each +- 0.01, for noise of 1, 1/2, 1/4, 1/8, 1/16, 1/40 of a bin).  Whatever is learned is
     a valid q.  `raw` is on the denoiser's device; `cond` has their conditions.
     """
-    levels, sde = Levels.of(data), denoiser.sde
+    levels, sde = Bins.of(data), denoiser.sde
     denoiser = bind(denoiser, cond, len(raw))
     if t is None:
         t = float(sde.time(-2 * math.log(float(torch.as_tensor(levels.width).abs().min()) / 8)))
@@ -116,7 +116,7 @@ def fit_variational(
     return Variational(net.to(real).eval())
 
 
-def _place(net: nn.Module, levels: Levels, raw: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+def _place(net: nn.Module, levels: Bins, raw: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
     """u = sigmoid(m + s e), (B, *shape), and log q(u | v), (B,)."""
     dtype = next((p.dtype for p in net.parameters()), torch.float32)
     mean, log_std = net(levels.place(raw).to(dtype))

@@ -8,6 +8,7 @@ from torch import Tensor
 from ... import likelihood as lik
 from ...data import stack
 from ...run import Run
+from ...spaces import Bins
 
 OF_CENTRES = ("truncated_normal", "decoder")  # dequantisers for models that were trained on the bins' centres
 Columns = Callable[[Tensor, range], dict[str, Tensor]]
@@ -83,7 +84,7 @@ def _bound(run: Run, t_min: float) -> Columns:
     """
     model, data, settings, seed = run.model, run.data, run.scoring, run.config.seed
     discrete = data.levels is not None and settings.dequantiser in OF_CENTRES
-    levels = lik.Levels.of(data) if discrete else None
+    levels = Bins.of(data) if discrete else None
     uniform = lik.Uniform()
 
     def place(raw: Tensor, numbers: Tensor) -> Tensor:
