@@ -2,7 +2,7 @@
 
 import importlib
 
-from . import data, exact, grids, loss, nets, sampling
+from . import data, exact, grids, guidance, loss, nets, sampling
 from .denoiser import Counted, Denoiser, FromScore, Moments, Preconditioned
 from .errors import InputError
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
@@ -38,6 +38,7 @@ __all__ = [
     "encode",
     "exact",
     "grids",
+    "guidance",
     "load",
     "log_likelihood",
     "loss",

@@ -1,7 +1,7 @@
 """What a user gives and a user's function answers, looked at before it is computed with: kind, shape, graph."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,10 +33,16 @@ def derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
         if not torch.is_inference_mode_enabled():
             return function(*args, **options)
         with torch.inference_mode(False):
-            plain = lambda v: v.clone() if isinstance(v, Tensor) and v.is_inference() else v
-            return function(*map(plain, args), **{k: plain(v) for k, v in options.items()})
+            return function(*map(_plain, args), **{k: _plain(v) for k, v in options.items()})
 
     return outside
+
+
+def _plain(value: Any) -> Any:
+    """A value, or those of a mapping (conditions), fit for derivatives."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def answered(value: Any, shape: Sequence[int], who: str) -> Tensor:
@@ -63,7 +69,7 @@ def ask(function: Callable[..., Any], who: Any, x: Tensor, /, *rest: Any) -> Ten
     if not (isinstance(y, Tensor) and y.shape == x.shape and y.is_floating_point()):
         answered(y, x.shape, f"{_name(who)} for x of shape {tuple(x.shape)}")
     if x.requires_grad and not y.requires_grad and torch.is_grad_enabled():
-        _refuse_if_it_moves(function, who, x, y, rest)
+        refuse_if_it_moves(function, who, x, y, rest)
     return y
 
 
@@ -73,10 +79,11 @@ def check_graph(function: Callable[..., Any], who: Any, x: Tensor, /, *rest: Any
         leaf = x.detach().clone().requires_grad_()
         y = ask(function, who, leaf, *rest)
         if y.requires_grad and torch.autograd.grad(y.sum(), leaf, allow_unused=True)[0] is None:
-            _refuse_if_it_moves(function, who, leaf, y, rest)
+            refuse_if_it_moves(function, who, leaf, y, rest)
 
 
-def _refuse_if_it_moves(function, who, x: Tensor, y: Tensor, rest: tuple) -> None:
+def refuse_if_it_moves(function: Callable[..., Any], who: Any, x: Tensor, y: Tensor, rest: tuple) -> None:
+    """Raises `InputError` if y = function(x, *rest), which has no graph to x, depends on x."""
     with torch.no_grad():
         moved = function(x + NUDGE * (1 + x.abs()), *rest)
     if not torch.equal(moved, y):

@@ -30,6 +30,7 @@ FLOOR = {
     "metrics": set(),
     "data": {"conditions", "spaces"},
     "denoiser": {"sde", "conditions"},
+    "guidance": {"sde", "conditions", "denoiser"},
     "grids": {"sde", "denoiser"},
     "exact": {"sde", "conditions", "denoiser", "noise"},
     "loss": {"sde", "denoiser"},
