@@ -18,6 +18,7 @@ ROOMS = {
     "sde": "scoresde.sde",
     "net": "scoresde.nets",
     "rule": "scoresde.denoiser",
+    "conditions": "scoresde.conditions",
     "data": "scoresde.data",
     "loss": "scoresde.loss",
     "train": "scoresde.training",

@@ -165,7 +165,7 @@ class Run:
             raise InputError(f"{self.folder} has no trained model: run the same command with task=train first")
         check(self.folder, build.model_config(self.config))
         shape = model.shape_of(self.folder)
-        denoiser = build.build_denoiser(self.config, shape, self.adopted)
+        denoiser = build.build_denoiser(self.config, shape, self.adopted, model.conditions_of(self.folder))
         found = model.load(self.folder, self.device, denoiser=denoiser)
         if found.step < self.training.steps:
             self.say(f"the model in {self.folder} has seen {found.step} of {self.training.steps} steps so far")

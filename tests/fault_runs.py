@@ -185,8 +185,9 @@ def sigterm_to_two_processes(box):
 
 def _spoil(what: str, step: int) -> None:
     """In the process: NaN in the data, the loss's gradient or the weights, from a step on."""
+    from scoresde.data import Batch
+    from scoresde.objectives import denoising as room
     from scoresde.training import average as ema
-    from scoresde.training import loop as room
     from scoresde.training import order
 
     calls = [0]
@@ -197,9 +198,9 @@ def _spoil(what: str, step: int) -> None:
 
     if what == "data":
         get = order._Items.__getitems__
-        order._Items.__getitems__ = lambda self, i: get(self, i) * (float("nan") if late() else 1)
+        order._Items.__getitems__ = lambda self, i: Batch(get(self, i).x * (float("nan") if late() else 1))
     elif what == "gradients":
-        forward = room.Objective.forward
+        forward = room.Denoising.forward
 
         def spoilt(self, *drawn):
             value = forward(self, *drawn)
@@ -207,7 +208,7 @@ def _spoil(what: str, step: int) -> None:
                 value.register_hook(lambda g: g * float("nan"))
             return value
 
-        room.Objective.forward = spoilt
+        room.Denoising.forward = spoilt
     else:
         update = ema.EMA.update
 

@@ -12,10 +12,10 @@ from sweeps import SMALL, lines
 
 import scoresde
 from scoresde.model import checkpoint
+from scoresde.objectives import validation as train
 from scoresde.sweeps import compare
 from scoresde.sweeps.compare import Figure, Row
 from scoresde.tracking.report import plain
-from scoresde.training import loop as train
 
 FITTED = ["sampler=ddim", "sampler.steps=4", "sampler.grid=fitted"]
 DAMAGE = {

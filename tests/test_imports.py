@@ -39,9 +39,10 @@ FLOOR = {
     "tuning": {"sde", "denoiser", "sampling"},
     "model": {"machine", "spaces", "conditions", "sde", "data", "denoiser", "sampling"},
     "tracking": {"machine"},
-    "training": {"machine", "noise", "sde", "data", "denoiser", "loss", "model", "tracking"},
+    "objectives": {"noise", "sde", "conditions", "data", "denoiser", "loss", "model"},
+    "training": {"machine", "data", "denoiser", "loss", "model", "objectives", "tracking"},
     "pictures": {"machine", "data", "tracking"},
-    "config": {"machine", "sde", "data", "denoiser", "sampling", "model", "tracking"},
+    "config": {"machine", "conditions", "sde", "data", "denoiser", "sampling", "model", "tracking"},
 }
 FLOOR["run"] = {"machine", "data", "loss", "sampling", "model", "training", "tracking", "config"}
 FLOOR["tasks"] = set(FLOOR) - {"nets", "exact", "grids"}

@@ -7,8 +7,8 @@ import scoresde
 from scoresde.data import Affine, Data, Tensors
 from scoresde.loss import Adaptive, DenoisingLoss
 from scoresde.model import checkpoint
-from scoresde.training.loop import Training
-from scoresde.training.objective import Validation
+from scoresde.objectives import Validation
+from scoresde.training import Training
 
 SETTINGS = {"batch_size": 32, "lr": 1e-3, "warmup": 2, "validate_every": 2, "checkpoint_every": 2, "log_every": 1}
 

@@ -13,13 +13,13 @@ from problems import mixture
 
 import scoresde
 from scoresde import likelihood as lik
+from scoresde import objectives as objective
 from scoresde.config import build
 from scoresde.loss import DenoisingLoss
 from scoresde.pictures.pixels import check_files, save_files
 from scoresde.sampling import round_trip
 from scoresde.sde import VE, VP
 from scoresde.tracking.tables import write_csv
-from scoresde.training import objective
 
 TOY = ["data=toy", "data.n=100", "data.test=20", "net.width=16", "train.steps=4", "train.batch_size=16", "n=30"]
 SCORE = ["likelihood.n=5", "likelihood.rtol=0.1", "likelihood.atol=0.1"]
@@ -183,7 +183,7 @@ def test_a_result_is_a_line():
     assert repr(one).startswith(f"Likelihood(1 row, mean log_prob {float(one.log_prob):.4g}, ")
     bound, trip = lik.elbo(model, x, 4), round_trip(model, x, 1e-3, 1e-3)
     data = scoresde.data.digits()
-    raw = torch.stack([data.test[i] for i in range(3)])
+    raw = stack(data.test, range(3))
     discrete = lik.Uniform().log_prob(lambda y: -y.flatten(1).square().sum(1), raw, data, torch.arange(3))
     for result, start in (
         (bound, "Bound(20 rows, mean log_prob "),

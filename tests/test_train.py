@@ -18,8 +18,8 @@ import scoresde
 from scoresde.data import Affine, Data, Tensors
 from scoresde.machine import files
 from scoresde.model import checkpoint
+from scoresde.training import Training
 from scoresde.training.average import EMA
-from scoresde.training.loop import Training
 from scoresde.training.order import Order
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import scoresde
 from scoresde.data import Data, Tensors
-from scoresde.training.loop import Training
+from scoresde.training import Training
 
 CENTRE = torch.tensor([0.5, -0.25, 1.0])
 PLAIN = {"weight": lambda sde, t: torch.ones_like(t)}

@@ -1,11 +1,12 @@
 """From a config to objects, and what of a config makes a model."""
 
 import copy
+import dataclasses
 import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from .. import making
+from ..conditions import Kind
 from ..data import Data, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..model.description import RUNNING, flatten, rule_name
+from ..making import nearest
+from ..model.description import INPUTS, RUNNING, flatten, rule_name
 from ..model.folder import MODEL, described
 from ..sde import SDE
 from .options import GROUPS
 
-PARTS = ("sde", "net", "data", "loss", "rule", "train")
+PARTS = ("sde", "net", "data", "loss", "rule", "train", "cond")
 OTHER = "other"  # data scored beside the model's own
 
 
@@ -79,6 +82,8 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
         words = "scoresde.load reads it; for the command train it again, with fresh=true"
         raise InputError(f"folder={folder} was made by scoresde 0.1.0: {words}", "folder")
     known = {k: there.get(k) for k in PARTS} | {"data": (there.get("data") or {}).get("settings")}
+    cond = there.get("cond") or {}
+    known["cond"] = list(cond)
     keys = [_key(word) for word in said]
     config = copy.deepcopy(config)
     given = [part for part in PARTS if part not in keys and f"{part}._target_" not in keys]
@@ -94,6 +99,8 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
             for key in inner if node is not None else ():
                 OmegaConf.update(held, key, OmegaConf.select(config, key), force_add=True)
             config[part] = held[part]
+        if "cond" in given and "drop" not in keys:
+            config.drop = max(cond.values(), default=config.drop)
         if config.trust is True:
             config.paths = [*(config.paths or []), *(str(p) for p in there.get("paths") or [])]
     for part in given if config.trust is not True else ():
@@ -107,11 +114,12 @@ def model_config(config: DictConfig) -> dict:
 
     Nothing is imported for it but this package's own: settings of others stand as they were given.
     """
-    plain = {part: _plain(config[part]) for part in PARTS}
+    plain = {part: _plain(config[part]) for part in PARTS if part != "cond"}
     plain["data"] = _data(config)
     known = {part: making.canonical(node, part) for part, node in plain.items()}
     return known | {
-        "net": {k: v for k, v in known["net"].items() if k != "shape"},
+        "net": {k: v for k, v in known["net"].items() if k not in INPUTS},
+        "cond": {str(name): config.drop for name in config.cond},
         "rule": known["rule"] if isinstance(known["rule"], str) else _rule(known["rule"]),
         "train": {k: v for k, v in known["train"].items() if k not in (*RUNNING, "_target_")},
         "data": {"settings": known["data"]},
@@ -154,8 +162,9 @@ def model_folder(config: DictConfig) -> Path:
     """`folder` if it is given; otherwise out/SDE-DATA-HASH, with the hash of `model_config`."""
     if config.folder is not None:
         return Path(config.folder).expanduser()
-    names = f"{name_of(config.sde)}-{name_of(config.data)}"
-    return Path(config.out).expanduser() / f"{names}-{short_hash(model_config(config))}"
+    names, known = f"{name_of(config.sde)}-{name_of(config.data)}", model_config(config)
+    known = {k: v for k, v in known.items() if k != "cond" or v}  # folders keep the names of before there were any
+    return Path(config.out).expanduser() / f"{names}-{short_hash(known)}"
 
 
 def build_sde(config: DictConfig, trust: bool = True) -> SDE:
@@ -185,7 +194,23 @@ def build_data(config: DictConfig, trust: bool = True) -> Data:
     return as_data(make(_data(config), "data", trust=trust))
 
 
-def build_denoiser(config: DictConfig, shape: tuple[int, ...], adopted: Sequence[str] = ()) -> Denoiser:
+def build_conditions(config: DictConfig, data: Data) -> dict[str, Kind]:
+    """The kinds of the conditions that the model takes, of those that the data has.  Raises `InputError` for others."""
+    kinds = {}
+    for name in config.cond:
+        if name not in data.conditions:
+            known = nearest(name, data.conditions) if data.conditions else f"; the items of {data.name} come with none"
+            raise InputError(f"cond={list(config.cond)}: {name!r} is unknown{known}", "cond")
+        kinds[str(name)] = dataclasses.replace(data.conditions[name], drop=config.drop)
+    return kinds
+
+
+def build_denoiser(
+    config: DictConfig,
+    shape: tuple[int, ...],
+    adopted: Sequence[str] = (),
+    conditions: Mapping[str, Kind] | None = None,
+) -> Denoiser:
     """An untrained denoiser of a config, its weights a function of train.seed.
 
     The parts in `adopted` came from a folder, and are made of this package's own only.
@@ -193,7 +218,10 @@ def build_denoiser(config: DictConfig, shape: tuple[int, ...], adopted: Sequence
     trusted = {part: config.trust is True or part not in adopted for part in PARTS}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config.train.seed))
-        net = make(config.net, "net", nn.Module, trusted["net"], shape=shape)
+        inputs = {"shape": shape} | ({"conditions": dict(conditions)} if conditions else {})
+        net = make(config.net, "net", nn.Module, trusted["net"], **inputs)
+    if lacking := [name for name in conditions or {} if name not in getattr(net, "conditions", ())]:
+        raise InputError(f"cond={list(config.cond)}: {type(net).__name__} has no condition {lacking[0]!r}", "cond")
     rule = config.rule
     rule = make(rule, "rule", None, trusted["rule"]) if OmegaConf.is_config(rule) else rule
     return Preconditioned(net, build_sde(config, trusted["sde"]), rule)

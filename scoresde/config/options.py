@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..conditions.kinds import Drop
 from ..denoiser import RULES
 from ..errors import InputError
 from ..making import in_yaml
@@ -21,6 +22,9 @@ class Options(Checked):
     """Each setting, its type and its choices; what it means is said in `conf/config.yaml`."""
 
     rule: Annotated[str, OneOf(RULES)] | dict
+    cond: tuple[Text, ...]
+    drop: Drop
+    given: dict
     n: Count
     batch_size: Count
     compile: bool

@@ -1,5 +1,7 @@
 """What training needs of accelerate, and what takes its place for one process where it is not installed."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,17 +28,18 @@ class Single:
         self.device = torch.device("cpu" if cpu else best_device())
         self.bf16 = mixed_precision == "bf16"
 
-    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer):
-        """Both, the model's forward under autocast where that is asked for."""
+    def prepare(self, model: nn.Module, *optimizers: torch.optim.Optimizer):
+        """All, the model's forward under autocast where that is asked for."""
         model.to(self.device)
         if not self.bf16:
-            return model, optimizer
+            return model, *optimizers
 
-        def forward(*args: Tensor) -> Tensor:
+        def forward(*args: Any) -> Tensor:
             with torch.autocast(self.device.type, torch.bfloat16):
-                return model(*args).float()
+                value = model(*args)
+            return value if value.dtype == torch.float64 else value.float()
 
-        return forward, optimizer
+        return forward, *optimizers
 
     def backward(self, loss: Tensor) -> None:
         """Gradients."""
@@ -54,10 +57,10 @@ class Single:
         return value
 
 
-def accelerator(precision: str, cpu: bool):
-    """accelerate's `Accelerator`, or `Single` where there is none."""
+def accelerator(precision: str, cpu: bool, some: bool = False):
+    """accelerate's `Accelerator`, or `Single` where there is none; `some`: a forward may use some parameters only."""
     try:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedDataParallelKwargs
         from accelerate.state import AcceleratorState
     except ModuleNotFoundError:
         if launcher.started() > 1:
@@ -65,4 +68,5 @@ def accelerator(precision: str, cpu: bool):
         return Single(precision, cpu)
     AcceleratorState._reset_state()  # one process may train twice, with another precision
     with launcher.hidden():
-        return Accelerator(mixed_precision=precision, cpu=cpu)
+        handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if some else None
+        return Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=handlers)

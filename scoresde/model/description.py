@@ -12,20 +12,29 @@ FORMAT = 2
 RUNNING = ("workers", "validate_every", "checkpoint_every", "log_every")  # do not change what is trained
 
 
-def describe(denoiser: Denoiser, data: Data, loss: Any, training: Any) -> dict:
-    """What makes a model, as plain data: two trainings of the same description are the same training."""
+INPUTS = ("shape", "conditions")  # of a network, which come with the data
+
+
+def describe(denoiser: Denoiser, data: Data, loss: Any) -> dict:
+    """What makes a model, as plain data: two trainings of the same description, and settings, are the same training."""
     net = getattr(getattr(denoiser, "net", None), "_orig_mod", getattr(denoiser, "net", None))
     rule = getattr(denoiser, "rule", None)
     node = making.node_of(net if net is not None else denoiser)
     return {
         "format": FORMAT,
         "sde": making.node_of(denoiser.sde),
-        "net": {k: v for k, v in node.items() if k != "shape"} if isinstance(node, dict) else node,
+        "net": {k: v for k, v in node.items() if k not in INPUTS} if isinstance(node, dict) else node,
         "rule": rule_name(rule),
         "loss": making.node_of(loss),
-        "train": {k: v for k, v in making.node_of(training).items() if k != "_target_"},
+        "cond": {name: kind.drop for name, kind in denoiser.conditions.items()},
+        "conditions": {name: making.node_of(kind) for name, kind in denoiser.conditions.items()},
         "data": about(data),
     }
+
+
+def settings(training: Any) -> dict:
+    """What a description says of a training's settings."""
+    return {"train": {k: v for k, v in making.node_of(training).items() if k != "_target_"}}
 
 
 def about(data: Data) -> dict:
@@ -41,11 +50,12 @@ def rule_name(rule: Any) -> Any:
 
 def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     """(key, there, here) of what two descriptions say otherwise; what one of them does not know is passed over."""
+    there = {"cond": {}} | dict(there)  # of folders of before there were any
     a, b = flatten(there), flatten(here)
     found = []
     for key in sorted({*a, *b}):
         top = key.split(".")[0]
-        known = top in there and top in here and top not in ("format", "paths")
+        known = top in there and top in here and top not in ("format", "paths", "conditions")
         if top == "data":  # its settings are the command's, its fingerprint is known once it has been read
             part = ".".join(key.split(".")[:2])
             known = known and part not in ("data.name", "data.columns") and all(_has(d, part) for d in (there, here))

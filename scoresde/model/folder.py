@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import making
+from ..conditions import Kind
 from ..data import Data
 from ..denoiser import Denoiser, Preconditioned, Wrapped
 from ..errors import InputError
@@ -137,6 +138,12 @@ def shape_of(folder: Path) -> tuple[int, ...]:
     return tuple(known["shape"])
 
 
+def conditions_of(folder: Path) -> dict[str, Kind]:
+    """The conditions of the model in a folder, which are this package's own, by name."""
+    known = described(folder).get("conditions") or {}
+    return {name: making.make(node, f"conditions.{name}", Kind, trust=False) for name, node in known.items()}
+
+
 def weights_of(folder: Path) -> str:
     """`Trained.weights` of the model in a folder; "" where there is none."""
     if (folder / WEIGHTS).exists():
@@ -221,7 +228,10 @@ def _made(folder: Path, known: Mapping, shape: tuple[int, ...], trust: bool) -> 
     try:
         sde = making.make(known["sde"], "sde", SDE, trust)
         with torch.random.fork_rng(devices=[]):
-            net = making.make(known["net"], "net", nn.Module, trust, shape=shape)
+            kinds = conditions_of(folder)
+            net = making.make(
+                known["net"], "net", nn.Module, trust, shape=shape, **({"conditions": kinds} if kinds else {})
+            )
         rule = known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
         return Preconditioned(net, sde, rule)
     except InputError as error:

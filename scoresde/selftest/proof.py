@@ -17,10 +17,10 @@ from ..exact import GaussianMixture
 from ..loss import DenoisingLoss
 from ..model import checkpoint
 from ..nets import MLP
+from ..objectives import Validation
 from ..sampling import DDIM, sample
 from ..sde import VP
-from ..training.loop import train
-from ..training.objective import Validation
+from ..training import train
 from .laws import LAWS, Check
 
 PACKAGES = ("torch", "numpy", "scipy", "torchsde", "hydra-core", "accelerate", "wandb", "matplotlib", "rich", "triton")

@@ -12,14 +12,14 @@ from ..errors import InputError
 from ..machine import processes
 from ..machine.progress import fewer
 from ..model.folder import described, step_of
+from ..objectives import noise_levels
+from ..objectives.guards import prepare
 from ..run import Run, Task
 from ..sde import SDE
 from ..tracking.report import bar, smaller
 from ..tracking.track import read_rows
+from ..training import train as fit
 from ..training.book import check_same
-from ..training.guards import prepare
-from ..training.loop import train as fit
-from ..training.objective import noise_levels
 from .likelihood.task import Score
 from .sample import Sample, check
 
@@ -57,7 +57,8 @@ def train(run: Run) -> None:
             _keep(run, again=False)
         return
     data = run.data
-    denoiser = build.build_denoiser(run.config, data.shape, run.adopted)
+    kinds = build.build_conditions(run.config, data)
+    denoiser = build.build_denoiser(run.config, data.shape, run.adopted, kinds)
     prepare(denoiser, data)
     size = sum(p.numel() for p in denoiser.parameters())
     _warn_noise(run, denoiser.sde, data)

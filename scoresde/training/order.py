@@ -2,13 +2,12 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..data import stack
+from ..data import Batch, collate
 from ..errors import InputError
 from ..machine.signals import patient
 
@@ -45,22 +44,24 @@ class Order(Sampler):
 
 
 class _Items(Dataset):
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset, names: Sequence[str]):
+        self.dataset, self.names = dataset, tuple(names)
 
-    def __getitems__(self, indices: list[int]) -> Tensor:
-        return stack(self.dataset, indices)
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return collate(self.dataset, indices, self.names)
 
 
-def _same(batch: Tensor) -> Tensor:
+def _same(batch: Batch) -> Batch:
     return batch
 
 
-def batches(dataset: Dataset, size: int, seed: int, start: int, stop: int, rank=0, ranks=1, workers=0) -> DataLoader:
-    """A loader of the batches of `Order`, each one tensor (size / ranks, *shape)."""
+def batches(
+    dataset: Dataset, size: int, seed: int, start: int, stop: int, rank=0, ranks=1, workers=0, names: Sequence[str] = ()
+) -> DataLoader:
+    """A loader of the batches of `Order`, each a `Batch` of size / ranks items with the conditions `names`."""
     order = Order(len(dataset), size, seed, start, stop, rank, ranks)
     options = {"num_workers": workers, "collate_fn": _same, "worker_init_fn": patient}
-    return DataLoader(_Items(dataset), batch_sampler=order, **options)
+    return DataLoader(_Items(dataset, names), batch_sampler=order, **options)
 
 
 @contextlib.contextmanager

@@ -3,25 +3,24 @@
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..errors import InputError
-from ..loss import DenoisingLoss
 from ..model.checkpoint import number, raise_if_of_the_machine
 from ..model.state import load_state
+from ..objectives import Objective
 from .average import EMA
 
 
-def restore(
-    path: Path, state: dict, model: nn.Module, average: EMA, optimizer: torch.optim.Optimizer, loss: DenoisingLoss
-) -> None:
+def restore(path: Path, state: dict, objective: Objective, average: EMA, optimizers: dict) -> None:
     """Takes up what a training saved.  Raises `InputError` that names what does not fit; the file stays as it is."""
     try:
-        load_state(model, state["model"])
+        load_state(objective.product, state["model"])
         average.load(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
-        loss.load_state(state.get("loss", {}))
-        _check_moments(optimizer)
+        states = [state["optimizer"], *state.get("optimizers", [])]
+        for optimizer, own in zip(optimizers.values(), states, strict=True):
+            optimizer.load_state_dict(own)
+            _check_moments(optimizer)
+        objective.load_state(state.get("loss", {}))
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:  # torch's, as they happen to be
         raise_if_of_the_machine(error)
         raise InputError(

@@ -1,27 +1,14 @@
-"""What training minimises, and what it is watched by."""
+"""What a training is watched by: the loss on held-out data, at fixed times, with fixed noise."""
 
 import copy
 
 import torch
-from torch import Tensor, nn
 
 from .. import noise
-from ..data import Data, stack
+from ..data import Data, collate
 from ..denoiser import Denoiser
 from ..loss import DenoisingLoss
 from ..sde import SDE
-
-
-class Objective(nn.Module):
-    """The loss as a module's forward, so that accelerate's wrappers (precision, processes) see all of it."""
-
-    def __init__(self, denoiser: Denoiser, loss: DenoisingLoss):
-        super().__init__()
-        self.denoiser, self.loss = denoiser, loss
-        self.times = loss.times if isinstance(loss.times, nn.Module) else None  # so that they go to the device
-
-    def forward(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        return self.loss(self.denoiser, x0, t, eps).sum()
 
 
 class Validation:
@@ -41,19 +28,24 @@ class Validation:
         dequantise: str = "uniform",
     ):
         n, loss = min(n, len(data.test)), copy.deepcopy(loss)
-        raw, index = stack(data.test, range(n)), torch.arange(n)
+        batch, index = collate(data.test, range(n), denoiser.conditions), torch.arange(n)
+        raw = batch.x
         u = noise.uniform(raw.float(), index, 0, 0) if dequantise == "uniform" else None
         self.x0 = data.encode(raw, u).to(device)
         self.eps = noise.normal(self.x0, index.to(device), 0, 1, 0)
         # Strata are dealt out in a fixed order that does not follow the data's.
         strata = torch.randperm(n, generator=torch.Generator().manual_seed(0))
         self.t = loss.place((strata + 0.5) / n, denoiser.sde).to(device)
-        self.bins, self.loss = strata * min(8, n) // n, loss
+        self.bins, self.loss, self.cond = strata * min(8, n) // n, loss, batch.to(device).cond
 
     @torch.no_grad()
     def __call__(self, denoiser: Denoiser) -> tuple[float, list[float]]:
-        parts = zip(self.x0.split(256), self.t.split(256), self.eps.split(256), strict=True)
-        losses = torch.cat([self.loss.at(denoiser, *part) for part in parts]).cpu()
+        losses = []
+        for i in range(0, len(self.t), 256):
+            part = slice(i, i + 256)
+            cond = {name: value[part] for name, value in self.cond.items()}
+            losses.append(self.loss.at(denoiser, self.x0[part], self.t[part], self.eps[part], cond))
+        losses = torch.cat(losses).cpu()
         return float(losses.mean()), [float(losses[self.bins == b].mean()) for b in self.bins.unique()]
 
 

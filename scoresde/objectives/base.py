@@ -1,0 +1,97 @@
+"""What an objective is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..data import Batch
+
+
+class Objective(nn.Module, ABC):
+    """What one training minimises; its children with gradients are trained, frozen ones are used.
+
+    `product` is what is averaged and given back.  `turns` are the names of those who move, each with an optimizer of
+    its own: one, or several that take turns in every step, as a critic and a generator do.  `takes` are the names of
+    the conditions that its batches have.
+
+    A step is a function of (seed, step): all its random numbers come from `draw`, which several processes call alike
+    for the whole batch, each of them keeping its `part`.  `state` is what must be kept beside the product's weights.
+    """
+
+    turns: ClassVar[tuple[str, ...]] = ("",)
+    product: nn.Module
+    takes: tuple[str, ...] = ()
+
+    def trained(self, turn: str) -> list[nn.Parameter]:
+        """The parameters that this turn's optimizer moves."""
+        return list(self.product.parameters())
+
+    @abstractmethod
+    def draw(self, batch: Batch, size: int, part: slice, turn: str) -> Any:
+        """What `forward` takes, of a batch of `size` items by torch's generator, of which these are the rows `part`."""
+
+    @abstractmethod
+    def forward(self, drawn: Any, turn: str) -> Tensor:
+        """The loss of each row (B,)."""
+
+    def after(self, step: int, average: nn.Module) -> None:
+        """Runs when step number `step` (1 is the first) has been made."""
+        return None
+
+    @abstractmethod
+    def begin(self, device: torch.device) -> None:
+        """Gives lazy parts their weights, on the device, and draws what `check` looks at."""
+
+    def check(self, average: nn.Module) -> dict[str, Any]:
+        """Figures of the averaged product, on held-out data with fixed numbers."""
+        return {}
+
+    def several(self, add_up: Callable[[Tensor], Any]) -> None:
+        """Is told, of several processes, how a tensor is summed over them."""
+        return None
+
+    def state(self) -> dict[str, Tensor]:
+        """Trained tensors that are not the product's, by name: what learns, a critic, a target."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes what `state` gave.  Raises `RuntimeError` as torch does."""
+        return None
+
+    @abstractmethod
+    def look(self) -> None:
+        """Asks all parts once, before anything is removed or begun.  Raises `InputError` for a wrong answer."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What makes the product, as plain data: its kind, its parts and their settings."""
+
+    @abstractmethod
+    def made(self, average: nn.Module, step: int) -> Any:
+        """The model of the averaged product, as `load` gives it: it has `save(folder)`."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Any:
+        """The finished model of a folder, with the weights in the product."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Plain types and tensors that a checkpoint keeps, to be used without the data."""
+        return {}
+
+
+def named(parts: Iterable[tuple[str, nn.Module]]) -> dict[str, Tensor]:
+    """The states of several parts by their names: for `Objective.state`."""
+    return {f"{name}.{key}": value for name, part in parts for key, value in part.state_dict().items()}
+
+
+def load_named(parts: Iterable[tuple[str, nn.Module]], state: dict[str, Tensor]) -> None:
+    """Takes what `named` gave."""
+    for name, part in parts:
+        own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        with torch.no_grad():
+            part.load_state_dict(own)

@@ -1,0 +1,83 @@
+"""Training by denoising score matching."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..answers import derivatives
+from ..data import Data, as_data
+from ..denoiser import Denoiser
+from ..errors import InputError
+from ..loss import DenoisingLoss
+from ..model.folder import Trained
+from ..objectives import Denoising
+from ..settings import checked
+from .loop import fit
+from .settings import Training
+
+
+@checked
+@derivatives
+def train(
+    denoiser: Denoiser,
+    data: Any,
+    loss: DenoisingLoss | None = None,
+    training: Training | None = None,
+    folder: str | Path | None = None,
+    report: Callable[..., None] | None = None,
+    device: str = "auto",
+    fresh: bool = False,
+    progress: bool | Callable = True,
+    say: Callable[[str], None] | None = None,
+    made: dict | None = None,
+    **options,
+) -> Trained:
+    """Minimises the denoising loss E[w(t) |D(x_t, t) - x_0|^2] and returns the averaged denoiser, ready to sample.
+
+    With a `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one continues
+    it, or returns it if it is finished: on a CPU the same weights as of one run, to the bit.  The folder knows what
+    makes its model (network, SDE, loss, training, data), and refuses another; more `steps` go on from where it is.  The
+    command line makes the same folder, and takes the same lock.  SIGTERM, SIGINT and SIGHUP wait for the end of the
+    step (of several processes, of the next logged one) and one more checkpoint.  Items are dequantised afresh at each
+    step.
+
+    Arguments:
+        denoiser: its weights are where training starts; a trained one, of `load` or `train`, is trained further.
+        data: a `Data`, a dataset, or a tensor (N, *shape) in the model's own units (unit variance): see `as_data`.
+        loss: it is not changed: times that learn do so in a copy.
+        training: the settings, or give its fields as `options`.
+        report: called as report(step, **figures).
+        progress: show the steps done, the loss and the time left, on standard error, where that takes 2 seconds or
+            more; a function (step, words) gets them instead, after every step: words() are for reading.
+        fresh: remove the model that is in the folder first.
+        say: who gets the lines that there may be to say; by default they are warnings.
+        made: more of what makes the model (`model.describe`), for the folder to know.
+
+    Returns:
+        A `Denoiser` with the averaged weights, and with `shape`, `encode` and `decode` of the data.
+
+    Raises:
+        InputError: wrong settings, or data that cannot be trained on as it is (`check_data`); another model in the
+            folder, or another command at work in it; the folder was taken away, or its checkpoint is damaged.
+        FloatingPointError: the loss stops being finite.
+    """
+    if training is not None and options:
+        raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
+    start = copy.deepcopy(denoiser.denoiser).requires_grad_(True) if isinstance(denoiser, Trained) else denoiser
+    data, training = as_data(data), training or Training(**options)
+    refuse_other_conditions(start, data)
+    loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
+    objective = Denoising(start, loss, data, training.dequantise)
+    return fit(objective, data, training, folder, report, device, fresh, progress, say, made)
+
+
+def refuse_other_conditions(denoiser: Denoiser, data: Data) -> None:
+    """Raises `InputError` for a denoiser with conditions that the data has not, or has of another kind."""
+    for name, kind in denoiser.conditions.items():
+        there = data.conditions.get(name)
+        if there is None:
+            known = f"it has {', '.join(data.conditions)}" if data.conditions else "its items come with none"
+            raise InputError(f"condition {name!r} is not in {data.name}: {known}", "cond")
+        if type(there) is not type(kind) or there.missing(1).shape != kind.missing(1).shape:
+            raise InputError(f"condition {name} is {there} in {data.name}, and the model takes {kind}", "cond")
