@@ -23,6 +23,7 @@ ROOMS = {
     "loss": "scoresde.loss",
     "train": "scoresde.training",
     "sampler": "scoresde.sampling",
+    "guidance": "scoresde.guidance",
 }
 
 

@@ -5,22 +5,25 @@ import dataclasses
 import importlib.util
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from . import making
-from .config import build, options
+from .conditions import Kind
+from .config import build, guide, options
+from .config.guide import Guide
 from .config.jobs import Job, fingerprint
 from .data import Data
+from .denoiser import Denoiser
 from .errors import InputError, package
 from .loss import DenoisingLoss
 from .machine import files, launcher, locks, processes
@@ -87,6 +90,7 @@ class Run:
                 self.sampler.times(sde)
             except InputError as error:
                 raise making.placed(error, "sampler") from None
+        guide.vet(config)
         self.scoring = build.make(config.likelihood, "likelihood")
         self.results: list[tuple[str, str]] = []
         self.made: dict[str, Path] = {}  # the folder of each result, by its task
@@ -177,6 +181,24 @@ class Run:
         if not self.fits_grid:
             return self.sampler
         return dataclasses.replace(self.sampler, grid=fitted_grid(self.folder, self.model, self.say, self.lead))
+
+    @property
+    def conditions(self) -> dict[str, Kind]:
+        """What samples may be given: the conditions of the model, and of what guides it."""
+        return dict(self.model.conditions) | self.guide.conditions
+
+    @cached_property
+    def guide(self) -> Guide:
+        """What guides the model, by the settings `guidance`."""
+        return Guide(self.config, self.model)
+
+    def guided(self, cond: Mapping[str, Tensor]) -> Denoiser:
+        """The model, or what guides it to these conditions."""
+        return self.guide(cond)
+
+    def told(self) -> list[Any]:
+        """What names a result beside the model and the sampler: what it is given, and what guides it."""
+        return [part for part in (self.plain["given"], self.plain.get("guidance")) if part]
 
     def say(self, words: str) -> None:
         """Prints a line."""

@@ -183,7 +183,7 @@ def test_a_result_is_a_line():
     assert repr(one).startswith(f"Likelihood(1 row, mean log_prob {float(one.log_prob):.4g}, ")
     bound, trip = lik.elbo(model, x, 4), round_trip(model, x, 1e-3, 1e-3)
     data = scoresde.data.digits()
-    raw = stack(data.test, range(3))
+    raw = scoresde.data.stack(data.test, range(3))
     discrete = lik.Uniform().log_prob(lambda y: -y.flatten(1).square().sum(1), raw, data, torch.arange(3))
     for result, start in (
         (bound, "Bound(20 rows, mean log_prob "),

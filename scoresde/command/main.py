@@ -22,6 +22,8 @@ from ..tracking.report import called, say
 from .ending import TOLD, end_sweep, fail, stopped, told
 from .explain import explain
 
+OPEN = "given."
+
 
 def cli() -> None:
     """The command `scoresde`, and run.py: the configs are the installed ones, or those of the checkout."""
@@ -63,6 +65,8 @@ def main(conf: Path) -> None:
 
 def quoted(word: str) -> str:
     """KEY=VALUE with its value in quotes where Hydra's grammar could not read it: a path with =, #, [, accents, ..."""
+    if word.startswith(OPEN):  # its keys are those of the model's conditions, which no config lists
+        word = f"++{word}"
     key, equals, value = word.partition("=")
     if not equals or not re.fullmatch(r"[+~]{0,2}[\w./@]+", key):
         return word

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data import Data, stack
 from . import plots
-from .kinds import Kind, finite, kind_of, words
+from .kinds import Kind, finite, kind_of, literal, words
 from .pixels import as_bytes, save_png, sheet
 from .plots import figure
 from .ways import SIDE
@@ -44,14 +44,19 @@ def samples(
     real: Tensor | None = None,
     columns: int | None = None,
     names: Sequence[str] | None = None,
+    groups: tuple[Sequence[str], Sequence[Tensor]] | None = None,
 ) -> None:
     """What samples (N, *shape) look like: a sheet of the first 256 images, `columns` in a row; the density of numbers;
     points; the first columns of a table, each and in pairs; the first series.  Over real data where that is given.
 
-    `names` are those of a table's columns.  Raises `FloatingPointError` if no sample is finite.
+    `names` are those of a table's columns; `groups`, what each is called and the places of its samples, are rows of
+    images.  Raises `FloatingPointError` if no sample is finite.
     """
     kind = kind_of(raw.shape[1:])
     if not kind.drawable():
+        return
+    if kind.is_image and groups is not None:
+        _grouped(path, raw, levels, *groups)
         return
     raw, left = finite(raw)
     note = words(kind.note, left)
@@ -73,6 +78,14 @@ def samples(
         figure(path, kind.shown, lambda axes: plots.corner(axes, kind, x, real, names), 1.9, kind.shown, title=note)
     else:
         figure(path, 1, lambda axes: _points(axes[0, 0], kind, x, real, names), 5.0, title=note)
+
+
+def _grouped(path: Path, raw: Tensor, levels: int | None, called: Sequence[str], places: Sequence[Tensor]) -> None:
+    """A row of up to 10 images for each of up to 32 groups."""
+    shown = [(literal(name), place[:10]) for name, place in zip(called, places, strict=True)][:32]
+    rows = [as_bytes(raw[place], levels, WIDE // 10) for _, place in shown]
+    more = f"{len(called)} groups, the first {len(shown)}" if len(called) > len(shown) else ""
+    save_png(path, sheet(rows, more, over=[name for name, _ in shown]))
 
 
 def _points(axis, kind: Kind, x: Tensor, real: Tensor | None, names) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import pictures
 from ..config import build
 from ..data import Data
-from ..denoiser import Counted
+from ..denoiser import Counted, Denoiser, bind
 from ..errors import InputError
 from ..machine import files, processes
 from ..machine.progress import fewer
@@ -27,6 +27,8 @@ from ..sampling import Trajectory, joined, sample, share
 from ..tracking import tables
 from ..tracking.report import bar
 from ..tracking.track import Metrics
+from .given import given, groups
+from .likelihood.parts import write_columns
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,19 @@ def draw(run: Run) -> None:
     check(run, model)
     choice = run.choices.get("sampler", build.name_of(config.sampler))
     precision = [config.autocast] if config.autocast else []
-    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.weights, *precision)
+    cond = given(run, config.n)
+    denoiser = run.guided(cond)
+    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.weights, *precision, *run.told())
     processes.join(config.device)
-    x, figures = _drawn(run, choice)
+    x, figures = _drawn(run, choice, denoiser, cond)
     if not run.lead:
         return
     data = _data(run)
     names = pictures.names_of(data or model)
-    _write(run, folder, model.decode(x), data, names)
-    _trajectory(run, folder / "trajectory.png", names)
+    _write(run, folder, model.decode(x), data, names, cond)
+    few = min(1000 if len(model.shape) == 1 else 6, config.n)
+    some = {name: value[torch.arange(few) * config.n // few] for name, value in cond.items()}
+    _trajectory(run, folder / "trajectory.png", names, denoiser if denoiser.bound is None else model, some, few)
     for name in ("samples.png", "trajectory.png", *(["trajectory.gif"] if config.gif else [])):
         run.tracker.image(f"sample/{name.replace('.png', '').replace('.', '_')}", folder / name)
     run.tracker.artifact(f"{run.folder.name}-{folder.name}", "samples", [folder / "samples.npy"])
@@ -73,9 +79,10 @@ def check(run: Run, data: Data | Trained) -> None:
         check_files(data.shape, data.levels)
 
 
-def _drawn(run: Run, choice: str) -> tuple[Tensor, dict]:
+def _drawn(run: Run, choice: str, denoiser: Denoiser, cond: dict[str, Tensor]) -> tuple[Tensor, dict]:
     """The samples, and what they cost."""
-    config, counted, began = run.config, Counted(run.model), time.perf_counter()
+    config, counted, began = run.config, Counted(denoiser), time.perf_counter()
+    cond = cond if denoiser.conditions else None
     options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
     options |= {"store": "cpu", "processes": True}
     own, steps = len(share(config.n, *joined())), run.fitted_sampler.steps
@@ -85,23 +92,27 @@ def _drawn(run: Run, choice: str) -> tuple[Tensor, dict]:
         def progress(done: float, words) -> None:
             advance(done, lambda: f"{words()}  {counted.rows / max(done, 1):.0f} evaluations a sample")
 
-        x = sample(counted, run.fitted_sampler, (config.n, *run.model.shape), config.seed, progress=progress, **options)
+        options |= {"progress": progress, "cond": cond}
+        x = sample(counted, run.fitted_sampler, (config.n, *run.model.shape), config.seed, **options)
     seconds, evaluations = time.perf_counter() - began, processes.total(counted.rows, config.device) / config.n
     figures = {"n": config.n, "evaluations": evaluations, "seconds": seconds}
     return x, figures | {"seconds_per_sample": seconds / config.n}
 
 
-def _write(run: Run, folder: Path, raw: Tensor, data: Data | None, names: Sequence[str] | None) -> None:
-    """The samples as they are asked for, and their picture, over real data."""
+def _write(run: Run, folder: Path, raw: Tensor, data: Data | None, names: Sequence[str] | None, cond: dict) -> None:
+    """The samples as they are asked for, what they were given, and their picture, over real data."""
     buffer = io.BytesIO()
     np.save(buffer, raw.numpy())
     files.write(folder / "samples.npy", lambda file: file.write(buffer.getvalue()))
+    if cond:
+        write_columns(folder / "given.npz", cond)
     if names:
         tables.write_csv(folder / "samples.csv", names, raw.flatten(1).numpy())
     if run.config.png:
         save_files(folder / "samples", raw, run.model.levels)
     real = None if data is None else pictures.some_real(data)
-    pictures.samples(folder / "samples.png", raw, run.model.levels, real, names=names)
+    found = groups(run.conditions, cond)
+    pictures.samples(folder / "samples.png", raw, run.model.levels, real, names=names, groups=found)
 
 
 def _data(run: Run) -> Data | None:
@@ -113,19 +124,19 @@ def _data(run: Run) -> Data | None:
         return None
 
 
-def _trajectory(run: Run, path: Path, names: Sequence[str] | None, columns: int = 10) -> None:
+def _trajectory(run: Run, path: Path, names: Sequence[str] | None, denoiser: Denoiser, cond: dict, n: int) -> None:
     """The way of a few samples from noise: a strip at `path`, and beside it .npz (times, x, x0) and .gif."""
-    model, sampler = run.model, run.fitted_sampler
+    model, sampler, columns = run.model, run.fitted_sampler, 10
     if sampler.steps == 1 and isinstance(sampler.grid, str):
         sampler = dataclasses.replace(sampler, steps=columns)  # the adaptive flow, stopping on its way
-    n = min(1000 if len(model.shape) == 1 else 6, run.config.n)
     frames = max(columns, min(40, 2_500_000 // (n * math.prod(model.shape))))  # 20 MB of them
     record = Trajectory(every=math.ceil((len(sampler.times(model.sde)) - 1) / frames))
-    sample(model, sampler, (n, *model.shape), run.config.seed, callback=record, progress=False)
+    known = bind(denoiser, cond if denoiser.conditions else None, n)
+    sample(known, sampler, (n, *model.shape), run.config.seed, callback=record, progress=False)
     times, x = record.times, record.x
     at = model.sde.along(times)
     with torch.no_grad():  # the sampler's own estimates are those at the start of its steps; without noise x is known
-        x0 = [model(a.to(run.device), t).cpu() if t.sigma else a / t.alpha for t, a in zip(at, x, strict=True)]
+        x0 = [known(a.to(run.device), t).cpu() if t.sigma else a / t.alpha for t, a in zip(at, x, strict=True)]
     x0 = torch.stack(x0)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, times=np.array(times), x=x.numpy(), x0=x0.numpy())

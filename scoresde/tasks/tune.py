@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from .. import making, pictures
+from ..denoiser import bind
 from ..errors import InputError
 from ..machine import files
 from ..model.folder import Trained, weights_of
@@ -16,6 +17,7 @@ from ..settings import Positive, Range, Scale
 from ..tracking.report import bar
 from ..tracking.track import Metrics
 from ..tuning import Trial, plain, tune
+from .given import given
 
 TUNED = "tuned.json"
 Budget = Annotated[int, Range(2, 10**6)]
@@ -44,7 +46,9 @@ def search(run: Run, settings: Tune) -> None:
     """Looks for the best sampler at each budget: it is kept in tuned.json in the model's folder, with a picture."""
     if not run.lead:
         return
-    model, seed = run.model, run.config.seed
+    model, seed, cond = run.model, run.config.seed, given(run, settings.n)
+    denoiser = run.guided(cond)
+    denoiser = bind(denoiser, cond if denoiser.conditions else None, settings.n)
     folder = run.place("tune", "search", run.plain["task"], seed, model.weights)
     began, found = time.perf_counter(), {}
     for budget in settings.budgets:
@@ -54,7 +58,7 @@ def search(run: Run, settings: Tune) -> None:
                 advance(1000 * done // total, f"{trial.name}, {trial.grid}: {trial.error:.2e}")
 
             options = {"last": settings.last, "t_min": settings.t_min, "tolerance": settings.tolerance}
-            trials = tune(model, budget, (settings.n, *model.shape), seed, report=report, **options)
+            trials = tune(denoiser, budget, (settings.n, *model.shape), seed, report=report, **options)
         found[budget] = trials
         _keep(run.folder, model, budget, trials[0])
     rows = {b: [_figures(t) for t in trials] for b, trials in found.items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...config import build
 from ...data import stack
-from ...denoiser import Counted
+from ...denoiser import Counted, bind
 from ...errors import InputError
 from ...machine import files, processes
 from ...machine.progress import fewer
@@ -21,6 +21,7 @@ from ...sampling import joined, sample, share
 from ...tracking.report import bar
 from ...tracking.track import Metrics
 from .. import train as tasks
+from ..given import given
 from ..likelihood.task import score
 from .measures import Evaluation, Sampled, measured
 from .reference import Reference, reference
@@ -58,6 +59,7 @@ def evaluate(run: Run, settings: Evaluation) -> None:
     if given is None:
         choice = run.choices.get("sampler", build.name_of(run.config.sampler))
         parts = (repr(run.fitted_sampler), run.config.n, run.config.seed, run.model.weights, run.config.autocast)
+        parts = (*parts, *run.told())
     else:
         choice, parts = "file", (str(Path(settings.samples).resolve()), build.short_hash(given.sum().tolist()))
     folder = run.place("evaluate", choice, *parts, run.plain["task"])
@@ -90,9 +92,10 @@ def _warn_few(run: Run, known: Reference, n: int) -> None:
 
 def _drawn(run: Run, known: Reference | None) -> Sampled | None:
     """The samples of the model, their features taken chunk by chunk; on the first process only."""
-    config, model, sampler = run.config, run.model, run.fitted_sampler
+    config, model, sampler, cond = run.config, run.model, run.fitted_sampler, given(run, run.config.n)
     processes.join(config.device)
-    counted, n = Counted(model), config.n
+    guided = run.guided(cond)
+    counted, n = Counted(bind(guided, cond if guided.conditions else None, config.n)), config.n
     options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
     size = max(config.batch_size * joined()[1], HELD // math.prod(model.shape))
     pieces, seconds, before, own = [], 0.0, 0, len(share(n, *joined()))
@@ -106,7 +109,8 @@ def _drawn(run: Run, known: Reference | None) -> Sampled | None:
         for start in range(0, n, size):
             shape, began = (min(size, n - start), *model.shape), time.perf_counter()
             more = {"offset": start, "progress": progress, "store": "cpu", "processes": True}
-            x = sample(counted, sampler, shape, config.seed, **more, **options)
+            part = counted.select(torch.arange(start, start + shape[0], device=run.device))
+            x = sample(part, sampler, shape, config.seed, **more, **options)
             seconds += time.perf_counter() - began
             before += len(share(len(x), *joined()))
             if known is not None:

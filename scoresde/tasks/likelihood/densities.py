@@ -9,9 +9,10 @@ from ... import likelihood as lik
 from ...data import stack
 from ...run import Run
 from ...spaces import Bins
+from ..given import of_items
 
 OF_CENTRES = ("truncated_normal", "decoder")  # dequantisers for models that were trained on the bins' centres
-Columns = Callable[[Tensor, range], dict[str, Tensor]]
+Columns = Callable[[Tensor, range, dict[str, Tensor]], dict[str, Tensor]]
 
 
 def time_of(run: Run) -> float:
@@ -23,18 +24,19 @@ def time_of(run: Run) -> float:
 
 
 def scorer(run: Run) -> Columns:
-    """A function (raw items, their numbers) -> columns of figures in nats, those of the model's space apart."""
-    model, data, settings, seed, t_min = run.model, run.data, run.scoring, run.config.seed, time_of(run)
+    """A function (raw items, their numbers, conditions) -> columns of figures in nats, the model's space apart."""
+    data, settings, seed, t_min = run.data, run.scoring, run.config.seed, time_of(run)
     known = ("probes", "divergence", "target_stderr", "max_probes", "steps", "rtol", "atol", "method")
     flow = {k: getattr(settings, k) for k in known} | {"t_min": t_min, "seed": seed, "control": _control(run, t_min)}
     dequantiser = _dequantiser(run, t_min) if data.levels else None
     bound = _bound(run, t_min) if settings.bound else None
 
-    def columns(raw: Tensor, index: range) -> dict[str, Tensor]:
-        evaluations = torch.zeros(len(raw))
+    def columns(raw: Tensor, index: range, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+        evaluations, model = torch.zeros(len(raw)), run.guided(cond)
+        known = cond if model.conditions else None
 
         def density(x: Tensor) -> lik.Likelihood:
-            found = lik.log_likelihood(model, x.to(run.device), offset=index.start, **flow)
+            found = lik.log_likelihood(model, x.to(run.device), offset=index.start, cond=known, **flow)
             evaluations.add_(found.nfe.cpu())
             return found
 
@@ -49,7 +51,7 @@ def scorer(run: Run) -> Columns:
             figures |= {"dequantisation": found.dequantisation, "decoder": found.decoder}
         figures["nfe"] = evaluations
         if bound is not None:
-            figures |= bound(raw, index)
+            figures |= bound(raw, index, cond)
         return {k: v.detach().double().cpu() for k, v in figures.items()}
 
     return columns
@@ -60,7 +62,8 @@ def _control(run: Run, t_min: float) -> lik.Control | None:
     kind, data = run.scoring.control, run.data
     some = stack(data.train, range(min(len(data.train), 8 if kind == "average" else 20_000)))
     if kind == "average":
-        return lik.average_jacobian(run.model, data.encode(some).to(run.device), t_min=t_min)
+        cond = of_items(run, data.train, range(len(some)))
+        return lik.average_jacobian(run.model, data.encode(some).to(run.device), t_min=t_min, cond=cond)
     return lik.GaussianPart.fit(data.encode(some)) if kind == "gaussian" else None
 
 
@@ -68,7 +71,8 @@ def _dequantiser(run: Run, t_min: float) -> lik.Dequantiser:
     settings, sde = run.scoring, run.model.sde
     if settings.dequantiser == "variational":
         raw = stack(run.data.train, range(min(len(run.data.train), 20_000)))
-        return lik.fit_variational(run.model, raw.to(run.device), run.data, seed=run.config.seed)
+        cond = of_items(run, run.data.train, range(len(raw)))
+        return lik.fit_variational(run.model, raw.to(run.device), run.data, seed=run.config.seed, cond=cond)
     return {
         "uniform": lambda: lik.Uniform(),
         "importance": lambda: lik.ImportanceWeighted(settings.draws),
@@ -78,9 +82,10 @@ def _dequantiser(run: Run, t_min: float) -> lik.Dequantiser:
 
 
 def _bound(run: Run, t_min: float) -> Columns:
-    """A function (raw items, their numbers) -> the columns of the bound beside the flow's density, in its units.
+    """A function (raw items, their numbers, conditions) -> the columns of the bound beside the flow's density.
 
-    On the density of dequantised data, or on the probability of the levels for a model of the bins' centres.
+    It is in that one's units: on the density of dequantised data, or on the probability of the levels for a model of
+    the bins' centres.
     """
     model, data, settings, seed = run.model, run.data, run.scoring, run.config.seed
     discrete = data.levels is not None and settings.dequantiser in OF_CENTRES
@@ -93,18 +98,20 @@ def _bound(run: Run, t_min: float) -> Columns:
         return uniform.draw(raw, data, numbers, seed, 0)[0]
 
     pilot = stack(data.train, range(min(len(data.train), 128)))
-    plan = lik.fit_plan(model, place(pilot, torch.arange(len(pilot))).to(run.device), t_min=t_min, seed=seed)
+    some, numbers = of_items(run, data.train, range(len(pilot))), torch.arange(len(pilot))
+    plan = lik.fit_plan(model, place(pilot, numbers).to(run.device), t_min=t_min, seed=seed, cond=some)
     options = {"seed": seed, "levels": levels, "density": plan}
 
-    def columns(raw: Tensor, index: range) -> dict[str, Tensor]:
+    def columns(raw: Tensor, index: range, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+        known = cond if model.conditions else None
         x = place(raw, torch.arange(index.start, index.stop)).to(run.device)
         if settings.bound == "vlb":
             times = model.sde.time(
                 torch.linspace(*(float(model.sde.log_snr(t)) for t in (model.sde.t_max, t_min)), 1001)
             )
-            found = lik.vlb(model, x, times, settings.bound_draws, offset=index.start, **options)
+            found = lik.vlb(model, x, times, settings.bound_draws, offset=index.start, cond=known, **options)
         else:
-            found = lik.elbo(model, x, settings.bound_draws, offset=index.start, t_min=t_min, **options)
+            found = lik.elbo(model, x, settings.bound_draws, offset=index.start, t_min=t_min, cond=known, **options)
         parts = {f"bound_{k}": getattr(found, k) for k in ("prior", "diffusion", "reconstruction")}
         return {"bound": found.log_prob, "bound_stderr": found.stderr, **parts}
 

@@ -21,6 +21,7 @@ from ...sampling import joined
 from ...settings import Checked, Count, OneOf, Positive, Scale
 from ...tracking.report import bar
 from ...tracking.track import Metrics, read_rows
+from ..given import of_items
 from . import figures as scores
 from .densities import scorer, time_of
 from .other import other
@@ -78,6 +79,7 @@ def score(run: Run) -> None:
     model, data, settings, seed = run.model, run.data, run.scoring, run.config.seed
     second = other(run.config, data)
     parts = (run.plain["likelihood"], seed, model.weights, *([str(run.config.data.other)] if second else []))
+    parts = (*parts, *run.told())
     folder = run.place("likelihood", settings.split, *parts)
     if _known(run, folder):
         return
@@ -141,7 +143,7 @@ def _columns(run: Run, folder: Path, name: str, items: Dataset) -> dict[str, Ten
     total = sum(map(len, own))
     with bar(run.console, f"likelihood ({name})", total, 0, fewer("likelihood.n=", total)) as advance:
         for index in own:
-            found = score_some(stack(items, index), index)
+            found = score_some(stack(items, index), index, of_items(run, items, index))
             store.put(index.start, found)
             done += len(index)
             advance(done, f"{done} of {total} examples  {float(found['nfe'].mean()):.0f} evaluations an example")

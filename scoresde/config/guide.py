@@ -1,0 +1,63 @@
+"""What guides a model, from the settings `guidance`."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from .. import making
+from ..conditions import Kind
+from ..denoiser import Denoiser
+from ..errors import InputError
+from ..model.folder import load
+
+MODELS = ("classifier", "weaker")  # settings that are folders of models
+INPUTS = ("denoiser", "label", *MODELS)  # what is not of a config
+
+
+class Guide:
+    """The model, or the denoiser that `guidance` makes of it and the conditions of samples.
+
+    The settings are a node of a denoiser around a denoiser; one with a `denoiser` of its own, a node too, is around
+    that.  A `classifier` or a `weaker` model is the folder of one; a classifier's label is the condition of its name.
+    """
+
+    def __init__(self, config: DictConfig, model: Denoiser):
+        node = config.get("guidance")
+        self.node = OmegaConf.to_container(node, resolve=True) if node else None
+        self.model, self.trust = model, config.trust
+        self.models = _models(self.node or {}, str(next(iter(model.parameters())).device), self.trust)
+        self.conditions: dict[str, Kind] = {}
+        if "classifier" in self.models:
+            self.conditions["label"] = self.models["classifier"].label
+
+    def __call__(self, cond: Mapping[str, Tensor]) -> Denoiser:
+        return self.model if self.node is None else self._made(self.node, "guidance", cond)
+
+    def _made(self, node: dict, place: str, cond: Mapping[str, Tensor]) -> Denoiser:
+        inner = node.get("denoiser")
+        extra: dict[str, Any] = {"denoiser": self._made(inner, f"{place}.denoiser", cond) if inner else self.model}
+        extra |= self.models
+        if "label" in self.conditions:
+            extra["label"] = cond.get("label", -1)
+        plain = {k: v for k, v in node.items() if k not in INPUTS}
+        takes = inspect.signature(making.locate(str(node.get("_target_")), place, trust=True)).parameters
+        if missing := [name for name in MODELS if name in takes and name not in extra]:
+            raise InputError(f"{place}.{missing[0]}=null: give the folder of a model", "guidance")
+        return making.make(plain, place, Denoiser, True, **extra)
+
+
+def vet(config: DictConfig) -> None:
+    """Raises `InputError` for wrong settings of `guidance`, before any work."""
+    node = config.get("guidance")
+    if node:
+        plain = {k: v for k, v in OmegaConf.to_container(node, resolve=True).items() if k not in INPUTS}
+        making.vet(plain, "guidance", Denoiser, True, INPUTS)
+
+
+def _models(node: dict, device: str, trust: bool) -> dict[str, Any]:
+    found = {k: load(v, device, trust) for k, v in node.items() if k in MODELS and v is not None}
+    inner = node.get("denoiser")
+    return (_models(inner, device, trust) if inner else {}) | found

@@ -1,0 +1,101 @@
+"""The conditions of samples and of examples: as the command says, or as the data has them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..conditions import Kind, Label
+from ..data import collate
+from ..errors import InputError
+from ..making import nearest
+from ..run import Run
+from ..settings import brief
+from ..training.order import seed_of
+
+ALL = "all"
+FILES = (".npy", ".npz", ".pt")
+
+
+def given(run: Run, n: int) -> dict[str, Tensor]:
+    """The conditions of n samples, rows by name, by the settings `given`; none for a model that takes none.
+
+    What is not said is missing; where nothing is said at all, the samples have the conditions of training items, drawn
+    by the seed, so that they are distributed as the data is.  Raises `InputError` for a condition that the model does
+    not take, or a value that is none of it.
+    """
+    kinds, said = run.conditions, run.plain["given"]
+    for name in said:
+        if name not in kinds:
+            tip = nearest(name, kinds) if kinds else "; the model takes no conditions (cond=[])"
+            raise InputError(f"given.{name}={brief(said[name])}: {name!r} is unknown{tip}", "given")
+    if said or not kinds:
+        return {name: _rows(name, value, kinds[name], n) for name, value in said.items() if value is not None}
+    try:
+        data = run.data
+    except (InputError, OSError) as error:
+        run.say(f"the samples have no conditions: {error}")
+        return {}
+    generator = torch.Generator().manual_seed(seed_of(run.config.seed, n))
+    index = torch.cat([torch.randperm(len(data.train), generator=generator) for _ in range(-(-n // len(data.train)))])
+    found = collate(data.train, index[:n], kinds).cond
+    return {name: kinds[name].rows(name, value, n) for name, value in found.items()}
+
+
+def _rows(name: str, value: Any, kind: Kind, n: int) -> Tensor:
+    """Rows of a value: one for all, a list that is dealt out evenly and in order, a file, or all classes."""
+    if isinstance(kind, Label):
+        value = list(range(kind.classes)) if value == ALL else value
+        if isinstance(value, list):
+            few = kind.rows(name, value, len(value))
+            return few[torch.arange(n) * len(few) // n]
+    if isinstance(value, str) and Path(value).suffix.lower() in FILES:
+        value = _read(name, Path(value).expanduser())
+    if isinstance(value, list):
+        value = np.array(value, dtype=float if not _whole(value) else int)
+    return kind.rows(name, value, n)
+
+
+def _whole(value: Any) -> bool:
+    return all(_whole(v) for v in value) if isinstance(value, list) else isinstance(value, int)
+
+
+def _read(name: str, path: Path) -> Tensor:
+    try:
+        if path.suffix.lower() == ".pt":
+            held = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            held = np.load(path, allow_pickle=False)
+        if not isinstance(held, Tensor | np.ndarray):
+            held = held[name] if name in held else held[next(iter(held))]
+        return torch.as_tensor(held)
+    except Exception as error:  # of numpy, zipfile, pickle or torch
+        words = " ".join(str(error).split())[:100]
+        raise InputError(f"given.{name}={path} cannot be read ({words}): give an array file", "given") from error
+
+
+def of_items(run: Run, items: Dataset, index) -> dict[str, Tensor]:
+    """The conditions of some items, rows by name: those that `given` says, else their own; missing where they have
+    none."""
+    kinds, said, n = run.conditions, run.plain["given"], len(index)
+    if said or not kinds:
+        return given(run, n)
+    try:
+        found = collate(items, index, kinds).cond
+    except InputError:  # other data, which may come with none
+        return {}
+    return {name: kinds[name].rows(name, value, n) for name, value in found.items()}
+
+
+def groups(kinds: dict[str, Kind], cond: dict[str, Tensor]) -> tuple[list[str], list[Tensor]] | None:
+    """By the first label of several classes: what each is called, and the places of its samples.  None where there is
+    no such label."""
+    for name, kind in kinds.items():
+        if isinstance(kind, Label) and name in cond and len(cond[name].unique()) > 1:
+            classes = cond[name].unique().tolist()
+            called = ["missing" if c < 0 else kind.names[c] if kind.names else f"{name} {c}" for c in classes]
+            return called, [(cond[name] == c).nonzero()[:, 0] for c in classes]
+    return None
