@@ -8,7 +8,7 @@ from .errors import InputError
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
 from .model import Trained, load
-from .sampling import decode, encode, sample
+from .sampling import decode, encode, from_latent, sample, to_latent
 from .sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
 from .training import train
 from .tuning import tune
@@ -37,6 +37,7 @@ __all__ = [
     "decode",
     "encode",
     "exact",
+    "from_latent",
     "grids",
     "guidance",
     "load",
@@ -46,6 +47,7 @@ __all__ = [
     "nets",
     "sample",
     "sampling",
+    "to_latent",
     "train",
     "tune",
 ]

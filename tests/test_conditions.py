@@ -13,6 +13,7 @@ from scoresde.exact import GaussianMixture
 from scoresde.nets import MLP, UNet
 from scoresde.sampling import DDIM, Adams, sample
 from scoresde.sde import VP
+from scoresde.training.train import begin_with
 
 KINDS = {
     "label": Label(3, ("cat", "dog", "eel")),
@@ -210,3 +211,23 @@ def test_a_network_learns_what_a_condition_tells(name):
     assert away.mean(0).abs().max() < 0.04 and 0.15 < float(away.std()) < 0.27, (away.mean(0), away.std())
     free = sample(model, Adams(steps=20), (400, 2), progress=False)
     close(free.std(0), x.std(0), rtol=0.2, atol=0)
+
+
+def test_a_model_is_trained_further_with_more_conditions():
+    """The weights of a start are taken where names and shapes agree; what a picture adds to the input begins as 0."""
+    x = torch.randn(200, 1, 4, 4)
+    part = lambda i: scoresde.data.Tensors(x[i], cond={"low": x[i]})
+    data = scoresde.data.Data(
+        "x", part(slice(20, None)), part(slice(20)), scoresde.data.Affine(), conditions={"low": Picture((1, 4, 4))}
+    )
+    options = {"batch_size": 8, "progress": False, "say": lambda words: None}
+    model = scoresde.train(Preconditioned(UNet((1, 4, 4), channels=8, blocks=1), VP()), data, steps=3, **options)
+    net = UNet((1, 4, 4), channels=8, blocks=1, conditions={"low": Picture((1, 4, 4))})
+    wide = Preconditioned(net, VP())
+    begin_with(wide, model)
+    close(wide.eval()(x[:5], 0.5, {"low": x[:5]}), model(x[:5], 0.5), rtol=1e-5, atol=1e-5)
+    on = scoresde.train(data=data, start=model, steps=1, lr=1e-9, ema=0.0, **options)
+    close(on(x[:5], 0.5), model(x[:5], 0.5), rtol=1e-4, atol=1e-4)
+    other = torch.nn.ParameterDict({"odd": torch.ones(3)})
+    refuses("start=", call=lambda: begin_with(other, model))
+    refuses("data=None", call=lambda: scoresde.train(Preconditioned(net, VP())))

@@ -1,7 +1,7 @@
 """Samplers: frozen dataclasses that say how to go from x_t to x_s, and the one loop that calls them."""
 
 from .adaptive.flow import ProbabilityFlow
-from .adaptive.inversion import Reversible, RoundTrip, decode, encode, round_trip, slerp
+from .adaptive.inversion import Reversible, RoundTrip, from_latent, round_trip, slerp, to_latent
 from .adaptive.reverse_sde import AdaptiveSDE
 from .adaptive.with_torchsde import ReverseSDE
 from .fitting.grid import FittedGrid, FittedMultistep, fit_grid, fit_multistep
@@ -17,6 +17,8 @@ from .steps.multistep import Adams, Multistep, RectifiedAdams
 from .steps.pc import PC
 from .steps.stochastic import DPMpp2M, DPMpp2MSDE, EulerMaruyama, ExponentialEuler, ReverseDiffusion, SASolver, Within
 from .trajectory import Trajectory
+
+encode, decode = to_latent, from_latent  # their names of before
 
 __all__ = [
     "ALD",
@@ -57,9 +59,11 @@ __all__ = [
     "fit_grid",
     "fit_multistep",
     "fit_through",
+    "from_latent",
     "joined",
     "round_trip",
     "sample",
     "share",
     "slerp",
+    "to_latent",
 ]

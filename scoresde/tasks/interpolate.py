@@ -14,8 +14,7 @@ from ..errors import InputError
 from ..machine import files
 from ..machine.progress import duration
 from ..run import Run, Task
-from ..sampling.adaptive.inversion import decode as decode_latent
-from ..sampling.adaptive.inversion import round_trip, slerp
+from ..sampling.adaptive.inversion import from_latent, round_trip, slerp
 from ..settings import Count, Positive, Range, Scale
 from ..tracking.report import bar
 from ..tracking.track import Metrics
@@ -38,7 +37,7 @@ class Interpolate(Task):
 
     @property
     def flow(self) -> dict:
-        """What `encode` and `decode` are called with."""
+        """What `to_latent` and `from_latent` are called with."""
         return {"rtol": self.rtol, "atol": self.atol, "t_min": self.t_min}
 
 
@@ -77,7 +76,7 @@ def _walks(run: Run, settings: Interpolate) -> tuple[Tensor, Tensor, dict]:
         ways = torch.linspace(0, 1, settings.points, dtype=torch.float64).tolist()
         path = torch.stack([slerp(latent[:, 0], latent[:, 1], w) for w in ways], 1).flatten(0, 1)
         for part in path.split(size):
-            walks.append(decode_latent(model, part, **settings.flow).cpu())
+            walks.append(from_latent(model, part, **settings.flow).cpu())
             done = sum(len(w) for w in walks)
             advance(len(x) + done, f"{done} of {len(path)} decoded")
     back = torch.cat([t.x for t in trips]).cpu()

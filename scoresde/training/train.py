@@ -1,9 +1,12 @@
 """Training by denoising score matching."""
 
 import copy
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..answers import derivatives
 from ..data import Data, as_data
@@ -11,6 +14,7 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
 from ..model.folder import Trained
+from ..model.state import plain_state
 from ..objectives import Denoising
 from ..settings import checked
 from .loop import fit
@@ -20,8 +24,8 @@ from .settings import Training
 @checked
 @derivatives
 def train(
-    denoiser: Denoiser,
-    data: Any,
+    denoiser: Denoiser | None = None,
+    data: Any = None,
     loss: DenoisingLoss | None = None,
     training: Training | None = None,
     folder: str | Path | None = None,
@@ -31,6 +35,7 @@ def train(
     progress: bool | Callable = True,
     say: Callable[[str], None] | None = None,
     made: dict | None = None,
+    start: Trained | None = None,
     **options,
 ) -> Trained:
     """Minimises the denoising loss E[w(t) |D(x_t, t) - x_0|^2] and returns the averaged denoiser, ready to sample.
@@ -44,6 +49,8 @@ def train(
 
     Arguments:
         denoiser: its weights are where training starts; a trained one, of `load` or `train`, is trained further.
+        start: a trained model, with whose weights those of the same names and shapes begin: to train it further
+            (`denoiser` may then be left out), or for a network that takes more conditions than it did.
         data: a `Data`, a dataset, or a tensor (N, *shape) in the model's own units (unit variance): see `as_data`.
         loss: it is not changed: times that learn do so in a copy.
         training: the settings, or give its fields as `options`.
@@ -64,12 +71,35 @@ def train(
     """
     if training is not None and options:
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
-    start = copy.deepcopy(denoiser.denoiser).requires_grad_(True) if isinstance(denoiser, Trained) else denoiser
+    if data is None or (denoiser is None and start is None):
+        raise InputError(f"{'data' if data is None else 'denoiser'}=None: give a denoiser (or start=) and data")
+    model = start if denoiser is None else denoiser
+    first = copy.deepcopy(model.denoiser).requires_grad_(True) if isinstance(model, Trained) else model
+    if start is not None and denoiser is not None:
+        begin_with(first, start)
     data, training = as_data(data), training or Training(**options)
-    refuse_other_conditions(start, data)
+    refuse_other_conditions(first, data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
-    objective = Denoising(start, loss, data, training.dequantise)
+    objective = Denoising(first, loss, data, training.dequantise)
     return fit(objective, data, training, folder, report, device, fresh, progress, say, made)
+
+
+@torch.no_grad()
+def begin_with(denoiser: Denoiser, start: Trained) -> None:
+    """Gives the weights of `start` to those of the same names and shapes; what a shape has more is 0.
+
+    Raises `InputError` if none fits.
+    """
+    known, fitting = plain_state(start.denoiser), 0
+    for name, value in plain_state(denoiser).items():
+        there = known.get(name)
+        if there is not None and there.ndim == value.ndim and all(map(operator.le, there.shape, value.shape)):
+            value.zero_()[tuple(slice(n) for n in there.shape)] = there.to(value)
+            fitting += 1
+    if not fitting:
+        raise InputError(
+            f"start={type(start).__name__}: none of its weights fits the {type(denoiser).__name__}", "start"
+        )
 
 
 def refuse_other_conditions(denoiser: Denoiser, data: Data) -> None:

@@ -19,7 +19,7 @@ from ..loop import Sampler
 from ..steps.fixed import at_angle
 
 
-def encode(
+def to_latent(
     denoiser: Denoiser,
     x: Tensor,
     rtol: float = 1e-5,
@@ -40,7 +40,7 @@ def encode(
     return _flow(denoiser, x, rtol, atol, t_min, cond, to_data=False)[0]
 
 
-def decode(
+def from_latent(
     denoiser: Denoiser,
     latent: Tensor,
     rtol: float = 1e-5,
@@ -48,7 +48,7 @@ def decode(
     t_min: float | None = None,
     cond: Given = None,
 ) -> Tensor:
-    """x_{t_min} (B, *shape) of a latent x_T, in float64: the flow of `encode`, the other way.
+    """x_{t_min} (B, *shape) of a latent x_T, in float64: the flow of `to_latent`, the other way.
 
     Song et al. (2021), arXiv 2011.13456, section 4.3.
     """
@@ -73,7 +73,7 @@ def round_trip(
     t_min: float | None = None,
     cond: Given = None,
 ) -> RoundTrip:
-    """decode(encode(x)), and how far it is from x: each row's root mean square over its dimensions, in units of x."""
+    """from_latent(to_latent(x)), and how far it is from x: each row's root mean square over its dimensions."""
     latent, there = _flow(denoiser, x, rtol, atol, t_min, cond, to_data=False)
     back, again = _flow(denoiser, latent, rtol, atol, t_min, cond, to_data=True)
     return RoundTrip(latent, back, (back - x).flatten(1).square().mean(1).sqrt(), there + again)
@@ -119,8 +119,8 @@ class Reversible(Sampler):
 
     with z = x / n, phi = atan(sigma / alpha) and u an estimate of the velocity, at first v itself.  The way back swaps
     u and u' and turns h around.  All sums are of multiples of 2^-40 (u: 2^-36), so nothing is rounded while |z| < 2^13
-    (data and noise are below 10): `decode` of `encode` gives x to 1e-12 n, and z to the bit, for any denoiser that
-    answers the same input by the same bits (the same batch on the same device), rough as it may be.
+    (data and noise are below 10): `from_latent` of `to_latent` gives x to 1e-12 n, and z to the bit, for any denoiser
+    that answers the same input by the same bits (the same batch on the same device), rough as it may be.
 
     At 50 to 100 evaluations on the angle grid it was the most accurate of the reversible schemes, or within a tenth of
     it, on mixtures and on a trained U-Net, both ways and after an edit: beside EDICT (Wallace et al., 2022, arXiv
@@ -142,7 +142,7 @@ class Reversible(Sampler):
         return (s.n * z).to(x.dtype), u
 
     @torch.no_grad()
-    def encode(self, denoiser: Denoiser, x: Tensor, cond: Given = None) -> tuple[Tensor, Tensor]:
+    def to_latent(self, denoiser: Denoiser, x: Tensor, cond: Given = None) -> tuple[Tensor, Tensor]:
         """The latent (x_T, u_T), each (B, *shape) in float64, of x (B, *shape) as a point of x_{t_min}.
 
         x_T is the latent of the flow to the order of the scheme; u_T is what makes the way back exact.
@@ -156,8 +156,8 @@ class Reversible(Sampler):
         return times[-1].n * z, u
 
     @torch.no_grad()
-    def decode(self, denoiser: Denoiser, latent: Tensor | tuple[Tensor, Tensor], cond: Given = None) -> Tensor:
-        """x_{t_min} (B, *shape), in float64, of the latent pair of `encode`: the exact way back.
+    def from_latent(self, denoiser: Denoiser, latent: Tensor | tuple[Tensor, Tensor], cond: Given = None) -> Tensor:
+        """x_{t_min} (B, *shape), in float64, of the latent pair of `to_latent`: the exact way back.
 
         An edited pair (both parts edited alike, or x_T alone) decodes as near to the flow as any other.  x_T alone, a
         tensor, takes u = v(x_T) for one more evaluation: the sampler's start.
@@ -168,6 +168,8 @@ class Reversible(Sampler):
         for t, s in itertools.pairwise(denoiser.sde.along(self.times(denoiser.sde))):
             x, state = self.step(denoiser, x, t, s, state, None)
         return x
+
+    encode, decode = to_latent, from_latent  # their names of before
 
     @staticmethod
     def _velocity(denoiser, z, t) -> Tensor:
