@@ -31,7 +31,7 @@ TOP = (
     "folder",
     "device",
 )
-TOP += ("wandb", "project", "tracker", "artifacts", "paths", "rule")
+TOP += ("wandb", "project", "tracker", "artifacts", "paths", "rule", "cond", "drop", "given")
 
 # What is wrong for every setting with a default of this type, whatever its range.
 WRONG = {
@@ -40,6 +40,7 @@ WRONG = {
     float: ["abc", "1e-3", True, math.nan, -math.inf, [1.0], {"a": 1}],
     str: [5, 1.5, [1], {"a": 1}],
     list: [5, {"a": 1}, [{"a": 1}], None],
+    dict: [5, "x", [1], None],
     type(None): [{"a": 1}, [{"a": 1}]],
 }
 
@@ -105,7 +106,7 @@ def test_every_setting_of_no_group(tmp_path, monkeypatch):
     config = composed("tracker=none")
     assert set(TOP) | set(GROUPS) == set(config) and refused(config, "") == ""
     for key in TOP:
-        value = list(config[key]) if OmegaConf.is_list(config[key]) else config[key]
+        value = OmegaConf.to_container(config)[key]
         for bad in WRONG[type(value)]:
             if not (key == "rule" and isinstance(bad, dict)):
                 assert tried(config, key, bad), f"{key}={bad!r} is taken"

@@ -44,7 +44,18 @@ FLOOR = {
     "pictures": {"machine", "data", "tracking"},
     "config": {"machine", "conditions", "sde", "data", "denoiser", "sampling", "model", "tracking"},
 }
-FLOOR["run"] = {"machine", "data", "loss", "sampling", "model", "training", "tracking", "config"}
+FLOOR["run"] = {
+    "machine",
+    "conditions",
+    "denoiser",
+    "data",
+    "loss",
+    "sampling",
+    "model",
+    "training",
+    "tracking",
+    "config",
+}
 FLOOR["tasks"] = set(FLOOR) - {"nets", "exact", "grids"}
 FLOOR["sweeps"] = {"machine", "tracking", "pictures", "config", "run"}
 FLOOR["selftest"] = set(FLOOR) - {"pictures", "tracking", "config", "sweeps", "tasks"} | {"__version__"}

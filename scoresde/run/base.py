@@ -2,10 +2,8 @@
 
 import contextlib
 import dataclasses
-import importlib.util
-import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,30 +15,30 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor, nn
 
-from . import making
-from .conditions import Kind
-from .config import build, guide, options
-from .config.guide import Guide
-from .config.jobs import Job, fingerprint
-from .data import Data
-from .denoiser import Denoiser
-from .errors import InputError, package
-from .loss import DenoisingLoss
-from .machine import files, launcher, locks, processes
-from .machine.devices import best_device
-from .model import folder as model
-from .model.folder import MODEL, WEIGHTS, Trained
-from .model.grid import fitted_grid
-from .sampling import Sampler, hardware
-from .settings import Checked
-from .tracking.report import plain, table
-from .tracking.track import Rows, Tracker, Trackers
-from .tracking.with_tensorboard import TensorBoard
-from .tracking.with_wandb import Wandb
-from .tracking.with_wandb import mode as asked
-from .training import book
-from .training.book import check, check_same
-from .training.settings import Training
+from .. import making
+from ..conditions import Kind
+from ..config import build, guide, options
+from ..config.guide import Guide
+from ..config.jobs import Job, fingerprint
+from ..data import Data
+from ..denoiser import Denoiser
+from ..errors import InputError
+from ..loss import DenoisingLoss
+from ..machine import files, launcher, locks, processes
+from ..machine.devices import best_device
+from ..model import folder as model
+from ..model.folder import MODEL, WEIGHTS, Trained
+from ..model.grid import fitted_grid
+from ..sampling import Sampler, hardware
+from ..settings import Checked
+from ..tracking.report import plain
+from ..tracking.track import Rows, Tracker, Trackers
+from ..tracking.with_tensorboard import TensorBoard
+from ..tracking.with_wandb import Wandb
+from ..tracking.with_wandb import mode as asked
+from ..training import book
+from ..training.book import check, check_same
+from ..training.settings import Training
 
 
 @dataclass(frozen=True)
@@ -238,51 +236,3 @@ class Run:
         with locks.alone(self.folder, wait=self.job is not None, say=self.say):
             files.sweep(self.folder)
             yield
-
-
-def missing() -> list[str]:
-    """One line for each package that is not there and that a run ends without; wandb has its own."""
-    losses = {
-        "matplotlib": "no plots are drawn",
-        "PIL": "no pictures are written",
-        "accelerate": "one process trains, without train.precision=fp16",
-    }
-    gone = {package(name): loss for name, loss in losses.items() if not _installed(name)}
-    return [f"{name} is not installed: {loss} (pip install {name})" for name, loss in gone.items()]
-
-
-def _installed(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ValueError:  # a module that was put in its place
-        return False
-
-
-def _remove_unused(folder: Path, beside: bool) -> None:
-    """Removes a folder in which no step was made, unless another command's lies beneath it, or it was taken away; and
-    the folder around it, unless there was something before (`beside`)."""
-    made = any((folder / name).exists() for name in ("metrics.jsonl", "checkpoint.pt"))
-    with contextlib.suppress(InputError):
-        files.check(folder / locks.NAME)
-        if not made and all(path.parent == folder for path in folder.rglob(locks.NAME)):
-            shutil.rmtree(folder, ignore_errors=True)
-            if not beside:
-                with contextlib.suppress(OSError):
-                    folder.parent.rmdir()
-
-
-def execute(run: Run, task: Callable[[Run], None]) -> None:
-    """Runs a task within its tracker and the folder's lock, and prints the table of results."""
-    existed, beside = run.folder.exists(), run.folder.parent.exists()
-    for words in missing():
-        run.say(words)
-    with run.alone():
-        try:
-            with run.tracker:
-                task(run)
-        except InputError:
-            # A mistake found before the first step leaves no empty folder behind.
-            if not existed and run.lead:
-                _remove_unused(run.folder, beside)
-            raise
-    table(run.console, [*run.results, ("folder", str(run.folder))])

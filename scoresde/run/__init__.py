@@ -1,0 +1,9 @@
+"""One command: its config, its model folder, its tracker, and what it prints; and how its task is run.
+
+`base.py`: `Run` and `Task`; `execute.py`: a task within the folder's lock.  It may import all but the tasks.
+"""
+
+from .base import Run, Task
+from .execute import execute, missing
+
+__all__ = ["Run", "Task", "execute", "missing"]
