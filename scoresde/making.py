@@ -15,15 +15,15 @@ from .settings import brief, check, checked, hints_of
 
 # Where an untrusted target of each part of a config must be defined.
 ROOMS = {
-    "sde": "scoresde.sde",
-    "net": "scoresde.nets",
-    "rule": "scoresde.denoiser",
-    "conditions": "scoresde.conditions",
-    "data": "scoresde.data",
-    "loss": "scoresde.loss",
-    "train": "scoresde.training",
-    "sampler": "scoresde.sampling",
-    "guidance": "scoresde.guidance",
+    "sde": ("scoresde.sde",),
+    "net": ("scoresde.nets",),
+    "rule": ("scoresde.denoiser",),
+    "conditions": ("scoresde.conditions",),
+    "data": ("scoresde.data", "scoresde.conditions"),
+    "loss": ("scoresde.loss",),
+    "train": ("scoresde.training",),
+    "sampler": ("scoresde.sampling",),
+    "guidance": ("scoresde.guidance",),
 }
 
 
@@ -132,7 +132,7 @@ def locate(name: str, place: str, trust: bool = True) -> Callable:
     if not callable(found):
         raise InputError(f"{said} is a {type(found).__name__}: give a class or a function")
     home = getattr(found, "__module__", None) or ""
-    if not trust and not f"{home}.".startswith(f"{ROOMS.get(part, 'scoresde.?')}."):
+    if not trust and not any(f"{home}.".startswith(f"{room}.") for room in ROOMS.get(part, ())):
         raise InputError(strange)
     return found
 

@@ -166,7 +166,7 @@ def matches(value: Any, hint: Any) -> bool:
         value = value.tolist() if getattr(value, "ndim", 0) == 1 else value
         return _is_list(value) and _match_each(value, origin, args)
     if origin in (dict, Mapping):
-        return isinstance(value, Mapping)
+        return isinstance(value, Mapping) and (len(args) < 2 or all(matches(v, args[1]) for v in value.values()))
     if origin is Callable or hint is Callable:
         return callable(value)
     return isinstance(value, hint) if inspect.isclass(hint) and hint is not Any else True

@@ -14,20 +14,23 @@ PAGE = (ROOT / "docs" / "data.md").read_text()
 
 def test_its_snippets_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    units, table, shapes = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    units, table, beside, shapes = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     names = {}
     exec(units, names)
     assert names["x"].dtype == torch.float32 and names["error"].max() < 1e-6
     assert names["x"].mean(0).abs().max() < 1e-4 and (names["x"].std(0) - 1).abs().max() < 0.01
     exec(table, names)
     assert names["names"] == ("height", "dose")
+    exec(beside, names)
+    said = re.search(r"note = data.notes\[-1\]  # (.*)", beside)[1]
+    assert names["note"] == said and names["batch"].cond["theta"].shape == (5, 3)
     exec(shapes, names)
     assert names["shape"] == (1, 28, 28) and "images of one channel" in names["note"]
 
 
 def test_its_commands_compose():
     lines = re.findall(r"^    python run.py (.*)$", PAGE, re.M)
-    assert len(lines) == 2
+    assert len(lines) == 3
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for line in lines:
             compose("config", shlex.split(line))
@@ -36,8 +39,10 @@ def test_its_commands_compose():
 def test_its_names_are_there():
     for name in re.findall(r"`(from_\w+|array|images|custom|check_data)\(", PAGE):
         assert callable(getattr(data, name))
-    settings = set(re.findall(r"`(?:data\.)?(standardize|channels|missing|columns|background|broken|levels)=", PAGE))
-    assert settings == {"standardize", "channels", "missing", "columns", "background", "broken", "levels"}
+    settings = set(
+        re.findall(r"`(?:data\.)?(standardize|channels|missing|columns|background|broken|levels|cond)=", PAGE)
+    )
+    assert settings == {"standardize", "channels", "missing", "columns", "background", "broken", "levels", "cond"}
 
 
 def test_its_table_is_within_its_bounds():

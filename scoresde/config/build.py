@@ -163,8 +163,14 @@ def model_folder(config: DictConfig) -> Path:
     if config.folder is not None:
         return Path(config.folder).expanduser()
     names, known = f"{name_of(config.sde)}-{name_of(config.data)}", model_config(config)
-    known = {k: v for k, v in known.items() if k != "cond" or v}  # folders keep the names of before there were any
+    # Folders keep the names of before there were conditions.
+    known = {k: v for k, v in known.items() if k != "cond" or v}
+    known["data"] = {"settings": _without(known["data"]["settings"], "cond")}
     return Path(config.out).expanduser() / f"{names}-{short_hash(known)}"
+
+
+def _without(node: Any, key: str) -> Any:
+    return {k: v for k, v in node.items() if k != key or v is not None} if isinstance(node, Mapping) else node
 
 
 def build_sde(config: DictConfig, trust: bool = True) -> SDE:

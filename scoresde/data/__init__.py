@@ -1,15 +1,16 @@
 """Data sets: each function returns a `Data`, raw items in two splits with what they come with, and their space.
 
 `base.py`: what a data set is; `items.py`: items, many at once (`Batch`), and rows that need not fit in memory;
-`standard.py`: statistics; `look.py`: the fingerprint and the look before a training; `readers/`: the data sets.  They
-may import `conditions/`, `spaces/` and what checks settings.
+`offered.py`: what becomes a condition, of what kind, from what `plain.py` makes of it; `standard.py`: statistics;
+`look.py`: the fingerprint and the look before a training; `readers/`: the data sets.  They may import `conditions/`,
+`spaces/` and what checks settings.
 """
 
 from ..spaces import Affine, Bins, Space
 from .base import Data
 from .checks import split
 from .items import Batch, Tensors, collate, item, stack
-from .look import check_data
+from .look import check_data, condition_prints
 from .readers.array import array, from_table, from_tensor
 from .readers.custom import as_data, custom
 from .readers.digits import digits
@@ -28,6 +29,7 @@ __all__ = [
     "as_data",
     "check_data",
     "collate",
+    "condition_prints",
     "custom",
     "digits",
     "from_table",

@@ -68,9 +68,11 @@ class Data:
 
     @cached_property
     def labels(self) -> tuple[Tensor, Tensor] | None:
-        """The classes, int64 (N,), of the items of train and of test by the condition "label"; None: there are none."""
-        kind = self.conditions.get("label")
-        return tuple(column(part, "label") for part in (self.train, self.test)) if isinstance(kind, Label) else None
+        """The classes, int64 (N,), of the items of train and of test by the condition "label"; None: some have none."""
+        if not isinstance(self.conditions.get("label"), Label):
+            return None
+        found = tuple(column(part, "label") for part in (self.train, self.test))
+        return None if any(bool((y < 0).any()) for y in found) else found
 
     @cached_property
     def fingerprint(self) -> str:

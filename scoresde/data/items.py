@@ -141,7 +141,6 @@ class Batch:
 class Rows(Dataset, ABC):
     """A dataset that can give many of its items at once; `cond` are tensors of as many rows that they come with."""
 
-    nbytes: int
     cond: Mapping[str, Tensor] = MappingProxyType({})
 
     def __getitem__(self, index: int) -> Tensor | dict[str, Tensor]:

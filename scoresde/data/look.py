@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ..errors import InputError
-from .items import Rows, Tensors, stack
+from ..making import nearest
+from .items import Batch, Beside, Mapped, Rows, Tensors, collate, column, stack
 
 if TYPE_CHECKING:
     from .base import Data
@@ -43,19 +46,41 @@ def fingerprint(data: Data) -> str:
         digest.update(f"{len(items)} of {kind};".encode())
         step = max(1, PART // max(1, int(np.prod(data.shape))))
         for i in range(0, len(index) if kind is not None else 0, step):
-            x = stack(items, index[i : i + step]).detach().cpu()
-            x = (x.float() if kind == torch.bfloat16 else x).numpy()
-            digest.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
+            digest.update(_bytes(stack(items, index[i : i + step])))
     return digest.hexdigest()[:16]
+
+
+def condition_prints(data: Data, names: Iterable[str]) -> dict[str, str]:
+    """By name, 16 hexadecimal digits of the SHA-256 of a condition's values for all items of both splits.
+
+    They stand for what the items come with, which the fingerprint leaves out.  Where items are read one by one, all
+    are read.
+
+    Raises:
+        InputError: the data has no condition of that name.
+    """
+    found = {}
+    for name in names:
+        if name not in data.conditions:
+            known = nearest(name, data.conditions) if data.conditions else ": they come with nothing"
+            raise InputError(f"{data.name}: its items have no condition {name}{known}", "conditions")
+        digest = hashlib.sha256()
+        for items in (data.train, data.test):
+            value = column(items, name) if len(items) else torch.empty(0)
+            digest.update(f"{tuple(value.shape)} of {value.dtype};".encode())
+            value = torch.where(value.isnan(), math.nan, value) if value.is_floating_point() else value
+            digest.update(_bytes(value))
+        found[name] = digest.hexdigest()[:16]
+    return found
 
 
 def check_data(data: Data) -> list[str]:
     """Looks at up to 512 items of each split, before a training: notes on what would go badly, a line each.
 
     Raises:
-        InputError: an item of another shape, with NaN or infinite values or outside its levels; items that are all the
-            same; values, as the model is to see them, so far from deviation 1 that training on them fails: it says
-            which levels, or which scale and shift, would be right.
+        InputError: an item of another shape, with NaN or infinite values or outside its levels; a condition that is not
+            of its kind; items that are all the same; values, as the model is to see them, so far from deviation 1 that
+            training on them fails: it says which levels, or which scale and shift, would be right.
     """
     looked = {split: _looked_at(data, split) for split in ("train", "test")}
     raw = looked["train"]
@@ -78,7 +103,9 @@ def _looked_at(data: Data, split: str) -> Tensor:
     """Raw items of a split, once they have been looked at."""
     items, name = getattr(data, split), f"{data.name}: {split}"
     index = _spaced(len(items), min(LOOKED_AT, max(8, 2**24 // max(1, int(np.prod(data.shape))))))
-    x = stack(items, index)
+    batch = collate(items, index, data.conditions)
+    _check_conditions(data, name, batch)
+    x = batch.x
     if tuple(x.shape[1:]) != data.shape:
         raise InputError(f"{name} has items of shape {tuple(x.shape[1:])}, train of {data.shape}: must be the same")
     bad = (~x.isfinite()).flatten(1).any(1) | x.is_complex()
@@ -93,6 +120,15 @@ def _looked_at(data: Data, split: str) -> Tensor:
             held = f"item {index[place]} is {x.dtype} with values in {low[place]:g}..{high[place]:g}"
             raise InputError(f"levels={data.levels}: {name} {held}, must be integers in 0..{data.levels - 1}", "levels")
     return x
+
+
+def _check_conditions(data: Data, name: str, batch: Batch) -> None:
+    """InputError for a condition of these items that is not of its kind."""
+    for condition, kind in data.conditions.items():
+        try:
+            kind.rows(condition, batch.cond[condition], len(batch))
+        except InputError as error:
+            raise InputError(f"{name}: {error}", "conditions") from error
 
 
 def _check_offsets(data: Data, stds: np.ndarray, means: np.ndarray) -> None:
@@ -163,9 +199,16 @@ def _spaced(n: int, most: int) -> np.ndarray:
 
 def _whole(items: Dataset) -> bool:
     """Whether all of the items enter a fingerprint."""
-    if isinstance(items, Subset):
-        return _whole(items.dataset)
-    return isinstance(items, (Tensors, TensorDataset)) or (isinstance(items, Rows) and items.nbytes <= WHOLE)
+    if isinstance(items, Subset | Beside):
+        return _whole(items.dataset if isinstance(items, Subset) else items.items)
+    return isinstance(items, (Tensors, TensorDataset)) or (isinstance(items, Mapped) and items.nbytes <= WHOLE)
+
+
+def _bytes(x: Tensor) -> bytes:
+    """Its values, whatever the machine."""
+    x = x.detach().cpu()
+    x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+    return x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _lasting(items: Dataset) -> bool:

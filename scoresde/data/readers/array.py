@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,10 +15,11 @@ from ...errors import InputError
 from ...settings import Seed, brief, checked
 from ...spaces import Bins, raw_dtype
 from ..base import Data
-from ..checks import Levels, Part, Place, find, reason, split
+from ..checks import Levels, Part, Place, find, split
 from ..items import Blocks, kept
+from ..offered import Beside, Wanted, offer
 from ..standard import Look, look_at, moments, standardise
-from . import table
+from . import stored, table
 
 SUFFIXES = (".npy", ".npz", ".pt", *table.SUFFIXES)
 Scaling = Annotated[Literal["auto", "global", "feature"] | None, "one of auto, global, feature, or None"]
@@ -38,33 +39,43 @@ def array(
     channels: Channels = "auto",
     columns: Names = None,
     missing: Missing = "error",
+    cond: Wanted = None,
 ) -> Data:
     """The rows of an array file, (N, *shape), or of a table; see `from_tensor` for the options not listed.
 
-    A .npy file of more than 2 GiB is read while it is used, and never as a whole.
+    A .npy file of more than 2 GiB is read while it is used, and never as a whole.  The other arrays of an .npz or a .pt
+    that have as many rows are conditions, under their keys: words and whole numbers (N,) of few values are labels,
+    other numbers (N,) or (N, D) vectors, with the mean and the deviation of the training rows, floating numbers
+    (N, C, H, ...) pictures, as they are: about -1 to 1.  -1 of a label and NaN are missing.
 
     Arguments:
         root: a .npy, .npz, .pt, .csv, .tsv or .parquet file; pickled objects are never loaded.
         key: which array of an .npz, or of a .pt that holds a dict; None: "x" if there is one, otherwise the first.
         columns: of a table, the columns to keep, in this order; None: all. Where they have no names, numbers from 1.
+        cond: what the items come with: keys of the file, or columns of a table, which are then not in x; a mapping
+            gives the kind of each, or None where its values tell it. None: of an .npz or a .pt all that fit.
 
     Raises:
         InputError: the file is missing, of another kind or unreadable, has no such key or column, has text for numbers;
-            whatever `from_tensor` raises.
+            a condition that is not there or does not fit; whatever `from_tensor` raises.
     """
     path = find(root, f"give an array file ({', '.join(SUFFIXES)})")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"root={path} has suffix {path.suffix!r}: must be one of {', '.join(SUFFIXES)}", "root")
     how = {"test": test, "seed": seed, "levels": levels, "standardize": standardize, "missing": missing}
-    held = table.read(path, columns, missing) if suffix in table.SUFFIXES else _read(path, key)
-    if suffix in table.SUFFIXES and key is not None:
-        raise InputError(f"key={brief(key)}: {path} is a table: say columns=[...]", "key")
+    own = [] if cond is None else [str(name) for name in cond]
+    if suffix in table.SUFFIXES:
+        if key is not None:
+            raise InputError(f"key={brief(key)}: {path} is a table: say columns=[...]", "key")
+        held, beside = table.read(path, columns, missing, own), {}
+    else:
+        held, beside = stored.read(path, key)
     if isinstance(held, np.ndarray) and held.dtype.names:
-        held = table.from_columns(table.columns_of(held, str(path)), columns, str(path))
+        held = table.from_columns(table.columns_of(held, str(path)), columns, str(path), own)
     elif columns is not None and not isinstance(held, table.Table):
         raise InputError(f"columns={brief(columns)}: {path} has no named columns", "columns")
-    return replace(_made(held, str(path), channels, **how), name=path.stem)
+    return replace(_made(held, str(path), channels, beside, cond, **how), name=path.stem)
 
 
 @checked
@@ -77,6 +88,7 @@ def from_tensor(
     name: str = "tensor",
     channels: Channels = "auto",
     missing: Missing = "error",
+    cond: Mapping[str, Any] | None = None,
 ) -> Data:
     r"""The rows of x (N, *shape), N >= 2, split in two; (N,) becomes (N, 1).
 
@@ -94,13 +106,17 @@ def from_tensor(
         channels: where an item has its channels: "first" (C, ...), "last" (..., C), "none", or "auto": first, unless
             the shape speaks against it; what was guessed is in the notes.
         missing: rows with NaN or masked values are an "error", or left out ("drop").
+        cond: what the rows come with, by name: a tensor, an array or a list of as many rows, or a pair of that and its
+            kind; else its values tell the kind, as in `array`.
 
     Raises:
         InputError: no rows or no real numbers; missing or infinite values; levels with float data or with values out of
             range; constant data; a spread that its offset drowns in the type of x, or in the float32 of the model's
-            space; an option out of its range.
+            space; a condition that does not fit; an option out of its range.
     """
-    return _made(x, name, channels, test=test, seed=seed, levels=levels, standardize=standardize, missing=missing)
+    how = {"test": test, "seed": seed, "levels": levels, "standardize": standardize, "missing": missing}
+    beside = {str(k): partial(dict.get, dict(cond), k) for k in cond or {}}
+    return _made(x, name, channels, beside, list(beside), **how)
 
 
 @checked
@@ -113,25 +129,31 @@ def from_table(
     standardize: Scaling = "auto",
     name: str = "table",
     missing: Missing = "error",
+    cond: Wanted = None,
 ) -> Data:
     """The rows of a table with named columns as vectors (N, D), their names kept; see `from_tensor` for the options.
 
     Arguments:
         x: a pandas, polars or pyarrow table, a structured array, or a dict of columns.
-        columns: those to keep, in this order; None: all.
+        columns: those to keep, in this order; None: all that are no conditions.
+        cond: the columns that the rows come with, which are not in x: whole numbers of few values and words become
+            labels, other numbers vectors of one; a mapping gives the kind of each, or None.
 
     Raises:
         InputError: no such column, a column that holds no numbers; whatever `from_tensor` raises.
     """
-    held = table.from_columns(table.columns_of(x, name), columns, name)
-    return _made(held, name, "first", test=test, seed=seed, levels=levels, standardize=standardize, missing=missing)
+    how = {"test": test, "seed": seed, "levels": levels, "standardize": standardize, "missing": missing}
+    held = table.from_columns(table.columns_of(x, name), columns, name, [] if cond is None else [*map(str, cond)])
+    return _made(held, name, "first", {}, cond, **how)
 
 
-def _made(held, name: str, channels: str, test, seed, levels, standardize, missing) -> Data:
-    """The data set of a tensor, an array or a `Table`."""
+def _made(
+    held, name: str, channels: str, beside: Beside, cond: Wanted, test, seed, levels, standardize, missing
+) -> Data:
+    """The data set of a tensor, an array or a `Table`, with conditions of what lies beside it or of its columns."""
     columns, exact, notes, text = None, True, (), isinstance(held, table.Table)
     if text:
-        columns, exact, notes, held = held.columns, held.exact, held.notes, held.x
+        columns, exact, notes, beside, held = held.columns, held.exact, held.notes, held.beside, held.x
     _check(held, name)
     channels, guesses = _channels(tuple(held.shape), channels, levels is not None or str(held.dtype)[-5:] == "uint8")
     rows = Blocks(held, channels, columns)
@@ -145,8 +167,10 @@ def _made(held, name: str, channels: str, test, seed, levels, standardize, missi
     else:
         _check_levels(rows, look, levels, name, text)
         space, dtype = Bins(levels), raw_dtype(levels)
-    parts = kept(rows, (train, hold), dtype)
-    return Data(name, *parts, space, columns=columns, notes=(*notes, *guesses))
+    found = offer(beside, cond, train, len(rows), name, loose=text)
+    parts = kept(rows, (train, hold), dtype, found.values)
+    notes = (*notes, *guesses, *found.notes)
+    return Data(name, *parts, space, conditions=found.kinds, columns=columns, notes=notes)
 
 
 def _check(x, name: str) -> None:
@@ -198,37 +222,3 @@ def _channels(shape: tuple[int, ...], channels: str, whole: bool) -> tuple[str, 
             f"items of shape {item} are taken to have {item[0]} channels (channels={other} says otherwise)",
         )
     return "first", ()
-
-
-def _read(path: Path, key: str | int | None):
-    """What the file holds, or what it holds under the key; a .npy file as a memory map."""
-    try:
-        if path.suffix.lower() == ".pt":
-            held = torch.load(path, map_location="cpu", weights_only=True)
-        elif path.suffix.lower() == ".npy":
-            held = _mapped(path)
-        else:
-            held = np.load(path, allow_pickle=False)
-        if not isinstance(held, (Mapping, np.lib.npyio.NpzFile)):
-            if key is not None:
-                raise InputError(f"key={key}: {path} holds a single array: leave key out", "key")
-            return held
-        keys = list(held.keys())
-        if key is None and keys:
-            key = "x" if "x" in keys else keys[0]
-        found = next((k for k in keys if k == key), next((k for k in keys if str(k) == str(key)), None))
-        if found is not None:
-            return held[found]
-    except InputError:
-        raise
-    except Exception as error:  # of numpy, zipfile, zlib, pickle or torch
-        raise InputError(f"root={path} cannot be read ({reason(error)}): write it again", "root") from error
-    raise InputError(f"key={key}: {path} has {', '.join(map(str, keys)) or 'no arrays'}: give one of these", "key")
-
-
-def _mapped(path: Path) -> np.ndarray:
-    """A memory map of a .npy file; what cannot be mapped is read."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError):  # empty, or on a file system without maps; what is wrong with it is said again
-        return np.load(path, allow_pickle=False)

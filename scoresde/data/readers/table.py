@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from numbers import Real
@@ -23,31 +23,48 @@ Columns = Mapping[str, Callable[[], np.ndarray | str]]  # an array of numbers, o
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of a table: called, its numbers, or what it has in place of them; `get` gives it as it is held."""
+
+    get: Callable[[], np.ndarray]
+
+    def __call__(self) -> np.ndarray | str:
+        return _numbers(self.get)
+
+
+@dataclass(frozen=True)
 class Table:
-    """A matrix (N, D) with names of its columns; `exact`: whether every number is what was given, to the last bit."""
+    """A matrix (N, D) with names of its columns; `exact`: whether every number is what was given, to the last bit.
+
+    `beside`: columns that are not in it, as numbers or words.
+    """
 
     x: np.ndarray
     columns: tuple[str, ...] | None
     exact: bool = True
     notes: tuple[str, ...] = ()
+    beside: Mapping[str, Callable[[], np.ndarray]] = field(default_factory=dict)
 
 
-def read(path: Path, columns: Sequence[str | int] | None, missing: str) -> Table:
-    """The table of a .csv, .tsv or .parquet file.
+def read(path: Path, columns: Sequence[str | int] | None, missing: str, cond: Sequence[str] = ()) -> Table:
+    """The table of a .csv, .tsv or .parquet file, without the columns `cond`, which are beside it.
 
     Raises:
         InputError: it cannot be read, has no such columns, has text in place of numbers, lacks numbers (unless missing
             is "drop").
     """
     if path.suffix.lower() == ".parquet":
-        return from_columns(_parquet(path), columns, str(path))
-    found = text.read(path)
-    names = [n or str(i + 1) for i, n in enumerate(found.names or [""] * found.x.shape[1])]
+        return from_columns(_parquet(path), columns, str(path), cond)
+    found = text.read(path, cond)
+    names = text.called(found.names, found.x.shape[1])
     check_names(names, str(path))
     notes, left = (), set()
     if columns is None:
         left, notes = _unnamed(found)
-    everything = {n: partial(_column, found, i) for i, n in enumerate(names) if i not in left}
+    everything = {n: partial(found.numbers, i) for i, n in enumerate(names) if i not in left}
+    own = chosen(everything, cond, str(path), "cond") if cond else []
+    beside = {n: partial(found.held, names.index(n)) for n in own}
+    everything = _without(everything, own, columns)
     index = [names.index(n) for n in chosen(everything, columns, str(path))]
     words = {names[i]: found.words[i] for i in index if i in found.words}
     if words:
@@ -58,11 +75,17 @@ def read(path: Path, columns: Sequence[str | int] | None, missing: str) -> Table
         where = f"row {row} (line {found.lines[row]} of the file), column {names[index[at]]}"
         cure = "fill it, or leave such rows out by missing=drop"
         raise InputError(f"{path}: {int(np.isnan(x).sum())} numbers are missing, first in {where}: {cure}")
-    return Table(x, tuple(names[i] for i in index) if found.names else None, False, notes)
+    return Table(x, tuple(names[i] for i in index) if found.names else None, False, notes, beside)
 
 
-def _column(found: text.Text, i: int) -> np.ndarray | str:
-    return found.words[i] if i in found.words else found.x[:, i]
+def _without(found: Columns, own: Sequence[str], columns: Sequence[str | int] | None) -> Columns:
+    """The columns that are left for x.  Raises `InputError` if there are none, or for one that x is to have too."""
+    for n in own:
+        if n in [str(c) for c in columns or ()]:
+            raise InputError(f"cond={brief([*own])}: {n} is among columns={brief(columns)} too: name it once", "cond")
+    if left := {n: get for n, get in found.items() if n not in own}:
+        return left
+    raise InputError(f"cond={brief([*own])}: these are all columns: leave one for the items themselves", "cond")
 
 
 def _unnamed(found: text.Text) -> tuple[set[int], tuple[str, ...]]:
@@ -78,8 +101,8 @@ def _unnamed(found: text.Text) -> tuple[set[int], tuple[str, ...]]:
     return left, tuple(notes)
 
 
-def chosen(found: Columns, columns: Sequence[str | int] | None, name: str) -> list[str]:
-    """The names of the columns to keep.
+def chosen(found: Columns, columns: Sequence[str | int] | None, name: str, setting: str = "columns") -> list[str]:
+    """The names of the columns to keep, which a setting gives.
 
     Raises:
         InputError: one of them is not there, or is asked for twice.
@@ -91,14 +114,15 @@ def chosen(found: Columns, columns: Sequence[str | int] | None, name: str) -> li
         if c not in found:
             near = difflib.get_close_matches(c, found, 1, 0.5)
             meant = f"did you mean {near[0]}? " if near else ""
-            raise InputError(f"columns={brief(columns)}: {name} has no {c}: {meant}it has {_listed(found)}", "columns")
+            words = f"{name} has no {c}: {meant}it has {_listed(found)}"
+            raise InputError(f"{setting}={brief(columns)}: {words}", setting)
     if not wanted or len({*wanted}) < len(wanted):
-        raise InputError(f"columns={brief(columns)}: name each column once, and at least one", "columns")
+        raise InputError(f"{setting}={brief(columns)}: name each column once, and at least one", setting)
     return wanted
 
 
-def from_columns(found: Columns, columns: Sequence[str | int] | None, name: str) -> Table:
-    """The chosen columns, side by side in the type that holds all of them.
+def from_columns(found: Columns, columns: Sequence[str | int] | None, name: str, cond: Sequence[str] = ()) -> Table:
+    """The chosen columns, side by side in the type that holds all of them, without those of `cond`.
 
     Raises:
         InputError: no such column, columns of different lengths, a column that holds no numbers.
@@ -106,6 +130,8 @@ def from_columns(found: Columns, columns: Sequence[str | int] | None, name: str)
     index = [n for n in found if n.startswith("__index_level_") and columns is None]  # as pandas writes it
     notes = tuple(f"the column {n} counts the rows and is left out" for n in index)
     found = {n: get for n, get in found.items() if n not in index}
+    beside = {n: found[n].get for n in (chosen(found, cond, name, "cond") if cond else ())}
+    found = _without(found, list(beside), columns) if cond else found
     names = chosen(found, columns, name)
     made = {n: found[n]() for n in names}
     words = {n: v for n, v in made.items() if isinstance(v, str)}
@@ -119,7 +145,7 @@ def from_columns(found: Columns, columns: Sequence[str | int] | None, name: str)
     x = (np.ma.empty if masked else np.empty)((len(made[names[0]]), len(names)), kind)
     for i, n in enumerate(names):
         x[:, i] = made.pop(n)
-    return Table(x, tuple(names), exact, notes)
+    return Table(x, tuple(names), exact, notes, beside)
 
 
 def is_table(x) -> bool:
@@ -149,7 +175,7 @@ def columns_of(x, name: str) -> Columns:
         raise InputError(f"{name} is a {type(x).__name__}: give a table with named columns, or say from_tensor")
     names = [str(n) for n, _ in pairs]
     check_names(names, name)
-    return {str(n): partial(_numbers, get) for n, get in pairs}
+    return {str(n): Column(get) for n, get in pairs}
 
 
 def check_names(names: Sequence[str], name: str) -> None:
@@ -204,7 +230,7 @@ def _parquet(path: Path) -> Columns:
         except Exception as error:
             raise InputError(f"root={path} cannot be read ({reason(error)}): write it again", "root") from error
 
-    return {n: partial(_numbers, partial(column, n)) for n in names}
+    return {n: Column(partial(column, n)) for n in names}
 
 
 def _texts(words: dict[str, str], found: Columns, name: str) -> InputError:

@@ -54,7 +54,7 @@ def other(config: Any, data: Data) -> tuple[str, Dataset] | None:
         how = {"columns": data.columns} if suffix in TABLES else {}
         how |= {"channels": channels} if isinstance(channels, str) else {}
         try:  # its own scale is not looked at: it is seen by the model's
-            found = array(node, levels=data.levels, standardize="feature", **how)
+            found = array(node, levels=data.levels, standardize="feature", cond=[], **how)
         except InputError as error:
             raise InputError(f"data.other={node}: {error}") from None
         return _fitting(found, ConcatDataset([found.train, found.test]), data)
