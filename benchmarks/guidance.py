@@ -1,15 +1,15 @@
-"""Fidelity against diversity of guided digits: how often samples are read as their class, and how far they are from data.
+"""Fidelity against diversity of guided digits: are samples read as their class, and how far are they from the data?
 
     python run.py cond=[label] task=train folder=runs/labels
     python run.py cond=[label] task=train folder=runs/weaker train.steps=200 net.channels=16
     python run.py task=train folder=runs/plain
-    python benchmarks/guidance.py --model runs/labels --weaker runs/weaker --plain runs/plain --classifier runs/classifier
+    python benchmarks/guidance.py --model runs/labels --weaker runs/weaker --plain runs/plain --classifier FOLDER
 
-The judge is a classifier that was trained on one half of the training digits, apart from all that is judged.  Samples have
-the classes of the training digits, in equal numbers, from the same noise in every row (seed 0).  `accuracy` is the share
-that the judge reads as the class asked for, `shares` the largest deviation of a class's share among the samples as read, in
-standard errors; `frechet` the Frechet distance of the judge's features to those of the held-out digits, with its 95 %
-interval; `real` are training digits that the judge was not trained on.  With `--picture FILE` the front is drawn.
+The judge is a classifier that was trained on one half of the training digits, apart from all that is judged.  Samples
+have all classes in equal numbers, from the same noise in every row (seed 0).  `read as its class` is the share that
+the judge reads as the class asked for; `class shares` the largest deviation of a class's share among the samples as
+read, in standard errors; `Frechet` the distance of the judge's features to those of the held-out digits, with its 95
+% interval; `real` are training digits that the judge was not trained on.  With `--picture FILE` the front is drawn.
 """
 
 import argparse
@@ -125,9 +125,7 @@ def main() -> None:
     judge, rest, own = judge_of(digits)
     test = judge(digits.encode(data.stack(digits.test, range(len(digits.test)))))
     labels = torch.arange(args.n) * 10 // args.n
-    print(
-        f"the judge names {100 * judge.accuracy:.1f} % of 300 held-out digits rightly; {args.n} samples, {args.steps} steps"
-    )
+    print(f"the judge names {100 * judge.accuracy:.1f} % of 300 held-out digits; {args.n} samples, {args.steps} steps")
     print("| | read as its class, % | class shares, s.e. | Frechet | precision | recall | seconds |")
     print("|---|---:|---:|---|---|---|---:|")
     rows = {"real": judged(judge, test, rest[: args.n], own[: args.n])}

@@ -15,7 +15,7 @@ from torch.utils.data import Subset, TensorDataset
 import scoresde
 from scoresde import data as D
 from scoresde.conditions import Label, Picture, Tokens, Vector
-from scoresde.data import items, offered
+from scoresde.data import items, offered, rows
 from scoresde.making import make
 
 N = 40
@@ -225,10 +225,10 @@ def test_rows_follow_where_rows_are_left_out(tmp_path):
 
 
 def test_rows_follow_in_large_files(monkeypatch, tmp_path):
-    monkeypatch.setattr(items, "IN_MEMORY", 0)
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
     np.save(tmp_path / "a.npy", ids())
     data = D.from_tensor(np.load(tmp_path / "a.npy", mmap_mode="r"), cond={"y": ROW % 3})
-    assert isinstance(data.train, items.Mapped) and follows(data, "y", torch.from_numpy(ROW % 3))
+    assert isinstance(data.train, rows.Mapped) and follows(data, "y", torch.from_numpy(ROW % 3))
 
 
 def test_units_of_vectors():

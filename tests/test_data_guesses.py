@@ -52,7 +52,7 @@ def test_channels_are_guessed_aloud(tmp_path, monkeypatch, case, kind):
     x, options, shape, words = case
     if kind in ("file", "lazy"):
         np.save(tmp_path / "x.npy", x)
-        monkeypatch.setattr("scoresde.data.items.IN_MEMORY", 0 if kind == "lazy" else 2**31)
+        monkeypatch.setattr("scoresde.data.rows.IN_MEMORY", 0 if kind == "lazy" else 2**31)
         data = D.array(tmp_path / "x.npy", **options)
     else:
         data = D.from_tensor(torch.from_numpy(x) if kind == "tensor" else x, **options)
@@ -327,7 +327,7 @@ def test_the_fingerprint_is_of_the_values(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         np.save(tmp_path / name, x)
         same.append(D.array(tmp_path / name).fingerprint)
-    monkeypatch.setattr("scoresde.data.items.IN_MEMORY", 0)
+    monkeypatch.setattr("scoresde.data.rows.IN_MEMORY", 0)
     lazy = D.array(tmp_path / "a.npy")
     assert not isinstance(lazy.train, D.Tensors)
     assert {*same, lazy.fingerprint} == {known}

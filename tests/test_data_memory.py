@@ -21,11 +21,11 @@ PEAK = """
 import sys, torch
 import numpy as np
 from scoresde import data as D
-from scoresde.data import items
+from scoresde.data import rows
 status = lambda key: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) * 1024
 D.from_tensor(torch.randn(20, 2)).fingerprint
 path, options = sys.argv[1], eval(sys.argv[2])
-for items.IN_MEMORY in (0, 2**31):
+for rows.IN_MEMORY in (0, 2**31):
     data = None
     open("/proc/self/clear_refs", "w").write("5")  # the peak begins here
     start = status("VmRSS")
@@ -73,7 +73,7 @@ def test_what_is_read_later_is_the_same(tmp_path, monkeypatch, kind, order):
     for options in ({}, {"standardize": "feature"}, {"levels": 256} if kind == "u1" else {"channels": "last"}):
         kept = D.array(tmp_path / "x.npy", **options)
         with monkeypatch.context() as patch:
-            patch.setattr("scoresde.data.items.IN_MEMORY", 0)
+            patch.setattr("scoresde.data.rows.IN_MEMORY", 0)
             lazy = D.array(tmp_path / "x.npy", **options)
             mapped = D.from_tensor(np.load(tmp_path / "x.npy", mmap_mode="r"), **options)
         assert isinstance(kept.train, D.Tensors) and not isinstance(lazy.train, D.Tensors)
@@ -89,7 +89,7 @@ def test_what_is_read_later_is_the_same(tmp_path, monkeypatch, kind, order):
 
 
 def test_parts_of_a_memory_map(tmp_path, monkeypatch):
-    monkeypatch.setattr("scoresde.data.items.IN_MEMORY", 0)
+    monkeypatch.setattr("scoresde.data.rows.IN_MEMORY", 0)
     x = np.random.RandomState(0).randn(60, 4)
     np.save(tmp_path / "x.npy", x)
     held = np.load(tmp_path / "x.npy", mmap_mode="r")
@@ -102,11 +102,11 @@ def test_training_reads_a_file_that_does_not_fit(tmp_path, monkeypatch):
     x = 3 + 2 * np.random.RandomState(0).randn(300, 2).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     kept = D.array(tmp_path / "x.npy")
-    monkeypatch.setattr("scoresde.data.items.IN_MEMORY", 0)
+    monkeypatch.setattr("scoresde.data.rows.IN_MEMORY", 0)
     lazy = D.array(tmp_path / "x.npy")
     for workers in (0, 1):
         for a, b in zip(*(batches(d.train, 16, 0, 0, 5, workers=workers) for d in (kept, lazy)), strict=True):
-            assert torch.equal(a, b)
+            assert torch.equal(a.x, b.x)
     weights = []
     for data in (kept, lazy):
         torch.manual_seed(0)

@@ -148,7 +148,7 @@ def test_a_trained_folder_knows_such_units(tmp_path, kind):
 
 
 def test_statistics_are_those_of_all_blocks(monkeypatch):
-    monkeypatch.setattr("scoresde.data.items.BLOCK", 30)
+    monkeypatch.setattr("scoresde.data.rows.BLOCK", 30)
     x = np.sort(np.random.RandomState(0).gamma(1, size=(200, 2, 3)), 0)  # blocks differ
     order = np.random.RandomState(0).permutation(200)[:-20]
     for how, axes in (("global", None), ("feature", 0)):

@@ -59,7 +59,7 @@ def test_without_accelerate_the_weights_are_the_same(monkeypatch):
     for precision in ("no", "bf16"):
         whole = fit(precision=precision)
         with monkeypatch.context() as patch:
-            patch.setattr(room, "accelerator", Single)
+            patch.setattr(room, "accelerator", lambda precision, cpu, some: Single(precision, cpu))
             assert all(torch.equal(a, b) for a, b in zip(whole, fit(precision=precision), strict=True))
     with pytest.raises(scoresde.InputError, match="fp16 needs accelerate"):
         Single("fp16", True)

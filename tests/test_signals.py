@@ -62,8 +62,8 @@ def test_a_training_hears_it_at_any_moment(came, tmp_path, monkeypatch, number, 
     """In a step, and after the last one, while the readers of data end: there is a checkpoint by then."""
     batches = room.batches
 
-    def then(*given):
-        for i, batch in enumerate(batches(*given)):
+    def then(*given, **options):
+        for i, batch in enumerate(batches(*given, **options)):
             if i == at:
                 ask(number)
             yield batch

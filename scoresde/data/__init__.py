@@ -9,7 +9,7 @@
 from ..spaces import Affine, Bins, Space
 from .base import Data
 from .checks import split
-from .items import Batch, Tensors, collate, item, stack
+from .items import Batch, collate, item, stack
 from .look import check_data, condition_prints
 from .readers.array import array, from_table, from_tensor
 from .readers.custom import as_data, custom
@@ -17,6 +17,7 @@ from .readers.digits import digits
 from .readers.images import images
 from .readers.mnist import mnist
 from .readers.toy import toy
+from .rows import Tensors
 
 __all__ = [
     "Affine",

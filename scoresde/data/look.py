@@ -14,7 +14,8 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ..errors import InputError
 from ..making import nearest
-from .items import Batch, Beside, Mapped, Rows, Tensors, collate, column, stack
+from .items import Batch, Beside, collate, column, stack
+from .rows import Mapped, Rows, Tensors
 
 if TYPE_CHECKING:
     from .base import Data

@@ -9,8 +9,8 @@ import torch
 
 from ..errors import InputError
 from ..spaces import Affine
-from .items import Blocks
 from .look import LOSS, scales_note
+from .rows import Blocks
 
 EXACT = 1e-6  # of a deviation: what storing values as float64 may cost
 LARGEST, SMALLEST = 1e307, 1e-290  # values and deviations beyond these overflow in float64

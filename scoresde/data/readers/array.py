@@ -16,8 +16,8 @@ from ...settings import Seed, brief, checked
 from ...spaces import Bins, raw_dtype
 from ..base import Data
 from ..checks import Levels, Part, Place, find, split
-from ..items import Blocks, kept
 from ..offered import Beside, Wanted, offer
+from ..rows import Blocks, kept
 from ..standard import Look, look_at, moments, standardise
 from . import stored, table
 

@@ -10,7 +10,7 @@ from ...settings import Seed, checked
 from ...spaces import Bins
 from ..base import Data
 from ..checks import Part, split
-from ..items import Tensors
+from ..rows import Tensors
 
 
 @checked

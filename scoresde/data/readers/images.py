@@ -15,8 +15,8 @@ from ...settings import Range, Seed, checked
 from ...spaces import Bins
 from ..base import Data
 from ..checks import Part, Place, find, split
-from ..items import IN_MEMORY, Rows, Tensors
 from ..offered import Wanted
+from ..rows import IN_MEMORY, Rows, Tensors
 from . import beside, pixels
 from .folder import Found
 

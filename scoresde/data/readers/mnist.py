@@ -16,7 +16,7 @@ from ...settings import Range, checked
 from ...spaces import Bins
 from ..base import Data
 from ..checks import Place, find, reason
-from ..items import Tensors
+from ..rows import Tensors
 
 REMEDY = "give the folder with train-images-idx3-ubyte and the other three idx files, plain or .gz"
 Digit = Annotated[int, Range(0, 9)]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..checks import reason
-from ..items import IN_MEMORY
+from ..rows import IN_MEMORY
 
 Npz = np.lib.npyio.NpzFile  # a mapping too, which reads an array each time that it is asked for it
 

@@ -10,7 +10,7 @@ import torch
 from ...settings import Count, OneOf, Seed, checked
 from ..base import Data
 from ..checks import rng
-from ..items import Blocks, Tensors
+from ..rows import Blocks, Tensors
 from ..standard import look_at, moments, standardise
 
 
