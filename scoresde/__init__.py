@@ -2,15 +2,15 @@
 
 import importlib
 
-from . import data, exact, grids, guidance, loss, nets, sampling
+from . import data, exact, grids, guidance, loss, nets, objectives, sampling
 from .denoiser import Counted, Denoiser, FromScore, Moments, Preconditioned
 from .errors import InputError
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
-from .model import Trained, load
+from .model import NoisyClassifier, Trained, TrainedClassifier, load
 from .sampling import decode, encode, from_latent, sample, to_latent
 from .sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
-from .training import train
+from .training import Training, fit, train
 from .tuning import tune
 
 __version__ = "0.1.0"
@@ -29,14 +29,18 @@ __all__ = [
     "Likelihood",
     "Linear",
     "Moments",
+    "NoisyClassifier",
     "Preconditioned",
     "SubVP",
     "Trained",
+    "TrainedClassifier",
+    "Training",
     "bits_per_dim",
     "data",
     "decode",
     "encode",
     "exact",
+    "fit",
     "from_latent",
     "grids",
     "guidance",
@@ -45,6 +49,7 @@ __all__ = [
     "loss",
     "metrics",
     "nets",
+    "objectives",
     "sample",
     "sampling",
     "to_latent",

@@ -8,9 +8,9 @@ from problems import close, refuses
 
 from scoresde.denoiser import Preconditioned
 from scoresde.loss import DenoisingLoss
-from scoresde.nets import MLP, UNet
+from scoresde.nets import MLP, Encoder, UNet
+from scoresde.nets.blocks import ConvBlock
 from scoresde.nets.embedding import LevelEmbedding, Octaves
-from scoresde.nets.unet import _Block
 from scoresde.sde import VP
 
 SPACES = [(1, 16), (2, 4, 4), (1, 7, 9), (3, 5, 4, 3), (1, 1, 3)]
@@ -156,7 +156,7 @@ def test_unets_of_any_depth(mults, blocks, attention):
 
 def test_attention_follows_its_positions():
     """Attention knows no order: positions that change places take their answers with them."""
-    block = awake(_Block(torch.nn.Conv1d, 8, 8, 4, 0.0, heads=2))
+    block = awake(ConvBlock(torch.nn.Conv1d, 8, 8, 4, 0.0, heads=2))
     x, order = torch.randn(2, 8, 5), torch.tensor([3, 0, 4, 1, 2])
     close(block._attend(x[..., order]), block._attend(x)[..., order], rtol=1e-4, atol=1e-5)
     assert (block._attend(x) - block._attend(x).roll(1, -1)).abs().max() > 1e-3
@@ -165,7 +165,7 @@ def test_attention_follows_its_positions():
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_attention_is_torch_s_own(heads):
     """With the same weights, over the positions of any space, with as many heads as are asked for."""
-    block = awake(_Block(torch.nn.Conv2d, 8, 8, 4, 0.0, heads=heads)).double()
+    block = awake(ConvBlock(torch.nn.Conv2d, 8, 8, 4, 0.0, heads=heads)).double()
     same = torch.nn.MultiheadAttention(8, heads, batch_first=True).double()
     with torch.no_grad():
         same.in_proj_weight.copy_(block.qkv.weight.flatten(1))
@@ -196,3 +196,29 @@ def test_wrong_networks_are_refused():
     refuses("(1, 2, 3, 4, 5)", call=lambda: UNet((1, 2, 3, 4, 5)))
     refuses("channels=12", "multiple of 8", call=lambda: UNet((1, 4, 4), channels=12))
     assert math.prod(MLP((2, 3), width=8, blocks=1, fourier=0)(torch.ones(2, 2, 3), torch.ones(2)).shape) == 12
+
+
+# -- a vector for each row ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2,), (1,), (30,), *SPACES], ids=str)
+def test_an_encoder_s_answer_is_a_vector_of_each_row_alone(shape):
+    net = Encoder(shape, 5, channels=8, mults=(1, 2), blocks=1, heads=2, octaves=(0,))
+    x, c = torch.randn(4, *shape), torch.randn(4)
+    assert net(x, c).shape == (4, 5) and not net(x, c).any()
+    found = awake(net).double()(x.double(), c)
+    assert found.dtype == torch.float64 and found.std(0).min() > 1e-4
+    for i in range(4):
+        close(net(x[i : i + 1].double(), c[i : i + 1])[0], found[i])
+    found.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in net.parameters())
+    again = Encoder(**net.arguments).double()
+    again.load_state_dict(net.state_dict())
+    close(again.eval()(x.double(), c), found)
+
+
+def test_an_encoder_refuses():
+    refuses("shape=()", "1 to 3 space axes", call=lambda: Encoder((), 3))
+    refuses("shape=(1, 2, 2, 2, 2)", call=lambda: Encoder((1, 2, 2, 2, 2), 3))
+    refuses("channels=12", "multiple of 8", call=lambda: Encoder((2,), 3, channels=12))
+    refuses("outputs=0", call=lambda: Encoder((2,), 0))

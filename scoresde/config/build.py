@@ -21,7 +21,7 @@ from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
 from ..making import nearest
 from ..model.description import INPUTS, RUNNING, flatten, rule_name
-from ..model.folder import MODEL, described
+from ..model.folder import MODEL, described, kind_of
 from ..sde import SDE
 from .options import GROUPS
 
@@ -78,6 +78,10 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
     if not (folder / MODEL).exists():
         return config, ()
     there = described(folder)
+    if (kind := kind_of(there)) != "denoiser":
+        raise InputError(
+            f"folder={folder} holds a {kind}: the command takes denoisers, scoresde.load reads it", "folder"
+        )
     if "format" not in there:
         words = "scoresde.load reads it; for the command train it again, with fresh=true"
         raise InputError(f"folder={folder} was made by scoresde 0.1.0: {words}", "folder")

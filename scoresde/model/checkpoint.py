@@ -146,5 +146,6 @@ PARTS: dict[str, Callable[[Any], bool]] = {
     "model": _tensors,
     "ema": _tensors,
     "optimizer": _optimizer,
+    "optimizers": lambda value: isinstance(value, list) and all(map(_optimizer, value)),
     "facts": _facts,
 }

@@ -17,19 +17,23 @@ INPUTS = ("shape", "conditions")  # of a network, which come with the data
 
 def describe(denoiser: Denoiser, data: Data, loss: Any) -> dict:
     """What makes a model, as plain data: two trainings of the same description, and settings, are the same training."""
-    net = getattr(getattr(denoiser, "net", None), "_orig_mod", getattr(denoiser, "net", None))
-    rule = getattr(denoiser, "rule", None)
-    node = making.node_of(net if net is not None else denoiser)
     return {
         "format": FORMAT,
-        "sde": making.node_of(denoiser.sde),
-        "net": {k: v for k, v in node.items() if k not in INPUTS} if isinstance(node, dict) else node,
-        "rule": rule_name(rule),
+        **parts(denoiser),
+        "rule": rule_name(getattr(denoiser, "rule", None)),
         "loss": making.node_of(loss),
         "cond": {name: kind.drop for name, kind in denoiser.conditions.items()},
         "conditions": {name: making.node_of(kind) for name, kind in denoiser.conditions.items()},
         "data": about(data),
     }
+
+
+def parts(module: Any) -> dict:
+    """The SDE and the network of a denoiser or a classifier, as a description has them."""
+    net = getattr(getattr(module, "net", None), "_orig_mod", getattr(module, "net", None))
+    node = making.node_of(net if net is not None else module)
+    node = {k: v for k, v in node.items() if k not in INPUTS} if isinstance(node, dict) else node
+    return {"sde": making.node_of(module.sde), "net": node}
 
 
 def settings(training: Any) -> dict:
@@ -50,7 +54,8 @@ def rule_name(rule: Any) -> Any:
 
 def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     """(key, there, here) of what two descriptions say otherwise; what one of them does not know is passed over."""
-    there = {"cond": {}} | dict(there)  # of folders of before there were any
+    there = {"cond": {}, "kind": "denoiser"} | dict(there)  # of folders of before there were any
+    here = ({"kind": "denoiser"} if "sde" in here else {}) | dict(here)
     a, b = flatten(there), flatten(here)
     found = []
     for key in sorted({*a, *b}):

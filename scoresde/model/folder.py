@@ -1,100 +1,56 @@
 """A trained model, and its folder: plain data and tensors, which run no code of whoever made them.
 
-model.json          what made it: sde, net, rule, loss, training, data; and how to make it again
+model.json          what made it: kind, sde, net, rule, loss, training, data; and how to make it again
 model.safetensors   the averaged weights, and the data's transform
 moments.safetensors the data's mean and covariance
 checkpoint.pt       to go on with a training; the weights of one that has not ended are there
 """
 
-import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .. import making
-from ..conditions import Kind
-from ..data import Data
+from ..conditions import Kind, Label
 from ..denoiser import Denoiser, Preconditioned, Wrapped
 from ..errors import InputError
 from ..machine import files
 from ..sde import SDE
-from ..spaces import Affine, Bins
 from . import checkpoint, moments
+from .classifier import NoisyClassifier, TrainedClassifier
 from .description import FORMAT
-from .state import load_state, plain_state
+from .known import SPACE, WEIGHTS, Known, hash_of
+from .state import load_state
 from .trust import check_trust
 
-MODEL, WEIGHTS = "model.json", "model.safetensors"
+MODEL = "model.json"
 REMEDY = "put back a copy, or train again with fresh=true"
-SPACE = "space."  # tensors of the transform, beside the weights
 
 
-class Trained(Wrapped):
-    """A trained denoiser: `shape` of one sample, `encode(raw)` and `decode(x)`, `levels` of raw (None: continuous).
+class Trained(Known, Wrapped):
+    """A trained denoiser, with what it knows of its data (`Known`).
 
-    The weights are the averaged ones.  `step` is how many steps of training they saw, `weights` a hash of them;
-    `moments` are those of the training data, None in folders of before they were kept.
+    The weights are the averaged ones; `weights` is a hash of them.  `moments` are those of the training data, None in
+    folders of before they were kept.
     """
 
     def __init__(self, denoiser: Denoiser, facts: Mapping[str, Any], step: int):
-        super().__init__(denoiser.eval().requires_grad_(False))
-        self.step = step
-        self.shape, self.levels = tuple(facts["shape"]), facts["levels"]
-        scale, shift, columns = facts["scale"], facts["shift"], facts.get("columns") or ()
-        self.space = Affine(scale, shift) if self.levels is None else Bins(self.levels, scale, shift)
-        self.columns = tuple(map(str, columns)) if (len(columns),) == self.shape else None
-        self.name = str(facts["name"])
-        self._hash = ""
+        Wrapped.__init__(self, denoiser.eval().requires_grad_(False))
+        self.know(facts, step)
         self.eval()
 
-    def encode(self, raw: Tensor) -> Tensor:
-        """Raw values (B, *shape) to model space: the middle of its bin for a discrete value."""
-        return self.space.encode(raw)
-
-    def decode(self, x: Tensor) -> Tensor:
-        """Model space (B, *shape) to raw values: bytes or levels for discrete data, else the data's own units."""
-        return self.space.decode(x)
-
     @property
-    def weights(self) -> str:
-        """Twelve hexadecimal digits that stand for these weights: what is made with them is kept under this name."""
-        if not self._hash:
-            self._hash = hash_of(plain_state(self.denoiser))
-        return self._hash
+    def bare(self) -> Denoiser:
+        return self.denoiser
 
 
-def hash_of(state: Mapping[str, Tensor]) -> str:
-    """Twelve hexadecimal digits of the names, the types and the values of tensors."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:12]
-
-
-def facts(data: Data) -> dict:
-    """What a model must know of its data to be sampled without it: name, shape, levels, columns, transform."""
-    known = {"name": data.name, "shape": list(data.shape), "levels": data.levels}
-    known |= {"columns": None if data.columns is None else list(data.columns)}
-    return known | {k: torch.as_tensor(getattr(data.space, k), dtype=torch.float64) for k in ("scale", "shift")}
-
-
-def save(folder: Path, model: Trained) -> None:
-    """Writes moments.safetensors, and model.safetensors: the weights, the transform and the step."""
-    from safetensors.torch import save as to_bytes
-
-    if model.moments is not None:
-        moments.save(folder, model.moments)
-    state = {k: v.detach().cpu().contiguous() for k, v in plain_state(model.denoiser).items()}
-    state = {k: v.clone() for k, v in state.items()}  # tensors that share memory are refused
-    affine = model.space
-    state |= {f"{SPACE}{k}": torch.as_tensor(getattr(affine, k), dtype=torch.float64) for k in ("scale", "shift")}
-    data = to_bytes(state, {"step": str(model.step), "format": "pt", "hash": hash_of(state)})
-    files.write(folder / WEIGHTS, lambda file: file.write(data))
+def save(folder: Path, model: Known) -> None:
+    """`model.save(folder)`."""
+    model.save(folder)
 
 
 def mend(folder: Path) -> str:
@@ -115,11 +71,14 @@ def described(folder: Path) -> dict:
     if not path.exists():
         words = "train one: python run.py task=train, or scoresde.train(..., folder=)"
         raise InputError(f"{folder} is not a model folder: it has no {MODEL} ({words})")
-    return files.read_json(path, {"sde": dict, "net": dict, "rule": _is_rule}, REMEDY)
+    known = files.read_json(path, remedy=REMEDY)
+    kind = KINDS.get(kind_of(known))
+    return files.read_json(path, kind.needs, REMEDY) if kind else known
 
 
-def _is_rule(value: Any) -> bool:
-    return isinstance(value, str | dict)
+def kind_of(known: Mapping[str, Any]) -> str:
+    """What a description is of: a "denoiser" unless it says otherwise."""
+    return str(known.get("kind", "denoiser"))
 
 
 def step_of(folder: Path) -> int:
@@ -145,7 +104,7 @@ def conditions_of(folder: Path) -> dict[str, Kind]:
 
 
 def weights_of(folder: Path) -> str:
-    """`Trained.weights` of the model in a folder; "" where there is none."""
+    """`Known.weights` of the model in a folder; "" where there is none."""
     if (folder / WEIGHTS).exists():
         return hash_of(_weights(folder, "cpu")[0])
     path = folder / "checkpoint.pt"
@@ -176,20 +135,23 @@ def _weights(folder: Path, device: str) -> tuple[dict[str, Tensor], dict[str, Te
     return state, space, step
 
 
-def load(folder: str | Path, device: str = "cpu", trust: bool = False, denoiser: Denoiser | None = None) -> Trained:
-    """The trained denoiser of a model folder, with the averaged weights.
+def load(
+    folder: str | Path, device: str = "cpu", trust: bool = False, denoiser: Denoiser | NoisyClassifier | None = None
+) -> Trained | TrainedClassifier:
+    """The trained denoiser of a model folder, or the classifier of noisy data, with the averaged weights.
 
     A folder from a stranger runs no code of theirs: what it names must be this package's own, of the part that it is
     named for.
 
     Arguments:
-        folder: made by `scoresde.train(..., folder=)` or by the command line.
+        folder: made by `scoresde.train(..., folder=)`, by `scoresde.fit` or by the command line.
         device: where the model is put.
         trust: run classes of one's own that the folder names, from the folders of Python files that it lists.
-        denoiser: an untrained denoiser of one's own making that takes the weights: nothing of the folder's is made.
+        denoiser: an untrained denoiser (of a classifier's folder a `NoisyClassifier`) of one's own making that takes
+            the weights: nothing of the folder's is made.
 
     Returns:
-        A `Denoiser` with `shape`, `encode` and `decode`.
+        A `Denoiser`, or a `TrainedClassifier`, with `shape`, `encode` and `decode`.
 
     Raises:
         InputError: there is no model, it is damaged or of another network, or the folder names what is not trusted.
@@ -198,8 +160,26 @@ def load(folder: str | Path, device: str = "cpu", trust: bool = False, denoiser:
     known = described(folder)
     if known.get("format", 1) not in range(1, FORMAT + 1):
         raise InputError(f"{folder / MODEL} has format {known['format']!r}, of a newer scoresde: update this one")
+    kind = KINDS.get(kind_of(known))
+    if kind is None or not isinstance(denoiser, kind.bare | None):
+        words = "it is not read here" if kind is None else f"a {type(denoiser).__name__} cannot take its weights"
+        raise InputError(f"{folder / MODEL} is of a {making.brief(kind_of(known))}: {words}")
     if denoiser is None and not trust:
         check_trust(folder, known)
+    state, found, step = _kept(folder, known, device)
+    denoiser = denoiser or _made(folder, known, kind, tuple(found["shape"]), trust)
+    try:
+        load_state(denoiser, state)
+    except RuntimeError as error:
+        words = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder} holds the weights of another network than its {MODEL} says ({words})") from error
+    model = kind.trained(denoiser, found, step).to(device)
+    model.moments = moments.load(folder, model.shape)
+    return model
+
+
+def _kept(folder: Path, known: Mapping, device: str) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """The weights, the facts of the data and the step: of model.safetensors, or of the last checkpoint."""
     if (folder / WEIGHTS).exists():
         state, space, step = _weights(folder, device)
         about = known.get("data") or {}
@@ -209,19 +189,11 @@ def load(folder: str | Path, device: str = "cpu", trust: bool = False, denoiser:
         state, found, step = whole["ema"], whole["facts"], whole["step"]
     if not checkpoint.PARTS["facts"](found):
         raise InputError(f"{folder / MODEL} is damaged (its data has no shape or levels): {REMEDY}")
-    denoiser = denoiser or _made(folder, known, tuple(found["shape"]), trust)
-    try:
-        load_state(denoiser, state)
-    except RuntimeError as error:
-        words = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder} holds the weights of another network than its {MODEL} says ({words})") from error
-    model = Trained(denoiser, found, step).to(device)
-    model.moments = moments.load(folder, model.shape)
-    return model
+    return state, found, step
 
 
-def _made(folder: Path, known: Mapping, shape: tuple[int, ...], trust: bool) -> Denoiser:
-    """The untrained denoiser that a description is of."""
+def _made(folder: Path, known: Mapping, kind: "_Kind", shape: tuple[int, ...], trust: bool) -> nn.Module:
+    """The untrained module that a description is of."""
     for path in known.get("paths") or [] if trust else []:
         if path not in sys.path:
             sys.path.insert(0, path)
@@ -232,8 +204,32 @@ def _made(folder: Path, known: Mapping, shape: tuple[int, ...], trust: bool) -> 
             net = making.make(
                 known["net"], "net", nn.Module, trust, shape=shape, **({"conditions": kinds} if kinds else {})
             )
-        rule = known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
-        return Preconditioned(net, sde, rule)
+        return kind.made(net, sde, known, trust)
     except InputError as error:
         words = "or give the untrained denoiser: load(folder, denoiser=...)"
         raise InputError(f"{folder / MODEL}: {error}; {words}") from error
+
+
+def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:
+    rule = known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
+    return Preconditioned(net, sde, rule)
+
+
+def _classifier(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> NoisyClassifier:
+    return NoisyClassifier(net, sde, making.make(known["label"], "conditions.label", Label, trust=False))
+
+
+class _Kind(NamedTuple):
+    """A kind of model: what its description must have, what it is before it is trained and after, and its maker."""
+
+    needs: Mapping[str, Any]
+    bare: type
+    trained: type
+    made: Callable[[nn.Module, SDE, Mapping, bool], nn.Module]
+
+
+_PARTS = {"sde": dict, "net": dict}
+KINDS = {
+    "denoiser": _Kind(_PARTS | {"rule": lambda value: isinstance(value, str | dict)}, Denoiser, Trained, _denoiser),
+    "classifier": _Kind(_PARTS | {"label": dict}, NoisyClassifier, TrainedClassifier, _classifier),
+}

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ..conditions import Kind
 from ..settings import Count, Positive, Range, Whole
 from .base import Network
-from .conditioning import Conditioner, CrossAttention, Embedded
+from .blocks import MLPBlock
+from .conditioning import Conditioner, Embedded
 from .embedding import LevelEmbedding, Octave, Octaves
 
 
@@ -46,7 +47,7 @@ class MLP(Network):
             self.conditioner = Conditioner(conditions, width, flat=True)
             extra, context = self.conditioner.channels, width if self.conditioner.sequences else 0
         self.enter = nn.Linear(size * self.octaves.factor + 2 * fourier + extra, width)
-        self.blocks = nn.ModuleList(_Block(width, dropout, context) for _ in range(blocks))
+        self.blocks = nn.ModuleList(MLPBlock(width, dropout, context) for _ in range(blocks))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, size))
         nn.init.zeros_(self.leave[-1].weight)
         nn.init.zeros_(self.leave[-1].bias)
@@ -63,19 +64,3 @@ class MLP(Network):
         for block in self.blocks:
             h = block(h, level, given)
         return self.leave(h).reshape(x.shape)
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, dropout: float, context: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulate = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
-        )
-        self.attend = CrossAttention(width, context, math.gcd(width, 4)) if context else None
-
-    def forward(self, h: Tensor, level: Tensor, given: Embedded) -> Tensor:
-        scale, shift = self.modulate(level).chunk(2, 1)
-        h = h + self.mlp(self.norm(h) * (1 + scale) + shift)
-        return h if self.attend is None else h + self.attend(h[:, None], given.tokens, given.mask)[:, 0]

@@ -11,7 +11,8 @@ from ..conditions import Kind
 from ..errors import InputError
 from ..settings import Count, Range, Whole
 from .base import Network
-from .conditioning import Conditioner, CrossAttention, Embedded
+from .blocks import ConvBlock, check_settings, descent, norm, zero
+from .conditioning import Conditioner, Embedded
 from .embedding import LevelEmbedding, Octave, Octaves
 
 
@@ -47,12 +48,7 @@ class UNet(Network):
             raise InputError(
                 f"a U-Net needs data of shape (channels, *space) with 1 to 3 space axes, not {shape}: use net=mlp"
             )
-        if channels % 8:
-            raise InputError(f"channels={channels}: give a multiple of 8", "channels")
-        if channels % heads:
-            raise InputError(f"heads={heads}: give a divisor of channels={channels}", "heads")
-        if not mults:
-            raise InputError("mults=[]: give at least one whole number", "mults")
+        check_settings(channels, heads, mults)
         dims, level = len(shape) - 1, 4 * channels
         conv = getattr(nn, f"Conv{dims}d")
         self.embed = LevelEmbedding(level)
@@ -65,20 +61,10 @@ class UNet(Network):
 
         def block(cin: int, cout: int, space: tuple[int, ...]) -> nn.Module:
             attend = torch.Size(space).numel() <= attention
-            return _Block(conv, cin, cout, level, dropout, heads if attend else 0, context)
+            return ConvBlock(conv, cin, cout, level, dropout, heads if attend else 0, context)
 
-        self.down, self.up, skips, width, space = nn.ModuleList(), nn.ModuleList(), [channels], channels, shape[1:]
-        spaces = []
-        for i, mult in enumerate(mults):
-            if i:
-                self.down.append(conv(width, width, 3, stride=2, padding=1))
-                space = tuple((s + 1) // 2 for s in space)
-                skips.append(width)
-            spaces.append(space)
-            for _ in range(blocks):
-                self.down.append(block(width, mult * channels, space))
-                width = mult * channels
-                skips.append(width)
+        self.down, skips, spaces = descent(conv, block, channels, mults, blocks, shape[1:])
+        self.up, width, space = nn.ModuleList(), skips[-1], spaces[-1]
         self.middle = nn.ModuleList([block(width, width, space) for _ in range(2)])
         for i, mult in reversed(list(enumerate(mults))):
             for _ in range(blocks + 1):
@@ -86,7 +72,7 @@ class UNet(Network):
                 width = mult * channels
             if i:
                 self.up.append(_Up(conv(width, width, 3, padding=1)))
-        self.leave = nn.Sequential(_norm(width), nn.SiLU(), _zero(conv(width, shape[0], 3, padding=1)))
+        self.leave = nn.Sequential(norm(width), nn.SiLU(), zero(conv(width, shape[0], 3, padding=1)))
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         level, h, given = self.embed(c), self.octaves(x), Embedded()
@@ -97,27 +83,16 @@ class UNet(Network):
         level, h = F.silu(level), self.enter(h)
         skips = [h]
         for layer in self.down:
-            h = layer(h, level, given) if isinstance(layer, _Block) else layer(h)
+            h = layer(h, level, given) if isinstance(layer, ConvBlock) else layer(h)
             skips.append(h)
         for layer in self.middle:
             h = layer(h, level, given)
         for layer in self.up:
-            if isinstance(layer, _Block):
+            if isinstance(layer, ConvBlock):
                 h = layer(torch.cat([h, skips.pop()], 1), level, given)
             else:
                 h = layer(h, skips[-1].shape[2:])
         return self.leave(h)
-
-
-def _norm(channels: int) -> nn.Module:
-    # Four channels a group at least: a group of one value would be normalised to nothing.
-    return nn.GroupNorm(min(8, channels // 4), channels)
-
-
-def _zero(layer: nn.Module) -> nn.Module:
-    for p in layer.parameters():
-        nn.init.zeros_(p)
-    return layer
 
 
 class _Up(nn.Module):
@@ -127,38 +102,3 @@ class _Up(nn.Module):
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         return self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))
-
-
-class _Block(nn.Module):
-    """A residual block, its second normalisation modulated by the level; self-attention after it where `heads` > 0,
-    and then attention to tokens of the width `context` > 0."""
-
-    def __init__(self, conv: type, cin: int, cout: int, level: int, dropout: float, heads: int, context: int = 0):
-        super().__init__()
-        self.enter = nn.Sequential(_norm(cin), nn.SiLU(), conv(cin, cout, 3, padding=1))
-        self.modulate = nn.Linear(level, 2 * cout)
-        self.norm = _norm(cout)
-        self.leave = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), _zero(conv(cout, cout, 3, padding=1)))
-        self.skip = conv(cin, cout, 1) if cin != cout else nn.Identity()
-        self.heads = heads
-        if heads:
-            self.attention_norm = _norm(cout)
-            self.qkv, self.out = conv(cout, 3 * cout, 1), _zero(conv(cout, cout, 1))
-        self.cross = CrossAttention(cout, context, heads) if heads and context else None
-
-    def forward(self, x: Tensor, level: Tensor, given: Embedded) -> Tensor:
-        scale, shift = self.modulate(level).reshape(*level.shape[:1], -1, *[1] * (x.ndim - 2)).chunk(2, 1)
-        h = self.norm(self.enter(x)) * (1 + scale) + shift
-        h = self.skip(x) + self.leave(h)
-        h = h + self._attend(h) if self.heads else h
-        if self.cross is None:
-            return h
-        found = self.cross(h.flatten(2).transpose(1, 2), given.tokens, given.mask)
-        return h + found.transpose(1, 2).reshape(h.shape)
-
-    def _attend(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            self.qkv(self.attention_norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
-        )
-        h = F.scaled_dot_product_attention(q, k, v)
-        return self.out(h.transpose(-1, -2).reshape(x.shape))

@@ -6,7 +6,8 @@
 """
 
 from .base import Objective
+from .classify import Classify
 from .denoising import Denoising
-from .validation import Validation, noise_levels
+from .validation import HeldOut, Validation, noise_levels
 
-__all__ = ["Denoising", "Objective", "Validation", "noise_levels"]
+__all__ = ["Classify", "Denoising", "HeldOut", "Objective", "Validation", "noise_levels"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Batch
+from ..model.state import load_state, plain_state
 
 
 class Objective(nn.Module, ABC):
@@ -55,12 +56,17 @@ class Objective(nn.Module, ABC):
         return None
 
     def state(self) -> dict[str, Tensor]:
-        """Trained tensors that are not the product's, by name: what learns, a critic, a target."""
-        return {}
+        """What a checkpoint keeps beside the product, by name: all children with gradients, a critic's say, unless a
+        subclass says what else learns, such as a target."""
+        return named(self._beside())
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Takes what `state` gave.  Raises `RuntimeError` as torch does."""
-        return None
+        load_named(self._beside(), state)
+
+    def _beside(self) -> list[tuple[str, nn.Module]]:
+        others = ((name, part) for name, part in self.named_children() if part is not self.product)
+        return [(name, part) for name, part in others if any(p.requires_grad for p in part.parameters())]
 
     @abstractmethod
     def look(self) -> None:
@@ -86,12 +92,11 @@ class Objective(nn.Module, ABC):
 
 def named(parts: Iterable[tuple[str, nn.Module]]) -> dict[str, Tensor]:
     """The states of several parts by their names: for `Objective.state`."""
-    return {f"{name}.{key}": value for name, part in parts for key, value in part.state_dict().items()}
+    return {f"{name}.{key}": value for name, part in parts for key, value in plain_state(part).items()}
 
 
 def load_named(parts: Iterable[tuple[str, nn.Module]], state: dict[str, Tensor]) -> None:
     """Takes what `named` gave."""
     for name, part in parts:
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-        with torch.no_grad():
-            part.load_state_dict(own)
+        load_state(part, own)

@@ -11,7 +11,8 @@ from ..denoiser import Denoiser, device_of
 from ..loss import DenoisingLoss
 from ..model import moments
 from ..model.description import describe
-from ..model.folder import Trained, facts, load
+from ..model.folder import Trained, load
+from ..model.known import facts
 from .base import Objective
 from .guards import look, prepare
 from .validation import Validation

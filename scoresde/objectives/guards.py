@@ -1,42 +1,59 @@
 """What a training is not begun with, and what it stops at."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from ..conditions import Kind
 from ..data import Data, collate
 from ..denoiser import Denoiser, device_of
 from ..errors import InputError
 
 
 @torch.no_grad()
-def prepare(denoiser: Denoiser, data: Data) -> None:
-    """Gives lazy modules their weights.  Raises `InputError` if there is nothing to train."""
-    if any(isinstance(p, UninitializedParameter) for p in denoiser.parameters()):
-        first = collate(data.train, [0], denoiser.conditions).to(device_of(denoiser))
-        denoiser(data.encode(first.x), denoiser.sde.t_max, first.cond)
-    if not any(p.requires_grad for p in denoiser.parameters()):
-        raise InputError(
-            f"denoiser={type(denoiser).__name__} has no parameters that require gradients: nothing to train"
-        )
+def prepare(product: nn.Module, data: Data) -> None:
+    """Gives lazy modules of a denoiser or a classifier their weights.  Raises `InputError` if nothing is to train."""
+    if any(isinstance(p, UninitializedParameter) for p in product.parameters()):
+        _ask(product, data)
+    if not any(p.requires_grad for p in product.parameters()):
+        word = "denoiser" if isinstance(product, Denoiser) else "classifier"
+        raise InputError(f"{word}={type(product).__name__} has no parameters that require gradients: nothing to train")
 
 
 @torch.no_grad()
-def look(denoiser: Denoiser, data: Data) -> None:
-    """Asks a denoiser once, before what stands in its place is removed.  Raises `InputError` for a wrong answer."""
-    prepare(denoiser, data)
-    mode = denoiser.training
-    first = collate(data.train, [0], denoiser.conditions).to(device_of(denoiser))
-    denoiser.eval()(data.encode(first.x), denoiser.sde.t_max, first.cond)
-    denoiser.train(mode)
+def look(product: nn.Module, data: Data) -> None:
+    """Asks it once, before what stands in its place is removed.  Raises `InputError` for a wrong answer."""
+    prepare(product, data)
+    mode = product.training
+    _ask(product.eval(), data)
+    product.train(mode)
 
 
-def check_finite(value: Tensor, product: nn.Module, step: int) -> None:
+def _ask(product: nn.Module, data: Data) -> None:
+    names = getattr(product, "conditions", {})
+    first = collate(data.train, [0], names).to(device_of(product))
+    product(data.encode(first.x), product.sde.t_max, *([first.cond] if names else []))
+
+
+def refuse_other_conditions(conditions: Mapping[str, Kind], data: Data) -> None:
+    """Raises `InputError` for conditions of a model that the data has not, or has of another kind."""
+    for name, kind in conditions.items():
+        there = data.conditions.get(name)
+        if there is None:
+            known = f"it has {', '.join(data.conditions)}" if data.conditions else "its items come with none"
+            raise InputError(f"condition {name!r} is not in {data.name}: {known}", "cond")
+        if type(there) is not type(kind) or there.missing(1).shape != kind.missing(1).shape:
+            raise InputError(f"condition {name} is {there} in {data.name}, and the model takes {kind}", "cond")
+
+
+def check_finite(value: Tensor, objective: nn.Module, step: int, turn: str = "") -> None:
     """Raises `FloatingPointError` if the loss or a gradient's norm is not finite, and names what is not."""
     if not bool(torch.isfinite(value)):
-        bad = (name for name, p in product.named_parameters() if not bool(torch.isfinite(p).all()))
+        bad = (name for name, p in objective.named_parameters() if not bool(torch.isfinite(p).all()))
         where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
         raise FloatingPointError(
-            f"the loss or its gradient is not finite at step {step + 1}; {where}; the last checkpoint is kept "
-            "(try a smaller lr)"
+            f"the {f'{turn} ' if turn else ''}loss or its gradient is not finite at step {step + 1}; {where}; the last "
+            "checkpoint is kept (try a smaller lr)"
         )

@@ -1,8 +1,11 @@
 """What a training is watched by: the loss on held-out data, at fixed times, with fixed noise."""
 
 import copy
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from .. import noise
 from ..data import Data, collate
@@ -11,12 +14,58 @@ from ..loss import DenoisingLoss
 from ..sde import SDE
 
 
-class Validation:
-    """The loss on fixed test data, times and noise, the times stratified; also its means in 8 bins of the times (fewer
-    of fewer items), low noise first: those between the `noise_levels`.
+class HeldOut:
+    """Fixed test data, times and noise, the times stratified, in 8 bins (fewer of fewer items), low noise first: those
+    between the `noise_levels`.
 
-    It keeps a copy of the loss as it is given: times that learn would not be fixed.
+    Arguments:
+        data: its test items.
+        loss: where the times are; a copy is kept, as times that learn would not be fixed.
+        sde: of x_t.
+        names: the conditions that the items come with.
+        device: where they are kept.
+        items: which ones.
+        dequantise: "uniform" within the bin, or "none".
     """
+
+    def __init__(
+        self,
+        data: Data,
+        loss: DenoisingLoss,
+        sde: SDE,
+        names: Iterable[str],
+        device: torch.device,
+        items: Sequence[int],
+        dequantise: str = "uniform",
+    ):
+        n, self.loss = len(items), copy.deepcopy(loss)
+        batch, index = collate(data.test, items, names), torch.arange(n)
+        raw = batch.x
+        u = noise.uniform(raw.float(), index, 0, 0) if dequantise == "uniform" else None
+        self.x0 = data.encode(raw, u).to(device)
+        self.eps = noise.normal(self.x0, index.to(device), 0, 1, 0)
+        # Strata are dealt out in a fixed order that does not follow the data's.
+        strata = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+        self.t = self.loss.place((strata + 0.5) / n, sde).to(device)
+        self.bins, self.cond = strata * min(8, n) // n, batch.to(device).cond
+
+    @torch.no_grad()
+    def rows(self, function: Callable[..., Tensor]) -> Tensor:
+        """function(x0, t, eps, cond) of all items, in parts, on the CPU."""
+        found = []
+        for i in range(0, len(self.t), 256):
+            part = slice(i, i + 256)
+            cond = {name: value[part] for name, value in self.cond.items()}
+            found.append(function(self.x0[part], self.t[part], self.eps[part], cond))
+        return torch.cat(found).cpu()
+
+    def by_level(self, values: Tensor) -> list[float]:
+        """The means of values (n,) in the bins."""
+        return [float(values[self.bins == b].mean()) for b in self.bins.unique()]
+
+
+class Validation(HeldOut):
+    """The denoising loss on up to `n` test items with fixed times and noise, and its means by level: see `HeldOut`."""
 
     def __init__(
         self,
@@ -27,26 +76,12 @@ class Validation:
         n: int = 512,
         dequantise: str = "uniform",
     ):
-        n, loss = min(n, len(data.test)), copy.deepcopy(loss)
-        batch, index = collate(data.test, range(n), denoiser.conditions), torch.arange(n)
-        raw = batch.x
-        u = noise.uniform(raw.float(), index, 0, 0) if dequantise == "uniform" else None
-        self.x0 = data.encode(raw, u).to(device)
-        self.eps = noise.normal(self.x0, index.to(device), 0, 1, 0)
-        # Strata are dealt out in a fixed order that does not follow the data's.
-        strata = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-        self.t = loss.place((strata + 0.5) / n, denoiser.sde).to(device)
-        self.bins, self.loss, self.cond = strata * min(8, n) // n, loss, batch.to(device).cond
+        items = range(min(n, len(data.test)))
+        super().__init__(data, loss, denoiser.sde, denoiser.conditions, device, items, dequantise)
 
-    @torch.no_grad()
     def __call__(self, denoiser: Denoiser) -> tuple[float, list[float]]:
-        losses = []
-        for i in range(0, len(self.t), 256):
-            part = slice(i, i + 256)
-            cond = {name: value[part] for name, value in self.cond.items()}
-            losses.append(self.loss.at(denoiser, self.x0[part], self.t[part], self.eps[part], cond))
-        losses = torch.cat(losses).cpu()
-        return float(losses.mean()), [float(losses[self.bins == b].mean()) for b in self.bins.unique()]
+        losses = self.rows(partial(self.loss.at, denoiser))
+        return float(losses.mean()), self.by_level(losses)
 
 
 def noise_levels(loss: DenoisingLoss, sde: SDE, bins: int) -> list[float]:

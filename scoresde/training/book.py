@@ -8,7 +8,7 @@ from ..errors import InputError
 from ..machine import files
 from ..model import checkpoint
 from ..model.description import about, differences
-from ..model.folder import MODEL, WEIGHTS, Trained, described, mend, save, step_of
+from ..model.folder import MODEL, WEIGHTS, described, mend, step_of
 from ..model.moments import MOMENTS
 from ..tracking.track import Metrics
 
@@ -86,11 +86,11 @@ class Book:
         if self.metrics is not None:
             self.metrics.log(step, **figures)
 
-    def end(self, model: Trained, figures: dict[str, Any]) -> None:
+    def end(self, model: Any, figures: dict[str, Any]) -> None:
         """Writes the model, and last of all that it is finished."""
         if self.folder is None:
             return
-        save(self.folder, model)
+        model.save(self.folder)
         # A kill between the last checkpoint and the end of its writing left it.
         checkpoint.drop_before(self.checkpoint)
         files.write_json(self.folder / "summary.json", {"task": "train", "finished": True, **figures, **self.last})

@@ -27,7 +27,7 @@ from .restore import restore
 from .settings import Training
 
 
-def fit(
+def minimise(
     objective: Objective,
     data: Data,
     training: Training | None = None,
@@ -39,11 +39,7 @@ def fit(
     say: Callable[[str], None] | None = None,
     made: dict | None = None,
 ) -> Any:
-    """Minimises an objective on the training items of a data set; returns what the objective makes of the average.
-
-    `train` is this with `objectives.Denoising`, and says what the arguments are, what is kept in the folder, and what
-    is raised.
-    """
+    """What `fit` and `train` do once their arguments are checked."""
     training, notes = training or Training(), check_data(data)
     book = Book(
         None if folder is None else Path(folder).expanduser(), objective.describe() | settings(training), training.steps
@@ -96,7 +92,8 @@ class _Trainer:
         path = self.book.checkpoint
         if path is None or not path.exists():
             return
-        state = checkpoint.load(path, self.device, ("step", "seconds", "model", "ema", "optimizer"))
+        needs = ("step", "seconds", "model", "ema", "optimizer", *(("optimizers",) if len(optimizers) > 1 else ()))
+        state = checkpoint.load(path, self.device, needs)
         restore(path, state, self.objective, self.ema, optimizers)
         self.step, self.seconds = state["step"], state["seconds"]
 
@@ -108,14 +105,14 @@ class _Trainer:
         if self.lead:
             self.book.begin(self.step, about)
         size, steps, share = training.batch_size, training.steps, (self.rank, self.ranks)
-        order, takes = (self.step, steps, *share, training.workers), self.objective.takes
-        loader = batches(self.data.train, size, training.seed, *order, names=takes)
+        order, objective = (self.step, steps, *share, training.workers), self.objective
+        loader = batches(self.data.train, size, training.seed, *order, names=objective.takes)
         generators = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
         with generators, signals.held() as signal, told():
             for batch in loader:
-                value, norm = self._update(batch.to(self.device))
-                self.seconds = time.perf_counter() - began
-                figures = self._figures(value, norm)
+                found = self._update(batch.to(self.device))
+                self.seconds, value = time.perf_counter() - began, found[objective.turns[-1]][0]
+                figures = self._figures(found)
                 if figures and self.lead:
                     self.book.log(self.step, figures)
                     report(self.step, **figures)
@@ -129,7 +126,7 @@ class _Trainer:
                     if not saves:
                         self._save()
                     signal.deliver(asked)
-        model = self.objective.made(self.ema.model, self.step)
+        model = objective.made(self.ema.model, self.step)
         if self.lead:
             self.book.end(model, about)
         return model
@@ -155,28 +152,29 @@ class _Trainer:
         check_every = 1 if self.device.type == "cpu" else training.log_every  # reading a loss from a GPU waits for it
         if step % check_every == 0 or (step + 1) % training.checkpoint_every == 0 or step + 1 == training.steps:
             # Under fp16 accelerate scales the loss, and skips the steps whose gradients overflow.
-            check_finite(value if training.precision == "fp16" else value + 0 * norm, self.objective, step)
+            check_finite(value if training.precision == "fp16" else value + 0 * norm, self.objective, step, turn)
         optimizer.step()
-        for other in self.optimizers.values():  # a turn leaves gradients in what the others move
-            other.zero_grad()
+        self.objective.zero_grad()  # a turn leaves gradients in what the others move
         return value.detach(), norm
 
-    def _update(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One step: every turn in its order; the loss and the norm of the last."""
-        for k, turn in enumerate(self.objective.turns):
-            value, norm = self._turn(k, turn, batch)
+    def _update(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """One step: every turn in its order; the loss and the norm of each."""
+        found = {turn: self._turn(k, turn, batch) for k, turn in enumerate(self.objective.turns)}
         self.step += 1
         self.ema.update(self.product, self.step)
         self.objective.after(self.step, self.ema.model)
-        return value, norm
+        return found
 
-    def _figures(self, value: Tensor, norm: Tensor) -> dict:
-        """What there is to report after this step."""
-        figures = {}
+    def _figures(self, found: dict[str, tuple[Tensor, Tensor]]) -> dict:
+        """What there is to report after this step: the loss and the gradient of the last turn, and those of the others
+        under their names."""
+        figures, last = {}, self.objective.turns[-1]
         if self._every(self.training.log_every):
-            mean = float(self.accelerator.reduce(value, "mean"))
-            rate = self.training.rate(self.step - 1)
-            figures = {"loss": mean, "gradient": float(norm), "lr": rate, "seconds": self.seconds}
+            for turn, (value, norm) in found.items():
+                of = "" if turn == last else f"_{turn}"
+                mean = float(self.accelerator.reduce(value, "mean"))
+                figures |= {f"loss{of}": mean, f"gradient{of}": float(norm)}
+            figures |= {"lr": self.training.rate(self.step - 1), "seconds": self.seconds}
         if self._every(self.training.validate_every):
             figures |= self.objective.check(self.ema.model)
         return figures

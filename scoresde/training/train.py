@@ -9,15 +9,16 @@ from typing import Any
 import torch
 
 from ..answers import derivatives
-from ..data import Data, as_data
+from ..data import as_data
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
 from ..model.folder import Trained
 from ..model.state import plain_state
 from ..objectives import Denoising
+from ..objectives.guards import refuse_other_conditions
 from ..settings import checked
-from .loop import fit
+from .loop import minimise
 from .settings import Training
 
 
@@ -78,10 +79,10 @@ def train(
     if start is not None and denoiser is not None:
         begin_with(first, start)
     data, training = as_data(data), training or Training(**options)
-    refuse_other_conditions(first, data)
+    refuse_other_conditions(first.conditions, data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     objective = Denoising(first, loss, data, training.dequantise)
-    return fit(objective, data, training, folder, report, device, fresh, progress, say, made)
+    return minimise(objective, data, training, folder, report, device, fresh, progress, say, made)
 
 
 @torch.no_grad()
@@ -100,14 +101,3 @@ def begin_with(denoiser: Denoiser, start: Trained) -> None:
         raise InputError(
             f"start={type(start).__name__}: none of its weights fits the {type(denoiser).__name__}", "start"
         )
-
-
-def refuse_other_conditions(denoiser: Denoiser, data: Data) -> None:
-    """Raises `InputError` for a denoiser with conditions that the data has not, or has of another kind."""
-    for name, kind in denoiser.conditions.items():
-        there = data.conditions.get(name)
-        if there is None:
-            known = f"it has {', '.join(data.conditions)}" if data.conditions else "its items come with none"
-            raise InputError(f"condition {name!r} is not in {data.name}: {known}", "cond")
-        if type(there) is not type(kind) or there.missing(1).shape != kind.missing(1).shape:
-            raise InputError(f"condition {name} is {there} in {data.name}, and the model takes {kind}", "cond")

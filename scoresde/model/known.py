@@ -1,0 +1,88 @@
+"""What every trained model knows of its data, and how its weights are kept."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data import Data
+from ..denoiser.moments import Moments
+from ..machine import files
+from ..spaces import Affine, Bins
+from . import moments
+from .state import plain_state
+
+WEIGHTS = "model.safetensors"
+SPACE = "space."  # tensors of the transform, beside the weights
+
+
+class Known:
+    """What a model knows without its data: `shape` of one item, `encode(raw)` and `decode(x)`, `levels` of raw (None:
+    continuous), `columns` and the data's `name`; `step`, how many steps of training its weights have seen.
+
+    A trained model is one beside its module, with `bare`, the module whose weights are kept.
+    """
+
+    moments: Moments | None = None
+
+    def know(self, facts: Mapping[str, Any], step: int) -> None:
+        """Takes what `facts` gave, or a folder."""
+        self.step = step
+        self.shape, self.levels = tuple(facts["shape"]), facts["levels"]
+        scale, shift, columns = facts["scale"], facts["shift"], facts.get("columns") or ()
+        self.space = Affine(scale, shift) if self.levels is None else Bins(self.levels, scale, shift)
+        self.columns = tuple(map(str, columns)) if (len(columns),) == self.shape else None
+        self.name = str(facts["name"])
+        self._hash = ""
+
+    @property
+    def bare(self) -> nn.Module:
+        """The module that was trained."""
+        raise NotImplementedError
+
+    def encode(self, raw: Tensor) -> Tensor:
+        """Raw values (B, *shape) to model space: the middle of its bin for a discrete value."""
+        return self.space.encode(raw)
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Model space (B, *shape) to raw values: bytes or levels for discrete data, else the data's own units."""
+        return self.space.decode(x)
+
+    @property
+    def weights(self) -> str:
+        """Twelve hexadecimal digits that stand for these weights: what is made with them is kept under this name."""
+        if not self._hash:
+            self._hash = hash_of(plain_state(self.bare))
+        return self._hash
+
+    def save(self, folder: Path) -> None:
+        """Writes model.safetensors, the weights, the transform and the step; and moments.safetensors."""
+        from safetensors.torch import save as to_bytes
+
+        if self.moments is not None:
+            moments.save(folder, self.moments)
+        state = {k: v.detach().cpu().contiguous() for k, v in plain_state(self.bare).items()}
+        state = {k: v.clone() for k, v in state.items()}  # tensors that share memory are refused
+        affine = self.space
+        state |= {f"{SPACE}{k}": torch.as_tensor(getattr(affine, k), dtype=torch.float64) for k in ("scale", "shift")}
+        data = to_bytes(state, {"step": str(self.step), "format": "pt", "hash": hash_of(state)})
+        files.write(folder / WEIGHTS, lambda file: file.write(data))
+
+
+def hash_of(state: Mapping[str, Tensor]) -> str:
+    """Twelve hexadecimal digits of the names, the types and the values of tensors."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
+
+
+def facts(data: Data) -> dict:
+    """What a model must know of its data to be used without it: name, shape, levels, columns, transform."""
+    known = {"name": data.name, "shape": list(data.shape), "levels": data.levels}
+    known |= {"columns": None if data.columns is None else list(data.columns)}
+    return known | {k: torch.as_tensor(getattr(data.space, k), dtype=torch.float64) for k in ("scale", "shift")}

@@ -1,0 +1,81 @@
+"""A network of one vector for each row: the half of a U-Net that goes down, or an MLP's blocks."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from ..settings import Count, Range, Whole
+from .base import Network
+from .blocks import ConvBlock, MLPBlock, check_settings, descent, norm, zero
+from .conditioning import Embedded
+from .embedding import LevelEmbedding, Octave, Octaves
+
+
+class Encoder(Network):
+    """Numbers of x at a noise level, a classifier's logits: `net(x, c)`, x (B, *shape), c (B,) -> (B, outputs).
+
+    For `shape` = (C, *space) of one to three space axes it is the half of `UNet` that goes down, with its settings and
+    its middle, the mean over the positions, and a linear layer.  For vectors (D,) it is the blocks of `MLP`, of the
+    width `channels`, `blocks` for each entry of `mults`, without that network's random waves: guidance takes the
+    gradient of a classifier, which they make rough.
+
+    Dhariwal, Nichol (2021), arXiv 2105.05233, section 4.  Raises `InputError` for data of another number of axes.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[Count],
+        outputs: Count,
+        channels: Annotated[int, Range(8, 2**16)] = 64,
+        mults: Sequence[Count] = (1, 2),
+        blocks: Count = 2,
+        attention: Whole = 64,
+        heads: Count = 4,
+        dropout: Annotated[float, Range(0, below=1)] = 0.0,
+        octaves: Sequence[Octave] = (),
+    ):
+        super().__init__()
+        self.shape, self.outputs = tuple(shape), outputs
+        if not 1 <= len(self.shape) <= 4:
+            raise InputError(f"shape={self.shape}: give (D,), or (channels, *space) with 1 to 3 space axes", "shape")
+        check_settings(channels, heads, mults)
+        self.octaves = Octaves(octaves)
+        if len(self.shape) == 1:
+            self._of_vectors(channels, blocks * len(mults), dropout)
+        else:
+            self._of_space(channels, mults, blocks, attention, heads, dropout)
+
+    def _of_vectors(self, width: int, blocks: int, dropout: float) -> None:
+        self.embed = LevelEmbedding(width)
+        self.enter = nn.Linear(self.shape[0] * self.octaves.factor, width)
+        self.down = nn.ModuleList(MLPBlock(width, dropout) for _ in range(blocks))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), zero(nn.Linear(width, self.outputs)))
+
+    def _of_space(self, channels: int, mults: Sequence[int], blocks: int, attention: int, heads: int, drop: float):
+        level, conv = 4 * channels, getattr(nn, f"Conv{len(self.shape) - 1}d")
+        self.embed = LevelEmbedding(level)
+        self.enter = conv(self.shape[0] * self.octaves.factor, channels, 3, padding=1)
+
+        def block(cin: int, cout: int, space: tuple[int, ...]) -> nn.Module:
+            return ConvBlock(conv, cin, cout, level, drop, heads if math.prod(space) <= attention else 0)
+
+        self.down, widths, spaces = descent(conv, block, channels, mults, blocks, self.shape[1:])
+        self.down.extend(block(widths[-1], widths[-1], spaces[-1]) for _ in range(2))
+        self.before = nn.Sequential(norm(widths[-1]), nn.SiLU())
+        self.leave = zero(nn.Linear(widths[-1], self.outputs))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        level, given = self.embed(c), Embedded()
+        if len(self.shape) == 1:
+            h = self.enter(self.octaves(x))
+            for layer in self.down:
+                h = layer(h, level, given)
+            return self.leave(h)
+        level, h = F.silu(level), self.enter(self.octaves(x))
+        for layer in self.down:
+            h = layer(h, level, given) if isinstance(layer, ConvBlock) else layer(h)
+        return self.leave(self.before(h).flatten(2).mean(2))
