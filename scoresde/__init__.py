@@ -7,7 +7,7 @@ from .denoiser import Counted, Denoiser, FromScore, Moments, Preconditioned
 from .errors import InputError
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
-from .model import NoisyClassifier, Trained, TrainedClassifier, load
+from .model import Model, NoisyClassifier, Trained, TrainedClassifier, load
 from .sampling import decode, encode, from_latent, sample, to_latent
 from .sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
 from .training import Training, fit, train
@@ -28,6 +28,7 @@ __all__ = [
     "InputError",
     "Likelihood",
     "Linear",
+    "Model",
     "Moments",
     "NoisyClassifier",
     "Preconditioned",

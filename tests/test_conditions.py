@@ -231,3 +231,22 @@ def test_a_model_is_trained_further_with_more_conditions():
     other = torch.nn.ParameterDict({"odd": torch.ones(3)})
     refuses("start=", call=lambda: begin_with(other, model))
     refuses("data=None", call=lambda: scoresde.train(Preconditioned(net, VP())))
+
+
+def test_a_model_generates_in_the_data_s_own_values():
+    model = scoresde.train(
+        Preconditioned(MLP((2,), width=8, conditions={"label": Label(2)}), VP()),
+        scoresde.data.from_tensor(torch.randn(50, 2) * 9 + 100, cond={"label": torch.arange(50) % 2}),
+        steps=2,
+        batch_size=8,
+        progress=False,
+        say=lambda words: None,
+    )
+    x = model.generate(5, seed=3, cond={"label": 1}, progress=False)
+    plain = sample(model, scoresde.sampling.DPMpp2M(), (5, 2), 3, cond={"label": 1}, progress=False)
+    assert torch.equal(x, model.decode(plain)) and abs(float(x.mean()) - 100) < 30
+    guided = model.generate(
+        5, DDIM(steps=2), 3, {"label": 1}, lambda m: scoresde.guidance.Guided(m, 2.0), progress=False
+    )
+    other = model.generate(5, DDIM(steps=2), 3, {"label": 1}, progress=False)
+    assert guided.shape == (5, 2) and not torch.equal(guided, other) and scoresde.Trained is scoresde.Model

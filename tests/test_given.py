@@ -1,13 +1,17 @@
 """Laws of conditions on the command line: from cond=[label] to samples that were given one, and likelihoods of each."""
 
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
 import torch
-from commands import TINY, command
+from commands import ROOT, TINY, command
+from hydra import compose, initialize_config_dir
 
 import scoresde
+from scoresde.command.main import quoted
 from scoresde.conditions import Label
 
 
@@ -116,3 +120,28 @@ def test_likelihoods_are_of_each_item_s_own_class(say, trained):
     )
     told = json.loads((newest(trained, "classify") / "summary.json").read_text())
     assert told["accuracy"] == (own["posterior"].argmax(1) == own["label"]).mean()
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "conditions.md").read_text()
+
+
+def test_the_page_s_snippet_runs():
+    (snippet,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    names = {}
+    exec(snippet.replace("STEPS", "2, progress=False"), names)
+    assert names["each"].shape == (10, 1, 8, 8) and names["log_p"].shape == (5,)
+
+
+def test_the_page_s_commands_compose():
+    lines = re.findall(r"^    python run.py (.*?)(?:  +#.*)?$", PAGE, re.M)
+    assert len(lines) == 8
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for line in lines:
+            compose("config", [quoted(word) for word in shlex.split(line)])
+
+
+def test_the_page_names_what_is_there():
+    for name in re.findall(r"`([A-Z]\w+)\(", PAGE):
+        assert hasattr(scoresde.guidance, name) or hasattr(scoresde.conditions, name), name

@@ -33,6 +33,11 @@ class Guide:
         if "classifier" in self.models:
             self.conditions["label"] = self.models["classifier"].label
 
+    @classmethod
+    def none(cls, model: Denoiser) -> "Guide":
+        """Nothing: the model alone."""
+        return cls(OmegaConf.create({"trust": False}), model)
+
     def __call__(self, cond: Mapping[str, Tensor]) -> Denoiser:
         return self.model if self.node is None else self._made(self.node, "guidance", cond)
 

@@ -1,12 +1,15 @@
 """A trained model and its folder: plain data and tensors.
 
-`known.py`: what all models know of their data; `folder.py`: a denoiser, and how models are saved and loaded;
-`classifier.py`: a classifier of noisy data; `description.py`: what made it; `trust.py`: what a stranger's may name;
-`checkpoint.py`: files of tensors to go on from; `state.py`: weights by their plain names; `moments.py`: the data's
-mean and covariance.
+`known.py`: what all models know of their data; `denoiser.py`: a trained denoiser; `folder.py`: how models are saved
+and loaded; `classifier.py`: a classifier of noisy data; `description.py`: what made it; `trust.py`: what a stranger's
+may name; `checkpoint.py`: files of tensors to go on from; `state.py`: weights by their plain names; `moments.py`: the
+data's mean and covariance.
 """
 
 from .classifier import NoisyClassifier, TrainedClassifier
-from .folder import Trained, load
+from .denoiser import Model
+from .folder import load
 
-__all__ = ["NoisyClassifier", "Trained", "TrainedClassifier", "load"]
+Trained = Model  # its name of before
+
+__all__ = ["Model", "NoisyClassifier", "Trained", "TrainedClassifier", "load"]

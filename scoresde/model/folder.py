@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from .. import making
 from ..conditions import Kind, Label
-from ..denoiser import Denoiser, Preconditioned, Wrapped
+from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
 from ..machine import files
 from ..sde import SDE
 from . import checkpoint, moments
 from .classifier import NoisyClassifier, TrainedClassifier
+from .denoiser import Model
 from .description import FORMAT
 from .known import SPACE, WEIGHTS, Known, hash_of
 from .state import load_state
@@ -29,23 +30,6 @@ from .trust import check_trust
 
 MODEL = "model.json"
 REMEDY = "put back a copy, or train again with fresh=true"
-
-
-class Trained(Known, Wrapped):
-    """A trained denoiser, with what it knows of its data (`Known`).
-
-    The weights are the averaged ones; `weights` is a hash of them.  `moments` are those of the training data, None in
-    folders of before they were kept.
-    """
-
-    def __init__(self, denoiser: Denoiser, facts: Mapping[str, Any], step: int):
-        Wrapped.__init__(self, denoiser.eval().requires_grad_(False))
-        self.know(facts, step)
-        self.eval()
-
-    @property
-    def bare(self) -> Denoiser:
-        return self.denoiser
 
 
 def save(folder: Path, model: Known) -> None:
@@ -137,7 +121,7 @@ def _weights(folder: Path, device: str) -> tuple[dict[str, Tensor], dict[str, Te
 
 def load(
     folder: str | Path, device: str = "cpu", trust: bool = False, denoiser: Denoiser | NoisyClassifier | None = None
-) -> Trained | TrainedClassifier:
+) -> Model | TrainedClassifier:
     """The trained denoiser of a model folder, or the classifier of noisy data, with the averaged weights.
 
     A folder from a stranger runs no code of theirs: what it names must be this package's own, of the part that it is
@@ -230,6 +214,6 @@ class _Kind(NamedTuple):
 
 _PARTS = {"sde": dict, "net": dict}
 KINDS = {
-    "denoiser": _Kind(_PARTS | {"rule": lambda value: isinstance(value, str | dict)}, Denoiser, Trained, _denoiser),
+    "denoiser": _Kind(_PARTS | {"rule": lambda value: isinstance(value, str | dict)}, Denoiser, Model, _denoiser),
     "classifier": _Kind(_PARTS | {"label": dict}, NoisyClassifier, TrainedClassifier, _classifier),
 }

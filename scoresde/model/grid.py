@@ -5,12 +5,12 @@ from pathlib import Path
 
 from ..machine import files
 from ..sampling import FittedGrid, fit_grid
-from .folder import Trained
+from .folder import Model
 
 GRID = "grid.json"
 
 
-def fitted_grid(folder: Path, model: Trained, say: Callable[[str], None], keep: bool = True) -> FittedGrid:
+def fitted_grid(folder: Path, model: Model, say: Callable[[str], None], keep: bool = True) -> FittedGrid:
     """The grid fitted to the model's weights: what the folder has of them, else made anew and kept there (`keep`)."""
     path, needs = folder / GRID, {"weights": str, "angles": files.list_of(float), "share": files.list_of(float)}
     known = files.read_json(path, needs, default=None, say=say)

@@ -10,8 +10,9 @@ from ..data import Batch, Data
 from ..denoiser import Denoiser, device_of
 from ..loss import DenoisingLoss
 from ..model import moments
+from ..model.denoiser import Model
 from ..model.description import describe
-from ..model.folder import Trained, load
+from ..model.folder import load
 from ..model.known import facts
 from .base import Objective
 from .guards import look, prepare
@@ -82,8 +83,8 @@ class Denoising(Objective):
     def describe(self):
         return describe(self.product, self.data, self.loss)
 
-    def made(self, average: Denoiser, step: int) -> Trained:
-        model = Trained(average, self.facts, step)
+    def made(self, average: Denoiser, step: int) -> Model:
+        model = Model(average, self.facts, step)
         model.moments = moments.of_data(self.data, self.dequantise)
         return model
 

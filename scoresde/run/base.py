@@ -27,7 +27,8 @@ from ..loss import DenoisingLoss
 from ..machine import files, launcher, locks, processes
 from ..machine.devices import best_device
 from ..model import folder as model
-from ..model.folder import MODEL, WEIGHTS, Trained
+from ..model.denoiser import Model
+from ..model.folder import MODEL, WEIGHTS
 from ..model.grid import fitted_grid
 from ..sampling import Sampler, hardware
 from ..settings import Checked
@@ -161,7 +162,7 @@ class Run:
         return best_device() if self.config.device == "auto" else self.config.device
 
     @cached_property
-    def model(self) -> Trained:
+    def model(self) -> Model:
         """The trained denoiser in the folder.  Raises `InputError` if there is none or it is not the config's."""
         if not any((self.folder / name).exists() for name in (WEIGHTS, "checkpoint.pt")):
             raise InputError(f"{self.folder} has no trained model: run the same command with task=train first")

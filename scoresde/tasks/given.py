@@ -78,11 +78,8 @@ def _read(name: str, path: Path) -> Tensor:
 
 
 def of_items(run: Run, items: Dataset, index) -> dict[str, Tensor]:
-    """The conditions of some items, rows by name: those that `given` says, else their own; missing where they have
-    none."""
-    kinds, said, n = run.conditions, run.plain["given"], len(index)
-    if said or not kinds:
-        return given(run, n)
+    """The items' own conditions, rows by name, of those that the model takes; missing where they have none."""
+    kinds, n = run.model.conditions, len(index)
     try:
         found = collate(items, index, kinds).cond
     except InputError:  # other data, which may come with none

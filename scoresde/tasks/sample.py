@@ -19,7 +19,7 @@ from ..denoiser import Counted, Denoiser, bind
 from ..errors import InputError
 from ..machine import files, processes
 from ..machine.progress import fewer
-from ..model.folder import Trained
+from ..model.denoiser import Model
 from ..pictures.animation import animation
 from ..pictures.pixels import check_files, save_files
 from ..run import Run, Task
@@ -73,7 +73,7 @@ def draw(run: Run) -> None:
     run.finish(folder, summary, [("samples", f"{config.n} by {choice}: {cost}"), ("", str(folder / "samples.png"))])
 
 
-def check(run: Run, data: Data | Trained) -> None:
+def check(run: Run, data: Data | Model) -> None:
     """Raises `InputError` for a `png` that samples like these data cannot have."""
     if run.config.png:
         check_files(data.shape, data.levels)

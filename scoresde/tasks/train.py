@@ -7,6 +7,7 @@ import torch
 
 from .. import pictures
 from ..config import build
+from ..config.guide import Guide
 from ..data import Data, stack
 from ..errors import InputError
 from ..machine import processes
@@ -34,6 +35,9 @@ class Full(Task):
         train(run)
         processes.wait(run.config.device)  # until the first process has written the model
         Sample()(run)
+        if run.config.get("guidance"):
+            run.say("the likelihood is that of the model without its guidance")
+            run.guide = Guide.none(run.model)
         Score()(run)
 
 

@@ -10,7 +10,8 @@ from .. import making, pictures
 from ..denoiser import bind
 from ..errors import InputError
 from ..machine import files
-from ..model.folder import Trained, weights_of
+from ..model.denoiser import Model
+from ..model.folder import weights_of
 from ..run import Run, Task
 from ..sampling import Sampler
 from ..settings import Positive, Range, Scale
@@ -94,7 +95,7 @@ def _known(folder: Path, say: Callable[[str], None] = lambda words: None) -> dic
     return files.read_json(folder / TUNED, needs, default={"weights": "", "samplers": {}}, say=say)
 
 
-def _keep(folder: Path, model: Trained, budget: int, best: Trial) -> None:
+def _keep(folder: Path, model: Model, budget: int, best: Trial) -> None:
     """Adds a budget's sampler to those of the same weights."""
     known = _known(folder)
     samplers = known["samplers"] if known["weights"] == model.weights else {}

@@ -13,7 +13,7 @@ from ..data import as_data
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..loss import DenoisingLoss
-from ..model.folder import Trained
+from ..model.denoiser import Model
 from ..model.state import plain_state
 from ..objectives import Denoising
 from ..objectives.guards import refuse_other_conditions
@@ -36,9 +36,9 @@ def train(
     progress: bool | Callable = True,
     say: Callable[[str], None] | None = None,
     made: dict | None = None,
-    start: Trained | None = None,
+    start: Model | None = None,
     **options,
-) -> Trained:
+) -> Model:
     """Minimises the denoising loss E[w(t) |D(x_t, t) - x_0|^2] and returns the averaged denoiser, ready to sample.
 
     With a `folder`, checkpoint.pt is written there every `checkpoint_every` steps, and a run that finds one continues
@@ -75,7 +75,7 @@ def train(
     if data is None or (denoiser is None and start is None):
         raise InputError(f"{'data' if data is None else 'denoiser'}=None: give a denoiser (or start=) and data")
     model = start if denoiser is None else denoiser
-    first = copy.deepcopy(model.denoiser).requires_grad_(True) if isinstance(model, Trained) else model
+    first = copy.deepcopy(model.denoiser).requires_grad_(True) if isinstance(model, Model) else model
     if start is not None and denoiser is not None:
         begin_with(first, start)
     data, training = as_data(data), training or Training(**options)
@@ -86,7 +86,7 @@ def train(
 
 
 @torch.no_grad()
-def begin_with(denoiser: Denoiser, start: Trained) -> None:
+def begin_with(denoiser: Denoiser, start: Model) -> None:
     """Gives the weights of `start` to those of the same names and shapes; what a shape has more is 0.
 
     Raises `InputError` if none fits.

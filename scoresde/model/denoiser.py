@@ -1,0 +1,51 @@
+"""A trained denoiser."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..denoiser import Denoiser, Given, Wrapped
+from ..sampling import DPMpp2M, Sampler, sample
+from .known import Known
+
+
+class Model(Known, Wrapped):
+    """A trained denoiser, with what it knows of its data (`Known`): what `load(folder)` and `train(...)` give.
+
+    The weights are the averaged ones; `weights` is a hash of them.  `moments` are those of the training data, None in
+    folders of before they were kept; `conditions` says what it can be told.
+    """
+
+    def __init__(self, denoiser: Denoiser, facts: Mapping[str, Any], step: int):
+        Wrapped.__init__(self, denoiser.eval().requires_grad_(False))
+        self.know(facts, step)
+        self.eval()
+
+    @property
+    def bare(self) -> Denoiser:
+        return self.denoiser
+
+    def generate(
+        self,
+        n: int,
+        sampler: Sampler | None = None,
+        seed: int = 0,
+        cond: Given = None,
+        guide: Callable[[Denoiser], Denoiser] | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """n samples in the data's own values, (n, *shape).
+
+        Arguments:
+            sampler: `DPMpp2M()`, 21 evaluations, by default.
+            seed: of the noise.
+            cond: conditions by name, a row for each sample or one for all: {"label": 3}.
+            guide: what leads the samples there: `lambda model: Guided(model, 3.0)`.
+            options: those of `sample`.
+
+        Raises:
+            InputError: as `sample` does.
+        """
+        denoiser = self if guide is None else guide(self)
+        return self.decode(sample(denoiser, sampler or DPMpp2M(), (n, *self.shape), seed, cond=cond, **options))
