@@ -10,8 +10,11 @@ from torch import nn
 from scoresde.denoiser import Preconditioned
 from scoresde.exact import GaussianMixture
 from scoresde.likelihood import (
+    AdaptivePath,
+    Auto,
     AverageJacobian,
     Exact,
+    FixedPath,
     GaussianPart,
     Hutchinson,
     HutchPP,
@@ -430,3 +433,21 @@ def test_controls_refuse_what_they_cannot_be():
     for name in ("mode", "chunk"):
         refuses(name, call=lambda name=name: Exact(**{name: 0}))
     refuses("'normal'", call=lambda: Hutchinson(1, "normal"))
+
+
+def test_a_path_is_an_object_or_its_fields():
+    """To the bit; not both, not a bit of each, and no name of neither."""
+    model = mixture(VP())
+    x, _ = start(model, 3)
+    for path, short in ((AdaptivePath(1e-3, 1e-3), {"rtol": 1e-3, "atol": 1e-3}), (FixedPath(6), {"steps": 6})):
+        one, two = (log_likelihood(model, x, 4, **given) for given in ({"path": path}, short))
+        assert torch.equal(one.log_prob, two.log_prob) and torch.equal(one.stderr, two.stderr)
+        refuses(
+            "path=", next(iter(short)), call=lambda path=path, short=short: log_likelihood(model, x, path=path, **short)
+        )
+    refuses("rtl=1e-05", "did you mean rtol", call=lambda: log_likelihood(model, x, rtl=1e-5))
+    wide = mixture(VP(), (20,))
+    y, _ = start(wide, 2)
+    by = {"steps": 6, "seed": 1}
+    auto = log_likelihood(wide, y, Auto(target_stderr=0.3, max_probes=16), **by)
+    assert torch.equal(auto.log_prob, log_likelihood(wide, y, "auto", target_stderr=0.3, max_probes=16, **by).log_prob)

@@ -16,10 +16,12 @@ from .discrete.dequantisation import (
 )
 from .discrete.variational import BinNet, Variational, fit_variational
 from .divergence import Divergence, Exact, Hutchinson, HutchPP, flow_velocity, velocity_divergence
-from .flow import Likelihood, average_jacobian, log_likelihood
-from .paths import start_time
+from .flow import Auto, Likelihood, average_jacobian, log_likelihood
+from .paths import AdaptivePath, FixedPath, start_time
 
 __all__ = [
+    "AdaptivePath",
+    "Auto",
     "AverageJacobian",
     "BinNet",
     "BitsPerDim",
@@ -30,6 +32,7 @@ __all__ = [
     "Discrete",
     "Divergence",
     "Exact",
+    "FixedPath",
     "GaussianPart",
     "HutchPP",
     "Hutchinson",

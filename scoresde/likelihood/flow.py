@@ -1,9 +1,9 @@
 """Log-likelihood through the probability flow."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,15 +11,13 @@ from torch import Tensor
 from ..answers import answered, batch, check_graph, derivatives
 from ..denoiser import Denoiser, Given, bind
 from ..errors import InputError
-from ..grids import GRIDS, Grid
 from ..grids import times as times_of
-from ..ode import METHODS, Method
 from ..sde import widest
-from ..settings import OneOf, Positive, Range, Scale, Seed, Whole, checked
+from ..settings import Checked, Positive, Scale, Seed, Whole, checked
 from .brief import Result
 from .control import AverageJacobian, Control
 from .divergence import Divergence, Estimator, Hutchinson, Probes, Record, estimator
-from .paths import Adaptive, Fixed, FixedSteps, Problem, Solution, scored, start_time
+from .paths import AdaptivePath, FixedPath, Problem, Solution, path_of, scored, start_time
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,74 +37,85 @@ class Likelihood(Result):
     probes: Tensor
 
 
+@dataclass(frozen=True)
+class Auto(Checked):
+    """As many probes as it takes: from 8, or 4 where they are fresh in each step (or those of the divergence), doubled,
+    up to `max_probes`, in the rows whose standard error, and one standard error of that, is above `target_stderr` nats.
+
+    All probes of a row count.  To stop at a small error picks those that are small by chance: it reports 17 % too
+    little on a 20-D mixture, 40 % had it started with 4.  Up to 16 dimensions it is exact instead.
+    """
+
+    target_stderr: Positive = 0.1
+    max_probes: Probes = 64
+
+
 @checked
 @derivatives
 def log_likelihood(
     denoiser: Denoiser,
     x: Tensor,
-    probes: Probes | Literal["auto"] | None = None,
-    rtol: Positive = 1e-5,
-    atol: Positive = 1e-5,
-    seed: Seed = 0,
-    terminal: Callable[[Tensor], Tensor] | None = None,
-    t_min: Scale | None = None,
-    offset: Whole = 0,
-    method: Annotated[str, OneOf(METHODS)] | Method = "adams",
+    probes: Probes | Literal["auto"] | Auto | None = None,
+    path: AdaptivePath | FixedPath | None = None,
     divergence: Estimator | None = None,
     control: Control | None = None,
-    steps: FixedSteps | None = None,
-    grid: Annotated[str, OneOf(GRIDS)] | Grid | Sequence[float] = "angle",
-    order: Annotated[int, Range(1, 8)] = 3,
-    target_stderr: Positive = 0.1,
-    max_probes: Probes = 64,
-    differentiable: bool = False,
     cond: Given = None,
+    seed: Seed = 0,
+    offset: Whole = 0,
+    t_min: Scale | None = None,
+    terminal: Callable[[Tensor], Tensor] | None = None,
+    **short: Any,
 ) -> Likelihood:
     """log p_{t_min}(x) through the probability flow of z = x / n in phi = atan(sigma / alpha), n^2 = alpha^2 + sigma^2:
 
         dz/dphi = v      log p_{t_min}(x) = log p_T(x_T) + D log(n_T / n_{t_min}) + integral of div_z v dphi
                                             prior          volume                   divergence
 
-    x (B, *shape) is taken as a point of x_{t_min}.  `probes=None` computes the divergence exactly, by D
-    vector-Jacobian products; a number k estimates it with k Rademacher probes (Hutchinson, 1989): each gives an
-    unbiased estimate of log p, `log_prob` is their mean and `stderr` their standard error (0 for the exact one, not a
-    number for a single kept probe).  `divergence` is another estimator, an object or a name in `divergence.NAMES`, with
-    `probes` products.  `control` takes a known share out of the probes' errors.
+    Arguments:
+        x: (B, *shape), taken as a point of x_{t_min}.
+        probes: of the divergence.  None: it is exact, by D vector-Jacobian products.  A number k: k Rademacher probes
+            (Hutchinson, 1989), each an unbiased estimate of log p; `log_prob` is their mean and `stderr` their standard
+            error (0 for the exact one, not a number for a single kept probe).  "auto" or `Auto`: as many as it takes.
+        path: `AdaptivePath(rtol, atol, method)`, each row its own steps, state in float64, probes kept along each
+            trajectory; or `FixedPath(steps, grid, order, differentiable)`, with fresh probes in each step, whose errors
+            average out.  A `differentiable` one gives log_prob a graph to x and to the parameters that require
+            gradients: the exact gradient of the discrete sum.
+        divergence: another estimator, an object or a name in `divergence.NAMES`, with `probes` products.
+        control: takes a known share out of the probes' errors.
+        cond: the conditions of the rows, by name: the density is then log p(x | cond).
+        seed, offset: row i has the probes of sample number `offset + i`, whatever its batch.
+        t_min: where the density is evaluated; None: the SDE's own.
+        terminal: the log-density of x_T (B, *shape) -> (B,); None: `sde.prior_log_prob`.
+        short: the fields of a path in its place (`steps=50`, `rtol=1e-3`), or of `Auto` (`target_stderr`, `max_probes`).
 
-    `probes="auto"` starts with 8, or 4 where they are fresh in each step (or those of `divergence`), and doubles them,
-    up to `max_probes`, in the rows whose standard error, and one standard error of that, is above `target_stderr` nats;
-    all probes of a row count.  To stop at a small error picks those that are small by chance: it reports 17 % too
-    little on a 20-D mixture, 40 % had it started with 4.  Up to 16 dimensions it is exact instead.
+    Returns:
+        A `Likelihood`: log_prob (B,) in nats, its terms, its standard error, the latents.
 
-    `steps=None`: adaptive steps, each row its own, state in float64, probes kept along each trajectory; `atol` and
-    `rtol` / sqrt(D) bound the local error of z and of log p; `method` is a name in `scoresde.ode.METHODS`.  A number:
-    so many steps of order `order` on a `grid` (see `paths.Fixed`), with fresh probes in each, whose errors average out.
-    Then `differentiable=True` gives log_prob a graph to x and to the parameters that require gradients: the exact
-    gradient of the discrete sum.
-
-    `terminal` is the log-density of x_T (B, *shape) -> (B,), `sde.prior_log_prob` by default.  Row i has the probes of
-    sample number `offset + i`, whatever its batch.  `cond` gives the conditions of the rows, by name: the
-    density is then log p(x | cond).
+    Raises:
+        InputError: wrong arguments; a denoiser that is no posterior mean, or has lost its graph.
 
     Chen, Rubanova, Bettencourt, Duvenaud (2018), arXiv 1806.07366; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367;
     Song et al. (2021), arXiv 2011.13456.
     """
-    rule = estimator(divergence, probes, batch(x)[0].numel(), fresh=steps is not None)
-    _check(rule, divergence, probes, control, steps, max_probes, differentiable)
+    auto = Auto(**{name: short.pop(name) for name in ("target_stderr", "max_probes") if name in short})
+    auto, probes = (probes, "auto") if isinstance(probes, Auto) else (auto, probes)
+    path = path_of(path, short)
+    differentiable = getattr(path, "differentiable", False)
+    rule = estimator(divergence, probes, batch(x)[0].numel(), fresh=path.fresh)
+    _check(rule, divergence, probes, control, auto.max_probes)
     denoiser = bind(scored(denoiser), cond, len(x))
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in (t_min, sde.t_max))
     real = widest(x.device)
     index = torch.arange(offset, offset + len(x), device=x.device)
-    path = Adaptive(rtol, atol, method) if steps is None else Fixed(steps, grid, order, differentiable)
     # Without parameters that want gradients whatever has a graph has it to x; forward mode looks at no graph.
     if getattr(rule, "mode", "") == "forward" or any(p.requires_grad for p in denoiser.parameters()):
         first = torch.arange(1, device=x.device)
         check_graph(denoiser.select(first), denoiser, x[:1].to(real), t_min)
     with torch.set_grad_enabled(differentiable):
         problem = Problem(denoiser, x.to(real) / n_start, index, seed, t_min)
-        most = max_probes if probes == "auto" else 0
-        found, spent = _pooled(path, problem, rule, control, target_stderr, most)
+        most = auto.max_probes if probes == "auto" else 0
+        found, spent = _pooled(path, problem, rule, control, auto.target_stderr, most)
         latent = found.z * n_end
         prior = answered((terminal or sde.prior_log_prob)(latent), latent.shape[:1], "terminal")
         volume = torch.full_like(prior, x[0].numel() * math.log(n_end / n_start))
@@ -115,7 +124,7 @@ def log_likelihood(
     return Likelihood(log_prob, stderr, latent, found.nfe, prior, volume, found.integral, spent)
 
 
-def _check(rule: Divergence, divergence, probes, control, steps, most: int, differentiable: bool) -> None:
+def _check(rule: Divergence, divergence, probes, control, most: int) -> None:
     if probes == "auto" and divergence is not None and not (rule.random and rule.estimates > 1):
         raise InputError(
             f"probes='auto' with {rule}: it needs an estimator of at least 2 estimates, to see their error"
@@ -125,8 +134,6 @@ def _check(rule: Divergence, divergence, probes, control, steps, most: int, diff
         raise InputError(f"max_probes={most!r}: {words}", "max_probes")
     if control is not None and not isinstance(rule, Hutchinson):
         raise InputError(f"control with {rule}: only Hutchinson's estimator has a control variate")
-    if differentiable and steps is None:
-        raise InputError("differentiable=True needs a fixed grid: give a number of steps, 50 say")
 
 
 def _pooled(path, problem: Problem, rule: Divergence, control, target: float, most: int) -> tuple[Solution, Tensor]:
@@ -170,6 +177,6 @@ def average_jacobian(
     z = x.to(widest(x.device)) / n
     index = torch.arange(len(x), device=x.device)
     record = Record([])
-    Fixed(steps)(Problem(denoiser, z, index, 0, t_min), record, None)
+    FixedPath(steps)(Problem(denoiser, z, index, 0, t_min), record, None)
     times = times_of("angle", sde, steps, sde.t_max, t_min)[::-1]
     return AverageJacobian(sde.angle(torch.tensor(times, dtype=torch.float64)).tolist(), torch.stack(record.matrices))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from torch.autograd.function import once_differentiable
 from .. import grids, ode
 from ..denoiser import Denoiser
 from ..errors import InputError
+from ..making import nearest
 from ..ode.adams import lagrange_integrals
 from ..sde import SDE
-from ..settings import Checked, OneOf, Positive, Range
+from ..settings import Checked, OneOf, Positive, Range, brief
 from .brief import Result
 from .control import Control
 from .divergence import Divergence, flow_velocity
@@ -47,16 +48,18 @@ class Solution(Result):
 
 
 @dataclass(frozen=True)
-class Adaptive(Checked):
+class AdaptivePath(Checked):
     """Steps of its own for each row, by `ode.integrate`; probes stay along each trajectory.
 
     The tolerances are `atol` and `rtol` / sqrt(D): the integral of the divergence grows with D, and what is allowed of
     it would in nats.  At 64 dimensions that is a fifth more evaluations for 3 to 12 times less error.
     """
 
-    rtol: Positive
-    atol: Positive
-    method: Annotated[str, OneOf(ode.METHODS)] | ode.Method
+    rtol: Positive = 1e-5
+    atol: Positive = 1e-5
+    method: Annotated[str, OneOf(ode.METHODS)] | ode.Method = "adams"
+
+    fresh: ClassVar[bool] = False  # whether probes are others in each step
 
     def __call__(self, problem: Problem, divergence: Divergence, control: Control | None, first: int = 0) -> Solution:
         z, sde = problem.z, problem.denoiser.sde
@@ -78,7 +81,7 @@ class Adaptive(Checked):
 
 
 @dataclass(frozen=True)
-class Fixed(Checked):
+class FixedPath(Checked):
     """`steps` steps of Adams's method on a grid of times, one evaluation a step and one more at the end, at t_max.
 
     With nodes phi_0 < .. < phi_N, v_j = v(z*_j, phi_j) and d_j the divergence there,
@@ -100,6 +103,8 @@ class Fixed(Checked):
     grid: Annotated[str, OneOf(grids.GRIDS)] | grids.Grid | Sequence[float] = "angle"
     order: Annotated[int, Range(1, 8)] = 3
     differentiable: bool = False
+
+    fresh: ClassVar[bool] = True
 
     def __call__(self, problem: Problem, divergence: Divergence, control: Control | None, first: int = 0) -> Solution:
         sde, z = problem.denoiser.sde, problem.z
@@ -206,6 +211,29 @@ def start_time(sde: SDE, t_min: float | None) -> float:
     if t_min is not None and not sde.t_min <= t_min < sde.t_max:
         raise InputError(f"t_min={t_min!r}: give a time in [{sde.t_min}, {sde.t_max}), where {sde} is defined")
     return sde.t_min if t_min is None else float(t_min)
+
+
+SHORT = {"rtol": AdaptivePath, "atol": AdaptivePath, "method": AdaptivePath}
+SHORT |= {"steps": FixedPath, "grid": FixedPath, "order": FixedPath, "differentiable": FixedPath}
+
+
+def path_of(path: "AdaptivePath | FixedPath | None", short: dict[str, Any]) -> "AdaptivePath | FixedPath":
+    """The path that is given, or that its fields are short for: `steps` for a fixed one, `rtol`, ... for an adaptive.
+
+    Raises `InputError` for a path and fields beside it, fields of both, and names that are of neither.
+    """
+    short = {name: value for name, value in short.items() if not (name == "steps" and value is None)}
+    if unknown := [name for name in short if name not in SHORT]:
+        raise InputError(f"{unknown[0]}={brief(short[unknown[0]])} is unknown{nearest(unknown[0], SHORT)}", unknown[0])
+    if path is not None and short:
+        raise InputError(f"path={path} and {', '.join(short)}: put them into the path", "path")
+    if path is not None:
+        return path
+    if "steps" in short:
+        return FixedPath(**{name: value for name, value in short.items() if SHORT[name] is FixedPath})
+    if short.get("differentiable"):
+        raise InputError("differentiable=True needs a fixed grid: give a number of steps, 50 say", "differentiable")
+    return AdaptivePath(**{name: value for name, value in short.items() if SHORT[name] is AdaptivePath})
 
 
 def scored(denoiser: Denoiser) -> Denoiser:
