@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
 from problems import refuses
+from test_hardware import launch
 from torch import nn
 from torch.nn import functional as F
 
@@ -76,7 +78,8 @@ def test_it_comes_near_the_exact_posterior(trained, sde):
     assert max(wrong) < 0.05, wrong
 
 
-def test_the_loss_is_that_of_the_labelled_rows_by_hand():
+@pytest.mark.parametrize("sde", [VP(), EDM()], ids=str)
+def test_the_loss_is_that_of_the_labelled_rows_by_hand(sde):
     """The network's input and level, the noise and the cross-entropy, of every third row without a label."""
     seen = []
 
@@ -89,7 +92,7 @@ def test_the_loss_is_that_of_the_labelled_rows_by_hand():
             seen.append((x, c))
             return self.linear(x) * c[:, None]
 
-    sde, data = VP(), labelled(mixture(VP()))
+    data = labelled(mixture(VP()))
     objective = Classify(NoisyClassifier(Net(), sde), data)
     x0, t = torch.randn(12, 2), torch.linspace(0.05, 0.9, 12).double()
     label = torch.arange(12) % 3
@@ -159,6 +162,22 @@ def test_resume_is_exact_and_the_folder_gives_what_was_returned(tmp_path, stop):
     more = Training(steps=4, batch_size=32)
     further = fit(Classify(whole, data), data, more, device="cpu")
     assert further.weights != whole.weights == run("whole").weights  # a copy was trained further
+
+
+def test_two_processes_are_one(tmp_path):
+    """With labels that are missing, more of them in the share of one process than of the other."""
+    done = launch(__file__, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    alone(tmp_path / "one")
+    one, two = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("one", "two"))
+    for name, value in one["model"].items():
+        torch.testing.assert_close(two["model"][name], value, rtol=0, atol=1e-5)
+
+
+def alone(folder):
+    """One training, which a process of several takes part in."""
+    data = labelled(mixture(VP()), 700, missing=250)
+    fit(Classify(vectors(), data), data, SHORT, folder, device="cpu", progress=False)
 
 
 def test_guidance_by_a_loaded_classifier_is_that_of_the_class(trained):
@@ -263,3 +282,8 @@ def test_digits_are_told_apart():
     (told,) = rows
     assert told["accuracy"] >= 0.95 and told["validation"] < 1.4
     assert told["accuracy_by_level"][-1] < 0.5 < 0.9 < told["accuracy_by_level"][0]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    alone(sys.argv[1])

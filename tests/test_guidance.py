@@ -544,7 +544,7 @@ def test_mistakes_in_the_scale_are_refused():
     refuses("rescale=0.5", "2 scales", call=lambda: Guided(Two(VP()), {"a": 1.0, "b": 2.0}, rescale=0.5))
     refuses("scale: condition 'lable'", "did you mean label?", call=lambda: Guided(model, {"lable": 2.0}))
     refuses("scale", call=lambda: Guided(model, {}))
-    refuses("scale of label=", call=lambda: Guided(model, {"label": "much"}))
+    refuses("scale=", "'much'", call=lambda: Guided(model, {"label": "much"}))
     refuses("scale of b has 3 rows", call=lambda: Guided(Two(VP()), {"a": OWN, "b": OWN[:3]}))
     refuses("how", call=lambda: Guided(model, 2.0, how=lambda c, u, w: c[0])(x, t, {"label": LABEL}))
     refuses("eta=2", call=lambda: Projected(eta=2))

@@ -47,6 +47,8 @@ def test_a_trained_folder(tmp_path, monkeypatch, capfd):
 def test_every_command_in_the_readme_composes():
     from hydra import compose, initialize_config_dir
 
+    from scoresde.command.main import quoted
+
     lines = re.findall(r"^    python run.py (.*?)(?:#.*)?$", (ROOT / "README.md").read_text(), re.M)
     assert len(lines) > 8
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -54,4 +56,5 @@ def test_every_command_in_the_readme_composes():
             if "--config-dir" not in line and "--help" not in line:
                 # Launchers are packages of their own: tests/test_launchers.py runs them.
                 words = [w for w in shlex.split(line) if not w.startswith(("--", "hydra"))]
+                words = [quoted(w) for w in words]
                 compose("config", [re.sub(r"=([a-z_0-9]+),.*", r"=\1", w) if "[" not in w else w for w in words])

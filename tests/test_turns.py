@@ -76,6 +76,23 @@ def test_each_turn_moves_its_own_and_leaves_no_gradient(tmp_path):
     )
 
 
+def test_what_is_frozen_is_used_as_it_is_evaluated(tmp_path):
+    class Taught(Adversarial):
+        def __init__(self, data):
+            super().__init__(data)
+            self.teacher = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).requires_grad_(False)
+            self.modes = []
+
+        def forward(self, drawn, turn):
+            self.modes.append((self.critic.training, self.product.training, self.teacher[1].training))
+            return super().forward(drawn, turn) + self.teacher(drawn[0]).sum(1)
+
+    taught = []
+    play(tmp_path, 2, lambda data: taught.append(Taught(data)) or taught[0])
+    assert taught[0].modes == [(True, True, False)] * 4
+    assert not [name for name in checkpoint.load(tmp_path / "checkpoint.pt")["loss"] if name.startswith("teacher")]
+
+
 class Quadratic(nn.Module):
     """f(x) = a x + q x^2 in float64."""
 

@@ -77,14 +77,7 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
     folder = Path(str(config.folder)).expanduser()
     if not (folder / MODEL).exists():
         return config, ()
-    there = described(folder)
-    if (kind := kind_of(there)) != "denoiser":
-        raise InputError(
-            f"folder={folder} holds a {kind}: the command takes denoisers, scoresde.load reads it", "folder"
-        )
-    if "format" not in there:
-        words = "scoresde.load reads it; for the command train it again, with fresh=true"
-        raise InputError(f"folder={folder} was made by scoresde 0.1.0: {words}", "folder")
+    there = _of_commands(folder)
     known = {k: there.get(k) for k in PARTS} | {"data": (there.get("data") or {}).get("settings")}
     cond = there.get("cond") or {}
     known["cond"] = list(cond)
@@ -111,6 +104,17 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
         if part != "data":  # which is made only where it is needed
             making.check_targets(_plain(config[part]), part)
     return config, tuple(given)
+
+
+def _of_commands(folder: Path) -> dict:
+    """What a folder's description says.  Raises `InputError` for a model that the command does not know."""
+    there, remedy = described(folder), "scoresde.load reads it"
+    if (kind := kind_of(there)) != "denoiser":
+        raise InputError(f"folder={folder} holds a {kind} and no denoiser: {remedy}", "folder")
+    if "format" not in there:
+        words = f"{remedy}; for the command train it again, with fresh=true"
+        raise InputError(f"folder={folder} was made by scoresde 0.1.0: {words}", "folder")
+    return there
 
 
 def model_config(config: DictConfig) -> dict:

@@ -86,7 +86,7 @@ def log_likelihood(
         seed, offset: row i has the probes of sample number `offset + i`, whatever its batch.
         t_min: where the density is evaluated; None: the SDE's own.
         terminal: the log-density of x_T (B, *shape) -> (B,); None: `sde.prior_log_prob`.
-        short: the fields of a path in its place (`steps=50`, `rtol=1e-3`), or of `Auto` (`target_stderr`, `max_probes`).
+        short: the fields of a path in its place (`steps=50`, `rtol=1e-3`), of `Auto` (`target_stderr`, `max_probes`).
 
     Returns:
         A `Likelihood`: log_prob (B,) in nats, its terms, its standard error, the latents.

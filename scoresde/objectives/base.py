@@ -27,6 +27,15 @@ class Objective(nn.Module, ABC):
     product: nn.Module
     takes: tuple[str, ...] = ()
 
+    def train(self, mode: bool = True) -> "Objective":
+        """As torch's, but that frozen children, which are used and not trained, stay in evaluation mode."""
+        super().train(mode)
+        for part in self.children():
+            own = list(part.parameters())
+            if own and not any(p.requires_grad for p in own):
+                part.eval()
+        return self
+
     def trained(self, turn: str) -> list[nn.Parameter]:
         """The parameters that this turn's optimizer moves."""
         return list(self.product.parameters())
