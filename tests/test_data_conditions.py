@@ -108,7 +108,7 @@ def test_kinds_by_their_values(tmp_path, case, suffix):
 
 
 def test_what_does_not_fit_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("scoresde.data.readers.stored"), "IN_MEMORY", 2000)
+    monkeypatch.setattr(importlib.import_module("scoresde.data.readers.arrays.stored"), "IN_MEMORY", 2000)
     odd = {
         "short": ROW[:5],
         "one": np.array(3.0),
@@ -378,7 +378,7 @@ def metadata(path, rows, names):
 
 @pytest.fixture(params=[2**30, 0], ids=["in memory", "on disk"])
 def limit(request, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("scoresde.data.readers.images"), "IN_MEMORY", request.param)
+    monkeypatch.setattr(importlib.import_module("scoresde.data.readers.pictures.images"), "IN_MEMORY", request.param)
 
 
 def test_folders_are_labels(tmp_path, limit):

@@ -130,7 +130,7 @@ def test_images_on_disk(tmp_path, monkeypatch):
     for i in range(4):
         save(tmp_path / f"{'x' * i}.png.png", 4, 4)
     kept = D.images(tmp_path)
-    monkeypatch.setattr(importlib.import_module("scoresde.data.readers.images"), "IN_MEMORY", 0)
+    monkeypatch.setattr(importlib.import_module("scoresde.data.readers.pictures.images"), "IN_MEMORY", 0)
     lazy = D.images(tmp_path)
     assert isinstance(kept.train, D.Tensors) and not isinstance(lazy.train, D.Tensors)
     assert torch.equal(whole(kept.train), whole(lazy.train)) and torch.equal(whole(kept.test), whole(lazy.test))

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, features
 from problems import refuses
 
 from scoresde import data as D
-from scoresde.data.readers import pixels
+from scoresde.data.readers.pictures import pixels
 
 PICTURE = np.random.RandomState(0).randint(256, size=(6, 4, 3)).astype(np.uint8)  # 4 wide, 6 high
 
@@ -201,7 +201,7 @@ def test_names_are_those_of_the_items(tmp_path, monkeypatch):
         fill(tmp_path, f"{'sub/' * (i % 2)}{i}.png")
         Image.fromarray(np.full((2, 2), i, np.uint8)).save(tmp_path / f"{'sub/' * (i % 2)}{i}.png")
     for limit in (2**30, 0):
-        monkeypatch.setattr(importlib.import_module("scoresde.data.readers.images"), "IN_MEMORY", limit)
+        monkeypatch.setattr(importlib.import_module("scoresde.data.readers.pictures.images"), "IN_MEMORY", limit)
         data = D.images(tmp_path, test=3)
         assert names_of(data) == sorted([f"{i}.png" for i in range(0, 9, 2)] + [f"sub/{i}.png" for i in range(1, 9, 2)])
         for split in (data.train, data.test):

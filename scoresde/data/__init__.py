@@ -11,11 +11,11 @@ from .base import Data
 from .checks import split
 from .items import Batch, collate, item, stack
 from .look import check_data, condition_prints
-from .readers.array import array, from_table, from_tensor
+from .readers.arrays.array import array, from_table, from_tensor
 from .readers.custom import as_data, custom
 from .readers.digits import digits
-from .readers.images import images
 from .readers.mnist import mnist
+from .readers.pictures.images import images
 from .readers.toy import toy
 from .rows import Tensors
 

@@ -19,8 +19,8 @@ from ...spaces import Affine, Bins
 from ..base import Data
 from ..checks import Levels, split
 from ..items import Beside, item
-from .array import from_tensor
-from .table import is_table
+from .arrays.array import from_tensor
+from .arrays.table import is_table
 
 
 @checked

@@ -10,8 +10,8 @@ from torch.utils.data import ConcatDataset, Dataset
 from ... import noise
 from ...config import build
 from ...data import Data, Tensors, array, as_data, item
-from ...data.readers.array import SUFFIXES
-from ...data.readers.table import SUFFIXES as TABLES
+from ...data.readers.arrays.array import SUFFIXES
+from ...data.readers.arrays.table import SUFFIXES as TABLES
 from ...errors import InputError
 
 

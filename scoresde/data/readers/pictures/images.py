@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
-from ...settings import Range, Seed, checked
-from ...spaces import Bins
-from ..base import Data
-from ..checks import Part, Place, find, split
-from ..offered import Wanted
-from ..rows import IN_MEMORY, Rows, Tensors
+from ....errors import InputError
+from ....settings import Range, Seed, checked
+from ....spaces import Bins
+from ...base import Data
+from ...checks import Part, Place, find, split
+from ...offered import Wanted
+from ...rows import IN_MEMORY, Rows, Tensors
 from . import beside, pixels
 from .folder import Found
 

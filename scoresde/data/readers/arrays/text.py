@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError
-from ..checks import reason
+from ....errors import InputError
+from ...checks import reason
 
 DELIMITERS = ("\t", ";", ",", " ")
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-", ".", "missing", "<na>", "#n/a"}

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
-from ...settings import Seed, brief, checked
-from ...spaces import Bins, raw_dtype
-from ..base import Data
-from ..checks import Levels, Part, Place, find, split
-from ..offered import Beside, Wanted, offer
-from ..rows import Blocks, kept
-from ..standard import Look, look_at, moments, standardise
+from ....errors import InputError
+from ....settings import Seed, brief, checked
+from ....spaces import Bins, raw_dtype
+from ...base import Data
+from ...checks import Levels, Part, Place, find, split
+from ...offered import Beside, Wanted, offer
+from ...rows import Blocks, kept
+from ...standard import Look, look_at, moments, standardise
 from . import stored, table
 
 SUFFIXES = (".npy", ".npz", ".pt", *table.SUFFIXES)

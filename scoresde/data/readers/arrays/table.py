@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError
-from ...settings import brief
-from ..checks import reason
+from ....errors import InputError
+from ....settings import brief
+from ...checks import reason
 from . import text
 
 SUFFIXES = (".csv", ".tsv", ".parquet")

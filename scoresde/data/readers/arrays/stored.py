@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
-from ..checks import reason
-from ..rows import IN_MEMORY
+from ....errors import InputError
+from ...checks import reason
+from ...rows import IN_MEMORY
 
 Npz = np.lib.npyio.NpzFile  # a mapping too, which reads an array each time that it is asked for it
 

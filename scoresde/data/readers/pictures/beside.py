@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ...conditions import Label
-from ...errors import InputError
-from ..checks import reason
-from ..offered import Offered, Wanted, offer
-from . import text
+from ....conditions import Label
+from ....errors import InputError
+from ...checks import reason
+from ...offered import Offered, Wanted, offer
+from ..arrays import text
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 SPLITS = ({"train", "test"}, {"train", "validation"})

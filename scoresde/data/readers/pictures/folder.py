@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...errors import InputError
-from ..checks import reason
+from ....errors import InputError
+from ...checks import reason
 from . import pixels
 
 CACHES = {"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"}

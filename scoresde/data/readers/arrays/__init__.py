@@ -1,0 +1,1 @@
+"""Arrays and tables, in memory and in files."""
