@@ -145,3 +145,16 @@ def test_the_page_s_commands_compose():
 def test_the_page_names_what_is_there():
     for name in re.findall(r"`([A-Z]\w+)\(", PAGE):
         assert hasattr(scoresde.guidance, name) or hasattr(scoresde.conditions, name), name
+
+
+def test_labels_that_changed_are_another_data_set(tmp_path):
+    x, y = torch.randn(40, 2), torch.arange(40) % 3
+    net = lambda: scoresde.Preconditioned(
+        scoresde.nets.MLP((2,), width=8, conditions={"label": Label(3)}), scoresde.VP()
+    )
+    data = lambda y: scoresde.data.from_tensor(x, cond={"label": y})
+    options = {"folder": tmp_path / "m", "steps": 2, "batch_size": 4, "progress": False, "say": lambda words: None}
+    model = scoresde.train(net(), data(y), **options)
+    assert scoresde.train(net(), data(y), **options).weights == model.weights
+    with pytest.raises(scoresde.InputError, match="not what it was trained on"):
+        scoresde.train(net(), data((y + 1) % 3), **options)

@@ -54,8 +54,8 @@ def fingerprint(data: Data) -> str:
 def condition_prints(data: Data, names: Iterable[str]) -> dict[str, str]:
     """By name, 16 hexadecimal digits of the SHA-256 of a condition's values for all items of both splits.
 
-    They stand for what the items come with, which the fingerprint leaves out.  Where items are read one by one, all
-    are read.
+    They stand for what the items come with, which the fingerprint leaves out.  Of items that are read one by one at
+    most 2000 of each split enter, evenly spaced.
 
     Raises:
         InputError: the data has no condition of that name.
@@ -67,7 +67,8 @@ def condition_prints(data: Data, names: Iterable[str]) -> dict[str, str]:
             raise InputError(f"{data.name}: its items have no condition {name}{known}", "conditions")
         digest = hashlib.sha256()
         for items in (data.train, data.test):
-            value = column(items, name) if len(items) else torch.empty(0)
+            index = np.arange(len(items)) if _together(items) else _spaced(len(items), SOME)
+            value = column(items, name, index) if len(items) else torch.empty(0)
             digest.update(f"{tuple(value.shape)} of {value.dtype};".encode())
             value = torch.where(value.isnan(), math.nan, value) if value.is_floating_point() else value
             digest.update(_bytes(value))
@@ -210,6 +211,11 @@ def _bytes(x: Tensor) -> bytes:
     x = x.detach().cpu()
     x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     return x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _together(items: Dataset) -> bool:
+    """Whether all of its conditions are at hand."""
+    return isinstance(items, Rows | Beside) or (type(items) is Subset and _together(items.dataset))
 
 
 def _lasting(items: Dataset) -> bool:

@@ -1,11 +1,11 @@
 """What makes a model, as plain data: what its folder knows, and what is compared where a folder is used again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import making
-from ..data import Data
+from ..data import Data, condition_prints
 from ..denoiser import RULES, Denoiser
 
 FORMAT = 2
@@ -24,7 +24,7 @@ def describe(denoiser: Denoiser, data: Data, loss: Any) -> dict:
         "loss": making.node_of(loss),
         "cond": {name: kind.drop for name, kind in denoiser.conditions.items()},
         "conditions": {name: making.node_of(kind) for name, kind in denoiser.conditions.items()},
-        "data": about(data),
+        "data": about(data, denoiser.conditions),
     }
 
 
@@ -41,9 +41,11 @@ def settings(training: Any) -> dict:
     return {"train": {k: v for k, v in making.node_of(training).items() if k != "_target_"}}
 
 
-def about(data: Data) -> dict:
-    """What a description says of data."""
-    known = {"name": data.name, "shape": list(data.shape), "levels": data.levels, "fingerprint": data.fingerprint}
+def about(data: Data, names: Iterable[str] = ()) -> dict:
+    """What a description says of data, and of the conditions of these names that its items come with."""
+    names = [name for name in names if name in data.conditions]
+    known = {"conditions": condition_prints(data, names)} if names else {}
+    known |= {"name": data.name, "shape": list(data.shape), "levels": data.levels, "fingerprint": data.fingerprint}
     return known | {"columns": None if data.columns is None else list(data.columns)}
 
 

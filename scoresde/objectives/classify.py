@@ -126,7 +126,7 @@ class Classify(Objective):
         loss = {"condition": self.condition, "times": node_of(self.loss.times), "dequantise": self.dequantise}
         label = node_of(self.product.label)
         known = {"format": FORMAT, "kind": "classifier", **parts(self.product), "label": label, "loss": loss}
-        return known | {"data": about(self.data)}
+        return known | {"data": about(self.data, self.takes)}
 
     def made(self, average: NoisyClassifier, step: int) -> TrainedClassifier:
         return TrainedClassifier(average, self.facts, step)

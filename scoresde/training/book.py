@@ -104,7 +104,7 @@ def check(folder: Path, known: dict) -> None:
         return
     (key, before, now), more = found[0], f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     words = f"{key} is {before!r} there and {now!r} here{more}"
-    if key == "data.fingerprint":
+    if key == "data.fingerprint" or key.startswith("data.conditions."):
         words = f"the data is not what it was trained on, {before} there and {now} here{more}"
     raise InputError(
         f"{folder} holds another model: {words}; ask for the same, give another folder=, or start over with fresh=true"
@@ -113,4 +113,4 @@ def check(folder: Path, known: dict) -> None:
 
 def check_same(folder: Path, data: Data) -> None:
     """Raises `InputError` if the model in a folder was trained on other data."""
-    check(folder, {"data": about(data)})
+    check(folder, {"data": about(data, described(folder).get("conditions") or {})})
