@@ -136,7 +136,7 @@ def test_the_page_s_snippet_runs():
 
 def test_the_page_s_commands_compose():
     lines = re.findall(r"^    python run.py (.*?)(?:  +#.*)?$", PAGE, re.M)
-    assert len(lines) == 8
+    assert len(lines) == 10
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for line in lines:
             compose("config", [quoted(word) for word in shlex.split(line)])
@@ -158,3 +158,27 @@ def test_labels_that_changed_are_another_data_set(tmp_path):
     assert scoresde.train(net(), data(y), **options).weights == model.weights
     with pytest.raises(scoresde.InputError, match="not what it was trained on"):
         scoresde.train(net(), data((y + 1) % 3), **options)
+
+
+def test_a_classifier_guides_a_model_that_knows_no_labels(tmp_path, monkeypatch, capfd):
+    small = ("task.channels=8", "task.mults=[1]", "task.folder=c")
+    code, out, err = command(monkeypatch, capfd, tmp_path, *TINY, "task=classifier", *small)
+    assert code == 0 and "guidance.classifier=c" in out, err
+    assert {p.name for p in tmp_path.iterdir()} == {"c"}
+    code, out, err = command(monkeypatch, capfd, tmp_path, *TINY, "task=classifier", *small)
+    assert code == 0, err  # trained already
+    words = ("guidance=classifier", "guidance.classifier=c", "guidance.scale=2", "given.label=[1,4]", "sampler=ddim")
+    assert command(monkeypatch, capfd, tmp_path, *TINY, "task=train", "folder=m")[0] == 0
+    code, _, err = command(
+        monkeypatch, capfd, tmp_path, *TINY, "task=sample", "folder=m", "sampler.steps=3", "n=4", *words
+    )
+    assert code == 0, err
+    model, classifier = (scoresde.load(tmp_path / name) for name in ("m", "c"))
+    labels = torch.tensor([1, 1, 4, 4])
+    guided = scoresde.guidance.ClassifierGuided(model, classifier, labels, 2.0)
+    x = scoresde.sample(guided, scoresde.sampling.DDIM(steps=3), (4, 1, 8, 8), progress=False)
+    assert (np.load(newest(tmp_path, "sample") / "samples.npy") == model.decode(x).numpy()).mean() > 0.99
+    code, _, err = command(
+        monkeypatch, capfd, tmp_path, *TINY, "task=classifier", "task.condition=kind", "task.folder=d"
+    )
+    assert code == 1 and "kind" in err and not (tmp_path / "d").exists()

@@ -52,6 +52,10 @@ class Task(Checked, ABC):
     def __call__(self, run: "Run") -> None:
         """Does it."""
 
+    def place(self, run: "Run") -> Path:
+        """The folder that it works in: the model's, or one of its own."""
+        return run.folder
+
 
 class Run:
     """One command: its config, checked as a whole before any work, its model folder, and where figures and words go."""
