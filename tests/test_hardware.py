@@ -453,3 +453,13 @@ def test_accelerate_launch_on_a_cpu_starts_one_process_and_the_command_says_so(m
 
 if __name__ == "__main__":
     work(sys.argv[1])
+
+
+def test_an_execution_is_an_object_or_its_fields():
+    model, how = mixture(VP()), {"batch_size": 2, "dtype": torch.float64}
+    whole = sample(model, DDIM(steps=4), (5, 2), execution=hardware.Execution(**how))
+    assert torch.equal(whole, sample(model, DDIM(steps=4), (5, 2), **how)) and whole.dtype == torch.float64
+    refuses(
+        "execution=", "batch_size", call=lambda: sample(model, DDIM(), (2, 2), execution=hardware.Execution(), **how)
+    )
+    refuses("batchsize=2", "did you mean batch_size", call=lambda: sample(model, DDIM(), (2, 2), batchsize=2))

@@ -6,6 +6,7 @@ from .adaptive.reverse_sde import AdaptiveSDE
 from .adaptive.with_torchsde import ReverseSDE
 from .fitting.grid import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fitting.through import fit_through
+from .hardware import Execution
 from .loop import Sampler, sample
 from .shares import joined, share
 from .steps.correctors import ALD, Gibbs, Langevin
@@ -33,6 +34,7 @@ __all__ = [
     "DPMpp2MSDE",
     "EDMHeun",
     "EulerMaruyama",
+    "Execution",
     "ExponentialEuler",
     "FittedGrid",
     "FittedLinear",

@@ -3,12 +3,15 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
 
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
+from ..making import nearest
+from ..settings import Checked, Count, brief
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 OutOfMemory = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # torch 2.4 has only the second
@@ -23,6 +26,45 @@ def check(compile: bool, cuda_graphs: bool, autocast: str | None, device: torch.
         raise InputError(f"autocast={autocast!r} is unknown: choose one of {', '.join(AUTOCAST)}, or none (null)")
     if cuda_graphs and not (torch.cuda.is_available() and torch.device(device).type == "cuda"):
         raise InputError(f"cuda_graphs=True needs a model on a CUDA device; it is on {device}")
+
+
+@dataclass(frozen=True)
+class Execution(Checked):
+    """How a sampling is run: what it gives does not depend on it, but for rounding.
+
+    Arguments:
+        batch_size: samples computed at a time; None: all.  A chunk that runs out of memory is drawn again in halves,
+            and the smaller size is kept, with a warning.
+        dtype: of the state; None: torch's default.
+        device: None: the model's.
+        store: the device that finished samples are kept on; None: the model's.
+        compile, cuda_graphs, autocast: for the network of every `Preconditioned` in the denoiser, during the call: by
+            torch.compile, replayed as CUDA graphs, in "bf16" or "fp16" (times, coefficients and the state keep theirs).
+        processes: all processes that torch.distributed has joined call alike; each draws its share, with its own
+            callback, and all return the whole.
+    """
+
+    batch_size: Count | None = None
+    dtype: torch.dtype | None = None
+    device: torch.device | str | None = None
+    store: torch.device | str | None = None
+    compile: bool = False
+    cuda_graphs: bool = False
+    autocast: str | None = None
+    processes: bool = False
+
+
+def execution_of(execution: Execution | None, short: dict) -> Execution:
+    """The execution that is given, or the one that its fields in `short` make.
+
+    Raises `InputError` for both, and for a field that it has not.
+    """
+    known = [field.name for field in fields(Execution)]
+    if unknown := [name for name in short if name not in known]:
+        raise InputError(f"{unknown[0]}={brief(short[unknown[0]])} is unknown{nearest(unknown[0], known)}", unknown[0])
+    if execution is not None and short:
+        raise InputError(f"execution={execution} and {', '.join(short)}: put them into the execution", "execution")
+    return Execution(**short) if execution is None else execution
 
 
 @contextlib.contextmanager

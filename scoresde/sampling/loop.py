@@ -79,54 +79,49 @@ def sample(
     sampler: Sampler,
     shape: Sequence[Count],
     seed: Seed = 0,
-    batch_size: Count | None = None,
-    callback: Callable[[int, float, Tensor, Tensor], None] | None = None,
-    dtype: torch.dtype | None = None,
-    device: torch.device | str | None = None,
-    offset: Whole = 0,
-    store: torch.device | str | None = None,
-    compile: bool = False,
-    cuda_graphs: bool = False,
-    autocast: str | None = None,
-    processes: bool = False,
-    progress: bool | Callable[..., None] = True,
     cond: Given = None,
+    callback: Callable[[int, float, Tensor, Tensor], None] | None = None,
+    offset: Whole = 0,
+    progress: bool | Callable[..., None] = True,
+    execution: hardware.Execution | None = None,
+    **short: Any,
 ) -> Tensor:
-    """n samples of the denoiser's model: a tensor of `shape` = (n, *data shape).
+    """n samples of the denoiser's model, whose noise is a function of (seed, sample, step).
 
-    The noise of sample i is a function of (seed, offset + i, step), so it does not depend on `batch_size`, the number
-    of samples computed at a time (all n by default).  `cond` gives the model's conditions by name, a row for each
-    sample or one for all (`denoiser.conditions` says which there are).  `callback(step, t, x, x0_hat)` runs after every
-    step, with the time reached, the state and the latest denoised estimate, for each chunk in turn; it must not change
-    them.  One that has a method `start(t, x, x0_hat)`, as `Trajectory` has, is told x_T too, for one more evaluation.
-    `dtype` is the state's type (the default one's otherwise); the device is the model's.  A model with dropout should
-    be in evaluation mode (`denoiser.eval()`).
+    Arguments:
+        denoiser: in evaluation mode, if it has dropout (`denoiser.eval()`).
+        sampler: its steps, its grid of times and its last step.
+        shape: (n, *data shape).
+        seed, offset: the noise of sample i is that of the number offset + i, whatever is computed beside it.
+        cond: the model's conditions by name, a row for each sample or one for all (`denoiser.conditions` says which).
+        callback: callback(step, t, x, x0_hat) runs after every step, with the time reached, the state and the latest
+            denoised estimate, for each chunk in turn; it must not change them.  One that has a method
+            `start(t, x, x0_hat)`, as `Trajectory` has, is told x_T too, for one more evaluation.
+        progress: the samples done and the time left are shown, on standard error, where that takes 2 seconds or more;
+            a function (done, words) gets them instead, after every step: words() are for reading.
+        execution: how it is run.
+        short: the fields of an `Execution` in its place: batch_size=100, dtype=torch.float64, compile=True, ...
 
-    A chunk that runs out of memory is drawn again in halves, and the smaller size is kept, with a warning; the callback
-    still gets each step of each sample once, from chunks of both sizes.  Finished samples are kept on the device
-    `store`, the model's by default.  For the networks of every `Preconditioned` in the denoiser, during this call:
-    `compile` them (torch.compile), replay them as `cuda_graphs`, or run them under `autocast` to "bf16" or "fp16"
-    (times, coefficients and the state keep their precision).  With `processes`, all processes that torch.distributed
-    has joined call this alike; each draws its share in chunks of `batch_size`, with its own callback, and all return
-    the n samples.
+    Returns:
+        A tensor of `shape`, in the model's space.
 
-    With `progress` the samples done and the time left are shown, on standard error, where that takes 2 seconds or more;
-    a function (done, words) gets them instead, after every step: words() are for reading.
-
-    Raises `InputError` for wrong arguments, `FloatingPointError` if a sample is not finite, torch's OutOfMemoryError
-    if one sample at a time is too much; an error in one of several processes is raised in all.
+    Raises:
+        InputError: wrong arguments.
+        FloatingPointError: a sample is not finite.
+        OutOfMemoryError: torch's, if one sample at a time is too much.  An error of one process is raised in all.
     """
     n, *item = (int(d) for d in shape)
-    batch_size = n if batch_size is None else batch_size
-    device = device_of(denoiser) if device is None else device
+    how = hardware.execution_of(execution, short)
+    batch_size = n if how.batch_size is None else how.batch_size
+    device = device_of(denoiser) if how.device is None else how.device
     if offset + n > 2**32:
         raise InputError(f"offset={offset}: {n} samples from there pass 2^32, the last with noise of its own")
     denoiser = bind(denoiser, cond, n)
-    hardware.check(compile, cuda_graphs, autocast, device)
-    like = torch.empty(0, *item, dtype=dtype or torch.get_default_dtype(), device=device)
+    hardware.check(how.compile, how.cuda_graphs, how.autocast, device)
+    like = torch.empty(0, *item, dtype=how.dtype or torch.get_default_dtype(), device=device)
     sampler = sampler.informed(denoiser)
     times = denoiser.sde.along(sampler.times(denoiser.sde))
-    ranks = joined() if processes else (0, 1)
+    ranks = joined() if how.processes else (0, 1)
     with watched(progress, ranks[0], len(share(n, *ranks)), len(times) - 1) as watch:
         asked = Asked(denoiser, watch, times) if watch and len(times) == 2 else denoiser
 
@@ -141,8 +136,8 @@ def sample(
             return x
 
         draw = hardware.Fitting(denoiser, chunk, batch_size, callback)
-        with hardware.network(denoiser, compile, cuda_graphs, autocast):
-            return together(draw, n, batch_size, like, device if store is None else store, ranks)
+        with hardware.network(denoiser, how.compile, how.cuda_graphs, how.autocast):
+            return together(draw, n, batch_size, like, device if how.store is None else how.store, ranks)
 
 
 @torch.no_grad()
