@@ -14,7 +14,7 @@ import scoresde
 from scoresde.model import checkpoint
 from scoresde.objectives import validation as train
 from scoresde.sweeps import compare
-from scoresde.sweeps.compare import Figure, Row
+from scoresde.sweeps.figures import Figure, Row
 from scoresde.tracking.report import plain
 
 FITTED = ["sampler=ddim", "sampler.steps=4", "sampler.grid=fitted"]

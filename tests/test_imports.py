@@ -56,7 +56,7 @@ FLOOR["run"] = {
     "tracking",
     "config",
 }
-FLOOR["tasks"] = set(FLOOR) - {"nets", "exact", "grids"}
+FLOOR["tasks"] = set(FLOOR) - {"exact", "grids"}
 FLOOR["sweeps"] = {"machine", "tracking", "pictures", "config", "run"}
 FLOOR["selftest"] = set(FLOOR) - {"pictures", "tracking", "config", "sweeps", "tasks"} | {"__version__"}
 FLOOR["command"] = {"machine", "sampling", "model", "tracking", "config", "run"}

@@ -15,7 +15,7 @@ from scoresde.pictures import animation
 from scoresde.pictures.kinds import kind_of
 from scoresde.pictures.pixels import LINE
 from scoresde.pictures.plots import tick_labels
-from scoresde.sweeps.compare import Figure as Value
+from scoresde.sweeps.figures import Figure as Value
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (2, 8, 8), (1, 4, 8, 8), (2, 3, 4, 8, 8), (1, 16), (2, 16), (7, 16), (1,), (2,), (5,)]
 SHAPES += [(50,), (3, 1, 1), (1, 1, 9), (1, 3000)]

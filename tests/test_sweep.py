@@ -20,7 +20,8 @@ import scoresde
 from scoresde.config import build
 from scoresde.config.jobs import fingerprint, read, statuses, sweep_name
 from scoresde.sweeps import search
-from scoresde.sweeps.compare import Figure, Row, average, figures, rows, shown
+from scoresde.sweeps.compare import shown
+from scoresde.sweeps.figures import Figure, Row, average, figures, rows
 from scoresde.tasks import sample as sampling
 from scoresde.tasks.likelihood import task as scoring
 

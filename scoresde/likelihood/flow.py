@@ -16,7 +16,8 @@ from ..sde import widest
 from ..settings import Checked, Positive, Scale, Seed, Whole, checked
 from .brief import Result
 from .control import AverageJacobian, Control
-from .divergence import Divergence, Estimator, Hutchinson, Probes, Record, estimator
+from .divergence import Divergence, Hutchinson, Probes, Record
+from .estimator import Estimator, estimator
 from .paths import AdaptivePath, FixedPath, Problem, Solution, path_of, scored, start_time
 
 
@@ -80,7 +81,7 @@ def log_likelihood(
             trajectory; or `FixedPath(steps, grid, order, differentiable)`, with fresh probes in each step, whose errors
             average out.  A `differentiable` one gives log_prob a graph to x and to the parameters that require
             gradients: the exact gradient of the discrete sum.
-        divergence: another estimator, an object or a name in `divergence.NAMES`, with `probes` products.
+        divergence: another estimator, an object or a name in `estimator.NAMES`, with `probes` products.
         control: takes a known share out of the probes' errors.
         cond: the conditions of the rows, by name: the density is then log p(x | cond).
         seed, offset: row i has the probes of sample number `offset + i`, whatever its batch.

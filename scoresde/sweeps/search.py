@@ -22,7 +22,7 @@ from ..making import nearest
 from ..run import Task
 from ..settings import Count, Whole
 from ..tracking.report import called, say
-from .compare import direction, figures
+from .figures import direction, figures
 
 LETTERS = str.maketrans({"/": "_", ".": "_"})
 

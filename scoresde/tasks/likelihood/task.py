@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from ...data import stack
 from ...errors import InputError
-from ...likelihood.divergence import NAMES, Probes
+from ...likelihood.divergence import Probes
+from ...likelihood.estimator import NAMES
 from ...likelihood.paths import FixedSteps
 from ...machine import processes
 from ...machine.progress import fewer
