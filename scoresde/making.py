@@ -1,7 +1,6 @@
 """Objects from plain nodes, {"_target_": "scoresde.VP", "beta_max": 10}, of a config or a model's folder; and back."""
 
 import dataclasses
-import difflib
 import functools
 import importlib
 import inspect
@@ -11,7 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from .errors import InputError
-from .settings import brief, check, checked, hints_of
+from .settings import brief, check, checked, hints_of, nearest
 
 # Where an untrusted target of each part of a config must be defined.
 ROOMS = {
@@ -243,10 +242,3 @@ def last_line(error: BaseException) -> str:
     """What an exception says last, in one line."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
-
-
-def nearest(key: str, known: Iterable[str]) -> str:
-    """'; did you mean x?', or the list of what is known."""
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(key), known, 1, 0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"

@@ -20,7 +20,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -229,6 +229,13 @@ def brief(value: Any, most: int = 60) -> str:
     text = repr(value) if shape is None or not len(shape) else f"{type(value).__name__} of shape {tuple(shape)}"
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """'; did you mean x?', or the list of what is known."""
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(str(key), known, 1, 0.5)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
 
 
 def _number(value: float) -> str:

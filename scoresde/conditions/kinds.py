@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..making import nearest
-from ..settings import Checked, Count, Range, brief
+from ..settings import Checked, Count, Range, brief, nearest
 
 Drop = Annotated[float, Range(0, below=1)]
 

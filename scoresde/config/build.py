@@ -19,10 +19,10 @@ from ..conditions import Kind
 from ..data import Data, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..making import nearest
 from ..model.description import INPUTS, RUNNING, flatten, rule_name
 from ..model.folder import MODEL, described, kind_of
 from ..sde import SDE
+from ..settings import nearest
 from .options import GROUPS
 
 PARTS = ("sde", "net", "data", "loss", "rule", "train", "cond")

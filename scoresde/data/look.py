@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ..errors import InputError
-from ..making import nearest
+from ..settings import nearest
 from .items import Batch, Beside, collate, column, stack
 from .rows import Mapped, Rows, Tensors
 

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ..conditions import Kind, Label, Picture, Tokens, Vector
 from ..errors import InputError
-from ..making import nearest
-from ..settings import brief
+from ..settings import brief, nearest
 from .plain import TextUnfit, Unfit, as_plain
 
 Wanted = Annotated[

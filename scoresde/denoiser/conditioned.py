@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
-from ..making import nearest
+from ..settings import nearest
 from .base import Denoiser, Wrapped, device_of
 
 

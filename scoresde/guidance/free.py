@@ -10,8 +10,7 @@ from torch import Tensor
 from ..conditions import Kind, missing_like
 from ..denoiser import Denoiser, device_of
 from ..errors import InputError
-from ..making import nearest
-from ..settings import Checked, Fraction, Positive, checked
+from ..settings import Checked, Fraction, Positive, checked, nearest
 from .base import Steered, beside, per_row
 from .scale import How, Interval, Scale, Strength, led, plain
 

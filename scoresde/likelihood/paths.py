@@ -12,10 +12,9 @@ from torch.autograd.function import once_differentiable
 from .. import grids, ode
 from ..denoiser import Denoiser
 from ..errors import InputError
-from ..making import nearest
 from ..ode.adams import lagrange_integrals
 from ..sde import SDE
-from ..settings import Checked, OneOf, Positive, Range, brief
+from ..settings import Checked, OneOf, Positive, Range, brief, nearest
 from .brief import Result
 from .control import Control
 from .divergence import Divergence, flow_velocity

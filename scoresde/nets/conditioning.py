@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..conditions import Kind, Label, Picture, Tokens, Vector
 from ..errors import InputError
-from ..making import nearest
+from ..settings import nearest
 
 
 @dataclass(frozen=True)

@@ -98,10 +98,8 @@ def integrate(
         nfe[way.number] += method.cost
         _check(trial.error, step, way, span)
         _advance(times, method, way, trial, step, t_new, final, done, nfe)
-    if len(way.number):
-        raise FloatingPointError(
-            f"{len(way.number)} rows did not arrive in {max_steps} steps: loosen rtol={rtol}, atol={atol}"
-        )
+    if rows := len(way.number):
+        raise FloatingPointError(f"{rows} rows did not arrive in {max_steps} steps: loosen rtol={rtol}, atol={atol}")
     if short:
         warnings.warn(
             f"{len(short)} of {len(nfe)} rows ran out of max_nfe={max_nfe} evaluations (rows {_some(short)}) and went "

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..making import nearest
-from ..settings import Checked, Count, brief
+from ..settings import Checked, Count, brief, nearest
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 OutOfMemory = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # torch 2.4 has only the second

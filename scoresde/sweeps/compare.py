@@ -14,9 +14,8 @@ from rich.table import Table
 from .. import pictures
 from ..config import build
 from ..errors import InputError
-from ..making import nearest
 from ..run import Task
-from ..settings import Range, check
+from ..settings import Range, check, nearest
 from ..tracking import tables
 from ..tracking.report import plain, say
 from .figures import Figure, Row, average, rows

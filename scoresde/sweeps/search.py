@@ -18,9 +18,8 @@ from ..config import build
 from ..config.jobs import SWEEP, Job, fingerprint, interrupted, read
 from ..errors import InputError
 from ..machine import files, locks
-from ..making import nearest
 from ..run import Task
-from ..settings import Count, Whole
+from ..settings import Count, Whole, nearest
 from ..tracking.report import called, say
 from .figures import direction, figures
 

@@ -11,9 +11,8 @@ from torch.utils.data import Dataset
 from ..conditions import Kind, Label
 from ..data import collate
 from ..errors import InputError
-from ..making import nearest
 from ..run import Run
-from ..settings import brief
+from ..settings import brief, nearest
 from ..training.order import seed_of
 
 ALL = "all"

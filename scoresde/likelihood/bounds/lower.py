@@ -233,8 +233,7 @@ def _plan(denoiser, x, t_min, density, seed, offset) -> Plan:
 
 
 def _rows(x: Tensor, offset: int) -> tuple[Tensor, Tensor]:
-    real = widest(x.device)
-    return batch(x).to(real), torch.arange(offset, offset + len(x), device=x.device)
+    return batch(x).to(widest(x.device)), torch.arange(offset, offset + len(x), device=x.device)
 
 
 def _times(sde, times) -> Tensor:
