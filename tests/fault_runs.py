@@ -124,8 +124,8 @@ def _at_the_end(number: int) -> None:
 
     batches = room.batches
 
-    def then(*given):
-        yield from batches(*given)
+    def then(*given, **options):
+        yield from batches(*given, **options)
         os.kill(os.getpid(), number)
 
     room.batches = then
