@@ -52,7 +52,10 @@ def check_finite(value: Tensor, objective: nn.Module, step: int, turn: str = "")
     """Raises `FloatingPointError` if the loss or a gradient's norm is not finite, and names what is not."""
     if not bool(torch.isfinite(value)):
         bad = (name for name, p in objective.named_parameters() if not bool(torch.isfinite(p).all()))
-        where = next((f"the weights {name} are not finite" for name in bad), "all weights are finite: look at the data")
+        where = next(
+            (f"the weights {name.removeprefix('product.')} are not finite" for name in bad),
+            "all weights are finite: look at the data",
+        )
         raise FloatingPointError(
             f"the {f'{turn} ' if turn else ''}loss or its gradient is not finite at step {step + 1}; {where}; the last "
             "checkpoint is kept (try a smaller lr)"
