@@ -52,7 +52,7 @@ def ways(args) -> dict:
             found[f"autoguidance {w:g}"] = lambda y, w=w: (Autoguided(model, weaker, w), cond(y))
     if args.plain and args.classifier:
         plain, classifier = scoresde.load(args.plain), scoresde.load(args.classifier)
-        for s in (0.5, 1.0, 2.0, 4.0):
+        for s in (1.0, 2.0, 4.0, 8.0, 16.0):
             found[f"classifier {s:g}"] = lambda y, s=s: (ClassifierGuided(plain, classifier, y, s), None)
     return found
 
