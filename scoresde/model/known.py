@@ -1,6 +1,7 @@
 """What every trained model knows of its data, and how its weights are kept."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ WEIGHTS = "model.safetensors"
 SPACE = "space."  # tensors of the transform, beside the weights
 
 
-class Known:
+class Known(ABC):
     """What a model knows without its data: `shape` of one item, `encode(raw)` and `decode(x)`, `levels` of raw (None:
     continuous), `columns` and the data's `name`; `step`, how many steps of training its weights have seen.
 
@@ -39,9 +40,9 @@ class Known:
         self._hash = ""
 
     @property
+    @abstractmethod
     def bare(self) -> nn.Module:
         """The module that was trained."""
-        raise NotImplementedError
 
     def encode(self, raw: Tensor) -> Tensor:
         """Raw values (B, *shape) to model space: the middle of its bin for a discrete value."""
