@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import making
 from ..conditions import Kind
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, device_of
 from ..errors import InputError
 from ..model.folder import load
 
@@ -28,7 +28,7 @@ class Guide:
         node = config.get("guidance")
         self.node = OmegaConf.to_container(node, resolve=True) if node else None
         self.model, self.trust = model, config.trust
-        self.models = _models(self.node or {}, str(next(iter(model.parameters())).device), self.trust)
+        self.models = _models(self.node or {}, str(device_of(model)), self.trust)
         self.conditions: dict[str, Kind] = {}
         if "classifier" in self.models:
             self.conditions["label"] = self.models["classifier"].label
