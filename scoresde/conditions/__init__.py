@@ -1,8 +1,10 @@
 """Conditions: what a model can be told about a sample, as plain tensors with a row for each, which may be missing.
 
-`kinds.py`: the four kinds, how each is checked and written where it is missing.  It knows no model and no network.
+`base.py`: what a condition is, and how it is written where it is missing; `kinds.py`: the four kinds, and how each is
+checked.  It knows no model and no network.
 """
 
-from .kinds import KINDS, Kind, Label, Picture, Tokens, Vector, dropped, missing_like
+from .base import Kind, dropped, missing_like
+from .kinds import KINDS, Label, Picture, Tokens, Vector
 
 __all__ = ["KINDS", "Kind", "Label", "Picture", "Tokens", "Vector", "dropped", "missing_like"]

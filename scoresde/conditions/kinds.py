@@ -1,57 +1,29 @@
-"""The kinds of conditions.  What is missing is written in the tensor itself: -1 in whole numbers, NaN in others."""
+"""The four kinds of conditions."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import InputError
-from ..settings import Checked, Count, Range, brief, nearest
-
-Drop = Annotated[float, Range(0, below=1)]
-
-
-@dataclass(frozen=True)
-class Kind(Checked, ABC):
-    """What a condition is: a tensor with a row for each sample, checked once, before any work.
-
-    `drop` is the chance with which training takes it from a row, so that the model learns to do without
-    (classifier-free; Ho, Salimans, 2022, arXiv 2207.12598); 0: it is always there, and may not be missing later.
-    """
-
-    @abstractmethod
-    def rows(self, name: str, value: Any, n: int) -> Tensor:
-        """The value as a tensor of n rows; a single one is that of all rows.
-
-        Raises `InputError`, which names the condition, for another type, shape or range.
-        """
-
-    @abstractmethod
-    def missing(self, n: int, device: torch.device | str = "cpu") -> Tensor:
-        """n rows of which nothing is known."""
-
-    def absent(self, value: Tensor) -> Tensor:
-        """Which rows (B,) of checked values are missing as a whole."""
-        gone = value < 0 if not value.is_floating_point() else value.isnan()
-        return gone.flatten(1).all(1) if gone.ndim > 1 else gone
-
-    def _refuse(self, name: str, what: str, right: str) -> InputError:
-        return InputError(f"condition {name} {what}: give {right}", name)
+from ..settings import Count, brief, nearest
+from .base import Drop, Kind, as_tensor, spread
 
 
 @dataclass(frozen=True)
 class Label(Kind):
-    """One of `classes` classes: int64 (B,), -1 where it is missing.  Classes may have `names`, and be given by them.
+    """One of `classes` classes: int64 (B,), -1 where it is missing.
 
-    Raises `InputError` for another number of names than classes.
+    Arguments:
+        classes: their number.
+        names: one for each, by which classes may be given too.
+
+    Raises:
+        InputError: another number of names than classes.
     """
 
     classes: Count
@@ -81,7 +53,7 @@ class Label(Kind):
         return torch.full((n,), -1, device=device)
 
     def words(self, n: int) -> str:
-        """What is asked for."""
+        """What is asked for, of n samples."""
         return f"whole numbers 0..{self.classes - 1} (or -1, missing), one or {n}"
 
     def _numbers(self, name: str, value: Any) -> Any:
@@ -103,8 +75,13 @@ class Label(Kind):
 class Vector(Kind):
     """`size` numbers: floating (B, size), NaN entry by entry where they are missing.
 
-    `mean` and `std` (each () or of `size` entries) are those of the data: networks see (value - mean) / std.  The
-    entries may have `names`.
+    Arguments:
+        size: the number of entries.
+        mean, std: those of the data, `size` numbers each: networks see (value - mean) / std.
+        names: of the entries.
+
+    Raises:
+        InputError: mean, std or names of another length; a std that is not positive.
     """
 
     size: Count
@@ -145,7 +122,7 @@ class Vector(Kind):
         return torch.full((n, self.size), math.nan, device=device)
 
     def words(self, n: int) -> str:
-        """What is asked for."""
+        """What is asked for, of n samples."""
         return f"finite numbers of shape ({self.size},) or ({n}, {self.size}), NaN where they are missing"
 
 
@@ -153,7 +130,13 @@ class Vector(Kind):
 class Picture(Kind):
     """Channels (C, *space) of any resolution: floating (B, C, *space), NaN pixel by pixel where they are missing.
 
-    `shape` is that of the data's own; values are in the model's space, about -1 to 1.
+    Values are in the model's space, about -1 to 1.
+
+    Arguments:
+        shape: (C, *space) of the data's own.
+
+    Raises:
+        InputError: a shape without space.
     """
 
     shape: tuple[Count, ...]
@@ -180,14 +163,19 @@ class Picture(Kind):
         return torch.full((n, *self.shape), math.nan, device=device)
 
     def words(self, n: int) -> str:
-        """What is asked for."""
+        """What is asked for, of n samples."""
         space = ", ".join(["any"] * (len(self.shape) - 1))
         return f"finite numbers of shape ({self.shape[0]}, {space}) or {n} rows of it, NaN where pixels are missing"
 
 
 @dataclass(frozen=True)
 class Tokens(Kind):
-    """Up to `length` tokens of a `vocabulary`: int64 (B, L), -1 beyond the end and where all are missing."""
+    """Up to `length` tokens of a `vocabulary`: int64 (B, L), -1 beyond the end and where all are missing.
+
+    Arguments:
+        length: the most tokens of a row, L.
+        vocabulary: how many tokens there are, 0..vocabulary-1.
+    """
 
     length: Count
     vocabulary: Count
@@ -208,41 +196,8 @@ class Tokens(Kind):
         return torch.full((n, self.length), -1, device=device)
 
     def words(self, n: int) -> str:
-        """What is asked for."""
+        """What is asked for, of n samples."""
         return f"whole numbers 0..{self.vocabulary - 1} of shape (up to {self.length},), one row or {n}, -1 at the end"
 
 
 KINDS: dict[str, type[Kind]] = {"label": Label, "vector": Vector, "picture": Picture, "tokens": Tokens}
-
-
-def as_tensor(name: str, value: Any, kind: Kind) -> Tensor:
-    """A tensor of a tensor, an array, a number or a list of them.  Raises `InputError`."""
-    if isinstance(value, Tensor):
-        return value
-    try:
-        if isinstance(value, Integral | Real | np.ndarray | Sequence) and not isinstance(value, str):
-            return torch.as_tensor(np.asarray(value))
-    except (TypeError, ValueError, RuntimeError):
-        pass
-    raise InputError(f"condition {name}={brief(value)}: give a tensor, {kind.words(1)}", name)
-
-
-def spread(name: str, value: Tensor, axes: int, n: int) -> Tensor:
-    """n rows of a value of which each has so many `axes`: itself, or a single one for all.  Raises `InputError`."""
-    if value.ndim == axes:
-        value = value[None]
-    if len(value) == 1:
-        return value.expand(n, *value.shape[1:])
-    if len(value) != n:
-        raise InputError(f"condition {name} has {len(value)} rows: it needs one row for each of {n} samples", name)
-    return value
-
-
-def missing_like(value: Tensor) -> Tensor:
-    """The same rows with nothing known: -1 for whole numbers, NaN for others."""
-    return torch.full_like(value, math.nan if value.is_floating_point() else -1)
-
-
-def dropped(value: Tensor, gone: Tensor) -> Tensor:
-    """The values with the rows of `gone` (B,) missing."""
-    return torch.where(gone.reshape(-1, *[1] * (value.ndim - 1)), missing_like(value), value)

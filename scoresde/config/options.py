@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..conditions.kinds import Drop
+from ..conditions.base import Drop
 from ..denoiser import RULES
 from ..errors import InputError
 from ..making import in_yaml
