@@ -22,10 +22,17 @@ class GaussianMixture(Denoiser):
 
         p_t(x) = sum_k w_k N(x; alpha m_k, v_k)      D(x, t) = sum_k p(k | x) (m_k + alpha s_k^2 / v_k (x - alpha m_k)).
 
-    `weights` (K,) are positive and are normalised; `means` (K, *shape); `stds` (K,), (K, *shape) or a number.
+    Arguments:
+        weights: w_k (K,), positive; they are normalised.
+        means: m_k (K, *shape).
+        stds: s_k (K,), (K, *shape) or a number.
+        sde: which gives alpha and sigma.
+        labels: (K,), a class for each component: it then has the condition "label", and the sums are over the
+            components of a row's class, p(x | label), and over all of them where it is missing.
 
-    With `labels` (K,), a class for each component, it has the condition "label": the sums are then over the components
-    of a row's class, p(x | label), and over all of them where it is missing.
+    Raises:
+        InputError: weights that are not positive or not one for each mean, stds of another shape, labels that are not
+            one class 0, 1, ... for each component.
     """
 
     def __init__(
@@ -95,20 +102,42 @@ class GaussianMixture(Denoiser):
         return (weights.reshape(*weights.shape, *[1] * (x.ndim - 1)) * posterior).sum(1).to(x.dtype)
 
     def log_prob(self, x: Tensor, t: float | Tensor | None = None, cond: Given = None) -> Tensor:
-        """log p_t(x) of x (B, *shape), or log p_t(x | cond): (B,), in nats.
+        """log p_t(x), or log p_t(x | cond).
 
-        `t=None` is the data's own density (alpha = 1, sigma = 0).
+        Arguments:
+            x: (B, *shape).
+            t: a number, () or (B,); None: the data's own density (alpha = 1, sigma = 0).
+            cond: conditions by name, of B rows or of one for all.
+
+        Returns:
+            (B,), in nats.
         """
         cond = {name: self.conditions[name].rows(name, value, len(x)) for name, value in (cond or {}).items()}
         alpha, sigma = (torch.ones(()), torch.zeros(())) if t is None else self.sde.marginal(t)
         return self._components(x, alpha, sigma, cond)[0].logsumexp(1)
 
     def sample(self, n: int, t: float | None = None, seed: int = 0) -> Tensor:
-        """n exact samples of p_t (of the data for `t=None`): (n, *shape), a function of the seed."""
+        """Exact samples of p_t, a function of the seed.
+
+        Arguments:
+            n: their number.
+            t: a time; None: samples of the data.
+            seed: independent of samplers' noise of the same seed.
+
+        Returns:
+            (n, *shape).
+        """
         return self.draw(n, t, seed)[0]
 
     def draw(self, n: int, t: float | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """The samples of `sample`, and the components (n,) that they came from."""
+        """The samples of `sample`, and the components that they came from.
+
+        Arguments:
+            n, t, seed: as in `sample`.
+
+        Returns:
+            (n, *shape), and the numbers (n,) of the components.
+        """
         alpha, sigma = (1.0, 0.0) if t is None else (float(a) for a in self.sde.marginal(t))
         # Step -1: no sampler draws there, so that samples of the same seed are independent of these.
         generator = torch.Generator().manual_seed(seed)
@@ -124,8 +153,15 @@ class Empirical(Denoiser):
 
         D(x, t) = sum_i w_i x_i,    w = softmax_i(-|x - alpha x_i|^2 / (2 sigma^2))
 
-    `data` (N, *shape).  Memory is bounded by `chunk` points at a time: B x chunk distances, in float64.
     A perfectly trained network would be this, and would return training points (De Bortoli, 2022, arXiv 2208.05314).
+
+    Arguments:
+        data: x_i (N, *shape).
+        sde: which gives alpha and sigma.
+        chunk: points at a time, which bound the memory: B x chunk distances, in float64.
+
+    Raises:
+        InputError: data that is not (N, *shape) with N > 0.
     """
 
     def __init__(self, data: Tensor, sde: SDE, chunk: int = 8192):

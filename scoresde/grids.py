@@ -18,12 +18,26 @@ Grid = Callable[[SDE, int, float, float], Tensor]
 
 
 def uniform(sde: SDE, steps: int, start: float, end: float) -> Tensor:
-    """Uniform in t (Song et al., 2021, arXiv 2011.13456)."""
+    """Uniform in t (Song et al., 2021, arXiv 2011.13456).
+
+    Arguments:
+        sde, steps, start, end: as in `times`.
+
+    Returns:
+        (steps + 1,) decreasing times, float64.
+    """
     return torch.linspace(start, end, steps + 1, dtype=torch.float64)
 
 
 def quadratic(sde: SDE, steps: int, start: float, end: float) -> Tensor:
-    """sqrt(t) uniform: finer toward the data (Song, Meng, Ermon, 2021, DDIM, arXiv 2010.02502)."""
+    """sqrt(t) uniform: finer toward the data (Song, Meng, Ermon, 2021, DDIM, arXiv 2010.02502).
+
+    Arguments:
+        sde, steps, start, end: as in `times`.
+
+    Returns:
+        (steps + 1,) decreasing times, float64.
+    """
     return torch.linspace(math.sqrt(start), math.sqrt(end), steps + 1, dtype=torch.float64).square()
 
 
@@ -31,6 +45,12 @@ def log_snr(sde: SDE, steps: int, start: float, end: float) -> Tensor:
     """Uniform in log-SNR, so sigma/alpha is a geometric sequence: the grid that others call exponential.
 
     Lu et al. (2022), DPM-Solver++, arXiv 2211.01095.
+
+    Arguments:
+        sde, steps, start, end: as in `times`.
+
+    Returns:
+        (steps + 1,) decreasing times, float64.
     """
     ends = sde.log_snr(torch.tensor([start, end], dtype=torch.float64))
     return sde.time(torch.linspace(float(ends[0]), float(ends[1]), steps + 1, dtype=torch.float64))
@@ -46,17 +66,38 @@ def _at(sde: SDE, phi: Tensor) -> Tensor:
 
 
 def angle(sde: SDE, steps: int, start: float, end: float) -> Tensor:
-    """phi = phi_0 + (phi_T - phi_0) u^1.5 for u from 1 to 0, phi = atan(sigma / alpha): finer toward the data."""
+    """phi = phi_0 + (phi_T - phi_0) u^1.5 for u from 1 to 0, phi = atan(sigma / alpha): finer toward the data.
+
+    Arguments:
+        sde, steps, start, end: as in `times`.
+
+    Returns:
+        (steps + 1,) decreasing times, float64.
+    """
     return _by_angle(sde, start, end, torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** 1.5)
 
 
 def uniform_angle(sde: SDE, steps: int, start: float, end: float) -> Tensor:
-    """Uniform in phi = atan(sigma / alpha)."""
+    """Uniform in phi = atan(sigma / alpha).
+
+    Arguments:
+        sde, steps, start, end: as in `times`.
+
+    Returns:
+        (steps + 1,) decreasing times, float64.
+    """
     return _by_angle(sde, start, end, torch.linspace(1, 0, steps + 1, dtype=torch.float64))
 
 
 def cosine_angle(sde: SDE, steps: int, start: float, end: float) -> Tensor:
-    """phi = phi_0 + (phi_T - phi_0) (1 + cos(pi u)) / 2, phi = atan(sigma / alpha): finer toward both ends."""
+    """phi = phi_0 + (phi_T - phi_0) (1 + cos(pi u)) / 2, phi = atan(sigma / alpha): finer toward both ends.
+
+    Arguments:
+        sde, steps, start, end: as in `times`.
+
+    Returns:
+        (steps + 1,) decreasing times, float64.
+    """
     u = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     return _by_angle(sde, start, end, (1 + torch.cos(math.pi * u)) / 2)
 
@@ -75,9 +116,16 @@ def information(
         (1 - w) u + w (exp(-I / c) - exp(-I_0 / c)) / (exp(-I_T / c) - exp(-I_0 / c))
 
     with `Moments.information` I, where modes part: c = sqrt(8 + d / 2) nats for d directions that matter.  The unit of
-    sigma / alpha is then `Moments.reach`^0.15, and the last interval longer; `free`: so many and one more, the first,
-    which is shorter and costs no evaluation.  All numbers were fitted to mixtures of 2 to 256 dimensions and four
-    trained networks.
+    sigma / alpha is then `Moments.reach`^0.15, and the last interval longer.  All numbers were fitted to mixtures of 2
+    to 256 dimensions and four trained networks.
+
+    Arguments:
+        sde, steps, start, end: as in `times`.
+        moments: those of the data; None: not known.
+        free: with moments, one interval more, the first, which is shorter and costs no evaluation.
+
+    Returns:
+        (steps + 1,) decreasing times, float64; one more if `free`.
     """
     scale = 1.0 if moments is None else moments.reach**0.15
     high, low = sde.angle(torch.tensor([start, end], dtype=torch.float64)).tan().div(scale).atan().tolist()
@@ -99,14 +147,29 @@ def information(
 
 
 def karras(sde: SDE, steps: int, start: float, end: float, rho: float = 7.0) -> Tensor:
-    """sigma/alpha uniform after the power 1/rho (Karras et al., 2022, arXiv 2206.00364, equation 5)."""
+    """sigma/alpha uniform after the power 1/rho (Karras et al., 2022, arXiv 2206.00364, equation 5).
+
+    Arguments:
+        sde, steps, start, end: as in `times`.
+        rho: the larger, the finer toward the data.
+
+    Returns:
+        (steps + 1,) decreasing times, float64.
+    """
     high, low = torch.exp(-sde.log_snr(torch.tensor([start, end], dtype=torch.float64)) / 2) ** (1 / rho)
     u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     return sde.time(-2 * rho * torch.log(low + (high - low) * u))
 
 
 def paper(sde: SDE, steps: int, start: float, end: float) -> Tensor:
-    """The grid of the paper that the SDE comes from, by its name `sde.grid`: uniform in t, or Karras for EDM."""
+    """The grid of the paper that the SDE comes from, by its name `sde.grid`: uniform in t, or Karras for EDM.
+
+    Arguments:
+        sde, steps, start, end: as in `times`.
+
+    Returns:
+        (steps + 1,) decreasing times, float64.
+    """
     return GRIDS[sde.grid](sde, steps, start, end)
 
 
@@ -132,9 +195,20 @@ def _asked(grid: Grid, sde: SDE, steps: int, start: float, end: float) -> list[f
 
 
 def times(grid: str | Grid | Sequence[float], sde: SDE, steps: int, start: float, end: float) -> list[float]:
-    """The times of a grid given by name, by function, or as the times themselves; first `start`, last `end`.
+    """The times of a grid given by name, by function, or as the times themselves.
 
-    Raises `InputError` for an unknown name, times that do not decrease, or times outside [end, start].
+    Arguments:
+        grid: a name in `GRIDS`, a function (sde, steps, start, end) -> times, or decreasing times.
+        sde: whose times they are.
+        steps: the number of intervals, unless the times themselves are given.
+        start, end: the first time, the larger one, and the last.
+
+    Returns:
+        The decreasing times; those of a name or a function begin with `start` and end with `end`, to the bit.
+
+    Raises:
+        InputError: an unknown name, an answer that is no list of steps + 1 times, times that do not decrease, or times
+            outside [0, t_max].
     """
     if isinstance(grid, str):
         if grid == "fitted":

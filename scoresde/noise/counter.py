@@ -19,9 +19,11 @@ _MASK = 0xFFFFFFFF
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, ...]:
-    """Philox 4x32-10: four words of counter to four words, which hold 32 bits each and broadcast together.
+    """Philox 4x32-10: four words of `counter` and two of `key` to four words of 32 bits, which broadcast together.
 
     A product of two 32-bit words wraps as a signed 64-bit integer; its upper word is read with a shift and a mask.
+
+    Salmon, Moraes, Dror, Shaw (2011), Parallel Random Numbers: As Easy as 1, 2, 3.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -47,9 +49,16 @@ def _word(number: int | Tensor, place: Words) -> Words:
 
 
 def bits(index: Tensor, size: int, seed: int, step: int | Tensor, draw: int | Tensor) -> tuple[Tensor, ...]:
-    """Four (B, ceil(size / 4)) tensors of uniform 32-bit words for the samples `index` (B,).
+    """Uniform 32-bit words for the samples `index`.
 
-    `step` and `draw` are numbers, the same for all samples, or tensors (B,) of whole numbers, each sample's own.
+    Arguments:
+        index: the numbers (B,) of the samples; the words are made where it is.
+        size: how many words a sample needs at least.
+        seed: a whole number of up to 64 bits.
+        step, draw: numbers, the same for all samples, or tensors (B,) of whole numbers, each sample's own.
+
+    Returns:
+        Four tensors (B, ceil(size / 4)), int64.
     """
     places, host = (size + 3) // 4, index.device.type == "cpu"
     place = np.arange(places) if host else torch.arange(places, device=index.device)
@@ -60,11 +69,17 @@ def bits(index: Tensor, size: int, seed: int, step: int | Tensor, draw: int | Te
 
 
 def normal(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor) -> Tensor:
-    """Standard normal numbers shaped, typed and placed like `x` (B, *shape), for the sample numbers `index` (B,).
+    """Standard normal numbers shaped, typed and placed like `x`, for the sample numbers `index`.
 
-    `step` and `draw`, here and below, are numbers or tensors (B,) as in `bits`.
     Box and Muller (1958): sqrt(-2 log u1) (cos, sin)(2 pi u2), in float64 where the device has it; on CUDA by a Triton
     kernel where one can be had.
+
+    Arguments:
+        x: (B, *shape), whose values do not count.
+        index, seed, step, draw: as in `bits`.
+
+    Returns:
+        (B, *shape).
     """
     kernel = _kernel() if x.is_cuda else None
     return (kernel or _normal)(x, index, seed, step, draw)
@@ -93,7 +108,15 @@ def _kernel(device: str = "cuda") -> Callable[..., Tensor] | None:
 
 
 def uniform(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor = 0) -> Tensor:
-    """Uniform numbers in (0, 1), shaped, typed and placed like `x` (B, *shape)."""
+    """Uniform numbers in (0, 1), shaped, typed and placed like `x`.
+
+    Arguments:
+        x: (B, *shape), whose values do not count.
+        index, seed, step, draw: as in `bits`.
+
+    Returns:
+        (B, *shape), multiples of 2^-24 and a half of it.
+    """
     size = x[0].numel()
     words = torch.cat(bits(index, size, seed, step, draw), 1)[:, :size]
     # 24 bits: exact in float32, so that no value rounds to 1.
@@ -101,7 +124,15 @@ def uniform(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int |
 
 
 def rademacher(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int | Tensor = 0) -> Tensor:
-    """Random signs, +1 or -1 with equal chance, shaped, typed and placed like `x` (B, *shape)."""
+    """Random signs, +1 or -1 with equal chance, shaped, typed and placed like `x`.
+
+    Arguments:
+        x: (B, *shape), whose values do not count.
+        index, seed, step, draw: as in `bits`.
+
+    Returns:
+        (B, *shape).
+    """
     size = x[0].numel()
     words = torch.cat(bits(index, size, seed, step, draw), 1)[:, :size]
     return ((words & 1) * 2 - 1).to(x.dtype).reshape(x.shape)

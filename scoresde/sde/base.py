@@ -35,13 +35,15 @@ def widest(device: torch.device | str) -> torch.dtype:
 
 
 def as_time(t: float | Tensor) -> Tensor:
-    """Times of the `widest` type."""
+    """Times t, a number or a tensor of any shape, as a tensor of the `widest` type."""
     return t.to(widest(t.device)) if torch.is_tensor(t) else torch.tensor(float(t), dtype=torch.float64)
 
 
 class Marginal(float):
-    """A time that knows its marginal: a float with `alpha`, `sigma`, `n` = sqrt(alpha^2 + sigma^2), `phi` and `log_snr`
-    of one SDE, plain numbers.  `SDE.at` makes one, `SDE.along` those of a whole way at once.
+    """A time that knows its marginal under one SDE: a float with plain numbers beside it.
+
+    They are `alpha`, `sigma`, `n` = sqrt(alpha^2 + sigma^2), `phi` = atan(sigma / alpha) and `log_snr`.  `SDE.at` makes
+    one, `SDE.along` those of a whole way at once.
 
     A coefficient of a sampling loop is a number: it costs no tensor, and no device is waited for.
     """
@@ -90,8 +92,16 @@ class SDE(Checked, ABC):
     """dx = f(t) x dt + g(t) dw on [t_min, t_max], by the logarithms of its alpha_t and sigma_t.
 
     `log_alpha` and `log_sigma` map times of any shape to values of the same shape, by differentiable torch functions.
-    log(sigma/alpha) must increase with t.  `t_min` is where training, sampling and likelihood stop by default: at
-    t = 0 the score of most data sets is infinite.
+    log(sigma/alpha) must increase with t.  A dataclass of its own names the ends, `t_min` and `t_max`, and what else it
+    takes.
+
+    Arguments:
+        t_min: where training, sampling and likelihood stop by default: at t = 0 the score of most data sets is
+            infinite.
+        t_max: where noise is, and sampling starts.
+
+    Raises:
+        InputError: not 0 <= t_min < t_max, or a t_max at which alpha is 0.
     """
 
     t_min: float = 1e-3
@@ -110,11 +120,11 @@ class SDE(Checked, ABC):
 
     @abstractmethod
     def log_alpha(self, t: Tensor) -> Tensor:
-        """log alpha_t."""
+        """log alpha_t at times t of any shape, in their shape."""
 
     @abstractmethod
     def log_sigma(self, t: Tensor) -> Tensor:
-        """log sigma_t."""
+        """log sigma_t at times t of any shape, in their shape."""
 
     def logs(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """`log_alpha` and `log_sigma` at t, both of its shape.  Raises `InputError` for any other answer."""
@@ -128,17 +138,17 @@ class SDE(Checked, ABC):
         return log_alpha.exp(), log_sigma.exp()
 
     def log_snr(self, t: float | Tensor) -> Tensor:
-        """The log signal-to-noise ratio, 2 (log alpha_t - log sigma_t); it decreases with t."""
+        """The log signal-to-noise ratio at t, 2 (log alpha_t - log sigma_t), in the shape of t; it decreases with t."""
         log_alpha, log_sigma = self.logs(as_time(t))
         return 2 * (log_alpha - log_sigma)
 
     def angle(self, t: float | Tensor) -> Tensor:
-        """phi_t = atan(sigma_t / alpha_t) in (0, pi/2): the time of the probability flow that all SDEs share."""
+        """phi_t = atan(sigma_t / alpha_t) in (0, pi/2) at t: the time of the probability flow that all SDEs share."""
         log_alpha, log_sigma = self.logs(as_time(t))
         return (log_sigma - log_alpha).exp().atan()
 
     def at(self, t: float) -> Marginal:
-        """The marginal at a time, as numbers."""
+        """The marginal at a time t, as numbers."""
         return t if isinstance(t, Marginal) and t.way.sde is self else self.along([t])[0]
 
     @torch.no_grad()
@@ -147,7 +157,7 @@ class SDE(Checked, ABC):
         return Way(self, times).marginals()
 
     def drift_diffusion(self, t: float | Tensor) -> tuple[Tensor, Tensor]:
-        """(f, g^2) of dx = f(t) x dt + g(t) dw, from the marginals:
+        """(f, g^2) of dx = f(t) x dt + g(t) dw at times t, each in their shape, from the marginals:
 
             f = (log alpha)',    g^2 = 2 sigma^2 (log sigma - log alpha)'
 
@@ -172,7 +182,16 @@ class SDE(Checked, ABC):
         return low + width / 2
 
     def perturb(self, x0: Tensor, t: float | Tensor, eps: Tensor) -> Tensor:
-        """x_t = alpha_t x_0 + sigma_t eps, for x0 and eps (B, *shape) and t a number or (B,)."""
+        """x_t = alpha_t x_0 + sigma_t eps.
+
+        Arguments:
+            x0: x_0 (B, *shape).
+            t: the times, a number or (B,).
+            eps: standard normal numbers (B, *shape).
+
+        Returns:
+            x_t (B, *shape), in the type of x0 and eps.
+        """
         alpha, sigma = self.marginal(t)
         return expand(alpha, x0) * x0 + expand(sigma, x0) * eps
 

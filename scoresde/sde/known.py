@@ -20,6 +20,13 @@ class VP(SDE):
 
     Song, Sohl-Dickstein, Kingma, Kumar, Ermon, Poole (2021), Score-Based Generative Modeling through Stochastic
     Differential Equations, arXiv 2011.13456; Ho, Jain, Abbeel (2020), arXiv 2006.11239 in discrete time.
+
+    Arguments:
+        beta_min, beta_max: beta at t = 0 and at t = 1.
+        t_min, t_max: the ends of time, t_max any above t_min.
+
+    Raises:
+        InputError: beta_max < beta_min; whatever `SDE` raises.
     """
 
     beta_min: Positive = 0.1
@@ -76,10 +83,16 @@ class SubVP(VP):
 class VE(SDE):
     """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t.
 
-    The kernel at t = 0 has the standard deviation sigma_min, not 0.  sigma_max should be at least half of the largest
-    distance between two data points (Song, Ermon, 2020, arXiv 2006.09011).
-
     Song et al. (2021), arXiv 2011.13456.
+
+    Arguments:
+        sigma_min: the standard deviation of the kernel at t = 0: it is not 0 there.
+        sigma_max: that at t = 1; at least half of the largest distance between two data points (Song, Ermon, 2020,
+            arXiv 2006.09011).
+        t_min, t_max: the ends of time.
+
+    Raises:
+        InputError: sigma_max <= sigma_min; whatever `SDE` raises.
     """
 
     sigma_min: Positive = 0.01

@@ -51,6 +51,7 @@ class Affine(Space):
         return bool((shift > NARROW).any() or (scale < SCALES[0]).any() or (scale > SCALES[1]).any())
 
     def __call__(self, y: Tensor) -> Tensor:
+        """x of y (*, *shape) in raw units, in y's type, or in float64 where `wide`."""
         if self.wide:
             y = double(y)
             return _like(self.scale, y) * (y - _like(-self.shift / self.scale, y))
@@ -64,12 +65,15 @@ class Affine(Space):
         return (x - _like(self.shift, x)) / _like(self.scale, x)
 
     def encode(self, raw: Tensor, u: float | Tensor | None = None) -> Tensor:
-        """x, float32; float64 and integers of 32 bits and more are mapped in float64, and then rounded."""
+        """x of raw values (*, *shape), float32; u has no use here.
+
+        float64 and integers of 32 bits and more are mapped in float64, and then rounded.
+        """
         y = double(raw) if raw.dtype in LONG else raw.to(torch.float32)
         return self(y).to(raw.device, torch.float32)
 
     def decode(self, x: Tensor) -> Tensor:
-        """y in x's own type, or in float64 where the units need it (`wide`)."""
+        """y of x (*, *shape) in x's own type, or in float64 where the units need it (`wide`)."""
         return finite(self.inverse(x), x)
 
     def log_det(self, shape: tuple[int, ...]) -> float:

@@ -17,20 +17,26 @@ class Space(ABC):
 
     @abstractmethod
     def encode(self, raw: Tensor, u: float | Tensor | None = None) -> Tensor:
-        """Raw values to the model's space, float32; u in [0, 1) is the place within a bin, where there are bins."""
+        """The model's space of raw values (*, *shape), float32.
+
+        u in [0, 1), a number or of the shape of raw, is the place within a bin, where there are bins.
+        """
 
     @abstractmethod
     def decode(self, x: Tensor) -> Tensor:
-        """The inverse of `encode`.  Raises `FloatingPointError` for what is not finite."""
+        """Raw values of x (*, *shape), the inverse of `encode`.  Raises `FloatingPointError` for what is not finite."""
 
     @abstractmethod
     def inverse(self, x: Tensor) -> Tensor:
-        """The inverse of the map itself: raw units, or with levels a place y in the unit cube."""
+        """The inverse of the map itself at x (*, *shape): raw units, or with levels a place y in the unit cube."""
 
     @abstractmethod
     def log_det(self, shape: tuple[int, ...]) -> float:
         """log |det dx/dy| over an item of `shape`, in nats; y in raw units, or with levels in the unit cube."""
 
     def dequantize(self, raw: Tensor, generator: Generator | None = None) -> Tensor:
-        """`encode`, with levels at a place u ~ U[0, 1) for each element, drawn on the generator's device."""
+        """`encode` of raw values, with levels at a place u ~ U[0, 1) for each element.
+
+        The numbers are drawn on the device of the generator; None: torch's own, on that of raw.
+        """
         return self.encode(raw)

@@ -44,7 +44,10 @@ class Bins(Space):
 
     @classmethod
     def of(cls, held: Any) -> Bins:
-        """That of a data set or a model (its `space`), or itself.  Raises `InputError` where there are no levels."""
+        """The bins of a data set or a model `held` (its `space`), or held itself.
+
+        Raises `InputError` where there are no levels.
+        """
         space = held if isinstance(held, Space) else held.space
         if isinstance(space, cls):
             return space
@@ -64,7 +67,7 @@ class Bins(Space):
         return self.shift + self.width / 2
 
     def encode(self, raw: Tensor, u: float | Tensor | None = None) -> Tensor:
-        r"""x, float32.  u is by default the centre 0.5.
+        """x of raw levels (*, *shape), float32.  u is by default the centre 0.5.
 
         It is kept $L 2^{-22}$ (6e-5 for 256 levels) away from the bin's edges, so that float32 rounding never moves a
         value to the next bin.
@@ -78,11 +81,11 @@ class Bins(Space):
         return self.encode(raw, torch.rand(raw.shape, generator=generator, device=device))
 
     def inverse(self, x: Tensor) -> Tensor:
-        """The place y in the unit cube."""
+        """The place y in the unit cube of x (*, *shape)."""
         return self._affine.inverse(x)
 
     def decode(self, x: Tensor) -> Tensor:
-        r"""$\lfloor L y \rfloor$ clamped to 0..L-1: uint8 up to 256 levels, int64 beyond them."""
+        r"""$\lfloor L y \rfloor$ of x (*, *shape), clamped to 0..L-1: uint8 up to 256 levels, int64 beyond them."""
         y = finite(self.inverse(x), x)
         return (y * self.levels).floor().clamp(0, self.levels - 1).to(raw_dtype(self.levels))
 
@@ -107,12 +110,20 @@ class Bins(Space):
         return abs(_at(self.width, x)) / 2
 
     def log_prob(self, raw: Tensor, y: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """log P(v | y) of raw v (B, *shape) given y = alpha x_v + sigma eps: (B,), in nats.
+        """log P(v | y) of raw v given y = alpha x_v + sigma eps:
 
             P(v | y) = prod_i N(y_i; alpha x_{v_i}, sigma^2) / sum_j N(y_i; alpha x_j, sigma^2)
 
         the exact posterior of independent elements, all levels equally likely (Kingma et al., 2021, Variational
-        Diffusion Models, arXiv 2107.00630).  alpha, sigma: () or (B,).
+        Diffusion Models, arXiv 2107.00630).
+
+        Arguments:
+            raw: v (B, *shape), levels.
+            y: (B, *shape), floating.
+            alpha, sigma: () or (B,).
+
+        Returns:
+            (B,), in nats.
         """
         alpha, sigma = expand(alpha, y), expand(sigma, y)
         width = _at(self.width, y)
