@@ -20,13 +20,30 @@ Given = Mapping[str, Any] | None  # those of a user, which `bind` checks
 
 
 def weigh(a: float | Tensor, x: Tensor, b: float | Tensor, y: Tensor) -> Tensor:
-    """a x + b y for x, y (B, *shape), a and b numbers or coefficients () or (B,)."""
+    """a x + b y, row by row.
+
+    Arguments:
+        a, b: numbers, or coefficients () or (B,).
+        x, y: (B, *shape).
+
+    Returns:
+        (B, *shape).
+    """
     plain = isinstance(a, float) and isinstance(b, float)
     return torch.add(a * x, y, alpha=b) if plain else expand(a, x) * x + expand(b, x) * y
 
 
 def rows(value: float | Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A number, or a tensor () or (B,), as (B,) beside x (B, *shape), of the type given."""
+    """A number, or a tensor () or (B,), as a tensor with an entry for each row.
+
+    Arguments:
+        value: the number or tensor.
+        x: (B, *shape), beside which it is placed.
+        dtype: the type that it gets.
+
+    Returns:
+        (B,).
+    """
     if torch.is_tensor(value) and (value.ndim or value.requires_grad or value.device == x.device):
         return value.to(x.device, dtype).expand(len(x))
     # A host number fills on the device; a copy from the host would wait for it.
@@ -36,14 +53,14 @@ def rows(value: float | Tensor, x: Tensor, dtype: torch.dtype) -> Tensor:
 class Denoiser(nn.Module, ABC):
     """The posterior mean D(x, t) = E[x_0 | x_t = x] under the SDE `self.sde`.
 
-    `forward(x, t)` takes x (B, *shape) of any floating type and t a number, () or (B,); it returns (B, *shape) in the
-    type of x.  That of a model with `conditions` is `forward(x, t, cond)`, E[x_0 | x_t = x, cond], for tensors by name
-    with B rows each, of which any may be absent (missing in all rows).  All the rest follows from it: with alpha, sigma
-    at t and n^2 = alpha^2 + sigma^2,
+    A subclass writes `forward`; all the rest follows from it: with alpha, sigma at t and n^2 = alpha^2 + sigma^2,
 
         score = (alpha D - x) / sigma^2      eps = (x - alpha D) / sigma      v = (alpha x / n - n D) / sigma
 
     (Efron, 2011, Tweedie's formula; Vincent, 2011, denoising score matching.)
+
+    Arguments:
+        sde: which gives alpha and sigma.
     """
 
     sde: SDE
@@ -58,14 +75,37 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
-        """E[x_0 | x_t = x]."""
+        """E[x_0 | x_t = x], or E[x_0 | x_t = x, cond] of a model with `conditions`.
+
+        Arguments:
+            x: (B, *shape), of any floating type.
+            t: a number, () or (B,).
+            cond: tensors by name with B rows each, checked (`bind` does), of which any may be absent: missing in all
+                rows.  It is given to a model with `conditions` alone.
+
+        Returns:
+            (B, *shape), in the type of x.
+        """
 
     def __call__(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
-        """D(x, t).  Raises `InputError` for an answer that is no tensor like x, or has lost its graph to x."""
+        """D(x, t), the answer of `forward`, checked.
+
+        Arguments:
+            x, t, cond: as in `forward`.
+
+        Returns:
+            (B, *shape), in the type of x.
+
+        Raises:
+            InputError: an answer that is no tensor like x, or has lost its graph to x.
+        """
         return ask(super().__call__, self, x, t, cond) if cond else ask(super().__call__, self, x, t)
 
     def select(self, rows: Tensor) -> "Denoiser":
-        """That of some rows of what it is bound to (`Conditioned`); itself, where it is bound to nothing."""
+        """That of the rows (b,), by number, of what it is bound to (`Conditioned`).
+
+        Itself, where it is bound to nothing.
+        """
         return self
 
     def _level(self, t: float | Tensor) -> tuple[Any, Any]:
@@ -74,19 +114,39 @@ class Denoiser(nn.Module, ABC):
         return (t.alpha, t.sigma) if known else self.sde.marginal(t)
 
     def score(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
-        """grad_x log p_t(x) = (alpha D(x, t) - x) / sigma^2, (B, *shape)."""
+        """grad_x log p_t(x) = (alpha D(x, t) - x) / sigma^2.
+
+        Arguments:
+            x, t, cond: as in `forward`.
+
+        Returns:
+            (B, *shape).
+        """
         alpha, sigma = self._level(t)
         return weigh(-1 / sigma**2, x, alpha / sigma**2, self(x, t, cond))
 
     def eps(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
-        """The expected noise E[eps | x_t = x] = (x - alpha D(x, t)) / sigma, (B, *shape)."""
+        """The expected noise E[eps | x_t = x] = (x - alpha D(x, t)) / sigma.
+
+        Arguments:
+            x, t, cond: as in `forward`.
+
+        Returns:
+            (B, *shape).
+        """
         alpha, sigma = self._level(t)
         return weigh(1 / sigma, x, -alpha / sigma, self(x, t, cond))
 
     def velocity(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor:
-        """dz/dphi of the probability flow in z = x / n and phi = atan(sigma / alpha), (B, *shape):
+        """dz/dphi of the probability flow in z = x / n and phi = atan(sigma / alpha):
 
-        v = cos(phi) eps - sin(phi) x_0 = (cos(phi) z - D(x, t)) / sin(phi)
+            v = cos(phi) eps - sin(phi) x_0 = (cos(phi) z - D(x, t)) / sin(phi)
+
+        Arguments:
+            x, t, cond: as in `forward`.
+
+        Returns:
+            (B, *shape).
         """
         alpha, sigma = self._level(t)
         n = (alpha**2 + sigma**2) ** 0.5
@@ -94,7 +154,7 @@ class Denoiser(nn.Module, ABC):
 
 
 def device_of(denoiser: nn.Module) -> torch.device:
-    """Where its parameters and buffers are; the CPU if it has none."""
+    """Where a denoiser's parameters and buffers are; the CPU if it has none."""
     kept = itertools.chain(denoiser.parameters(), denoiser.buffers())
     return next((p.device for p in kept), torch.device("cpu"))
 
@@ -132,7 +192,9 @@ class Tally:
 class Counted(Wrapped):
     """A denoiser that counts: `calls` of the network, `rows` given to it, and `x0`, its latest answer.
 
-    `on_call(counted)`, if given, runs after every call (a progress bar, say).
+    Arguments:
+        denoiser: the one that is counted; what is selected from this adds to the same counts.
+        on_call: on_call(counted) runs after every call (a progress bar, say).
     """
 
     def __init__(self, denoiser: Denoiser, on_call: Callable[["Counted"], None] | None = None):
@@ -141,14 +203,17 @@ class Counted(Wrapped):
 
     @property
     def calls(self) -> int:
+        """How often the denoiser was called."""
         return self.tally.calls
 
     @property
     def rows(self) -> int:
+        """How many rows it was given, in all calls."""
         return self.tally.rows
 
     @property
     def x0(self) -> Tensor | None:
+        """Its latest answer (B, *shape); None before the first."""
         return self.tally.x0
 
     def forward(self, x, t, cond=None):

@@ -14,7 +14,12 @@ def bind(denoiser: Denoiser, cond: Mapping[str, Any] | None, n: int) -> Denoiser
     """A denoiser that knows the conditions of n samples; itself where there are none.
 
     Arguments:
-        cond: by name what each kind of `denoiser.conditions` takes; what is not named is missing in all rows.
+        denoiser: the model; `denoiser.conditions` says what it can be told.
+        cond: by name what each kind takes; what is not named is missing in all rows.
+        n: how many samples there are.
+
+    Returns:
+        A denoiser whose `forward` needs no cond.
 
     Raises:
         InputError: a condition that the model does not know, that is of another shape or range, or that is missing
@@ -39,9 +44,11 @@ def bind(denoiser: Denoiser, cond: Mapping[str, Any] | None, n: int) -> Denoiser
 
 
 class Conditioned(Wrapped):
-    """D(x, t) = E[x_0 | x_t = x, cond] of a denoiser and the conditions of its rows, tensors of B rows by name.
+    """D(x, t) = E[x_0 | x_t = x, cond] of a denoiser and the conditions of its rows.
 
-    They are taken as they are: `bind` checks.
+    Arguments:
+        denoiser: the model.
+        cond: tensors of B rows by name, one at least.  They are taken as they are: `bind` checks.
     """
 
     def __init__(self, denoiser: Denoiser, cond: Mapping[str, Tensor]):

@@ -48,7 +48,7 @@ class Moments:
 
     @classmethod
     def of_covariance(cls, mean: Tensor, covariance: Tensor) -> Moments:
-        """Those of a mean (*shape) and a covariance (D, D) of the flattened data."""
+        """Those of a mean (*shape) and a covariance (D, D) of the flattened data, positive semidefinite."""
         variances, basis = torch.linalg.eigh(covariance.detach().cpu().double())
         return cls(mean, variances.clamp_min(0).sqrt(), (basis,))
 
@@ -107,7 +107,7 @@ class Moments:
         return x
 
     def back(self, c: Tensor, basis: Sequence[Tensor]) -> Tensor:
-        """$Q c$: the inverse of `turn`."""
+        """$Q c$ of c as `turn` gives it, by `basis` as there: (B, *shape), the inverse of `turn`."""
         if self._whole:
             return (c @ basis[0].T).reshape(len(c), *self.mean.shape)
         return self.turn(c, [matrix.T for matrix in basis])
@@ -128,7 +128,7 @@ class Moments:
     def information(self, r: np.ndarray) -> np.ndarray:
         r"""$I(r) = \frac12 \sum_i \log(1 + s_i^2 / r^2)$ in nats: what x_t tells of x_0 were they Gaussian.
 
-        r = sigma / alpha is the noise level of t.
+        r = sigma / alpha, an array, is the noise level of t; the answer has its shape.
         """
         return np.interp(np.log(np.maximum(r, 1e-300)), *self._table)
 
@@ -140,7 +140,7 @@ class Moments:
 
     @classmethod
     def from_state(cls, state: dict[str, Tensor]) -> Moments:
-        """What `state` gave."""
+        """Those of which `state` gave the tensors by name."""
         return cls(state["mean"], state["deviations"], tuple(state[f"basis.{i}"] for i in range(len(state) - 2)))
 
 

@@ -16,21 +16,28 @@ from .base import Denoiser, rows, weigh
 
 
 def eps(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The network predicts the noise: D = (x - sigma net) / alpha.  Ho, Jain, Abbeel (2020), arXiv 2006.11239."""
+    """The network predicts the noise: D = (x - sigma net) / alpha.
+
+    alpha, sigma (...) to (c_skip, c_out, c_in), each of their shape.  Ho, Jain, Abbeel (2020), arXiv 2006.11239.
+    """
     return 1 / alpha, -sigma / alpha, (alpha**2 + sigma**2) ** -0.5
 
 
 def v(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The network predicts v = (alpha eps - sigma x_0) / n: D = alpha/n^2 x - sigma/n net.
+    """The network predicts v = (alpha eps - sigma x_0) / n: D = alpha/n^2 x - sigma/n net, n^2 = alpha^2 + sigma^2.
 
-    Salimans, Ho (2022), Progressive Distillation, arXiv 2202.00512; n^2 = alpha^2 + sigma^2.
+    alpha, sigma (...) to (c_skip, c_out, c_in), each of their shape.  Salimans, Ho (2022), Progressive Distillation,
+    arXiv 2202.00512.
     """
     n2 = alpha**2 + sigma**2
     return alpha / n2, -sigma / n2.sqrt(), n2**-0.5
 
 
 def x0(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The network predicts the data: D = net."""
+    """The network predicts the data: D = net.
+
+    alpha, sigma (...) to (c_skip, c_out, c_in), each of their shape.
+    """
     return torch.zeros_like(alpha), torch.ones_like(alpha), (alpha**2 + sigma**2) ** -0.5
 
 
@@ -45,6 +52,7 @@ class edm:
     sigma_data: float = 0.5
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha, sigma (...) to (c_skip, c_out, c_in), each of their shape."""
         sd = self.sigma_data
         m = alpha**2 * sd**2 + sigma**2
         return alpha * sd**2 / m, sigma * sd / m.sqrt(), m**-0.5
@@ -57,12 +65,17 @@ RULES: dict[str, Rule] = {"eps": eps, "v": v, "x0": x0, "edm": edm()}
 class Preconditioned(Denoiser):
     """D(x, t) = c_skip x + c_out net(c_in x, c), with c = log(sigma / alpha) the network's only notion of time.
 
-    `net(x, c)` takes (B, *shape) and (B,) and knows no SDE.  One with `conditions`, kinds by their names, is called as
-    `net(x, c, cond)`, with tensors by name; what is missing in all rows may be absent.  `rule` is "eps", "v", "x0",
-    "edm" or a function (alpha, sigma) -> (c_skip, c_out, c_in).  The network sees its own floating type; c and the sum
-    have the type of x (float32 at least), so a float64 solver loses nothing to the division by a small sigma.
+    The network sees its own floating type; c and the sum have the type of x (float32 at least), so a float64 solver
+    loses nothing to the division by a small sigma.
 
-    Raises `InputError` for an unknown rule, or one that answers with anything else.
+    Arguments:
+        net: net(x, c) takes (B, *shape) and (B,) and knows no SDE.  One with `conditions`, kinds by their names, is
+            called as net(x, c, cond), with tensors by name; what is missing in all rows may be absent.
+        sde: which gives alpha and sigma.
+        rule: "eps", "v", "x0", "edm" or a function (alpha, sigma) -> (c_skip, c_out, c_in).
+
+    Raises:
+        InputError: an unknown rule, or one that answers with anything else.
     """
 
     def __init__(self, net: nn.Module, sde: SDE, rule: str | Rule = "v"):

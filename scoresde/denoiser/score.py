@@ -13,8 +13,12 @@ from .base import Denoiser, rows, weigh
 class FromScore(Denoiser):
     """The denoiser of a bare score function: D = (x + sigma^2 score(x, t)) / alpha.
 
-    `score(x, t)`, or `score(x, t, cond)` where there are `conditions`, takes x (B, *shape) and t (B,) in the type of x,
-    and returns grad_x log p_t(x) (B, *shape).  For likelihoods it must be computed in torch, from x as it is given.
+    Arguments:
+        score: score(x, t), or score(x, t, cond) where there are conditions, takes x (B, *shape) and t (B,) in the type
+            of x, and returns grad_x log p_t(x) (B, *shape).  For likelihoods it must be computed in torch, from x as it
+            is given.
+        sde: which gives alpha and sigma.
+        conditions: the kinds of what it can be told, by name.
     """
 
     def __init__(self, score: Callable[..., Tensor], sde: SDE, conditions: Mapping[str, Kind] | None = None):

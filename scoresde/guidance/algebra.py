@@ -20,13 +20,16 @@ class Product(Steered):
     near prod_i p_i^w_i, not exactly of it.  Weights with a sum of 1 leave pure noise as it is; with a larger sum the
     samplers begin with more noise than such a product has.
 
+    Hinton (2002), Training Products of Experts; Liu et al. (2022), arXiv 2206.01714; Du et al. (2023), arXiv
+    2302.11552, who say when it fails.
+
     Arguments:
         denoisers: models of one SDE and one shape; each is told those of the given conditions that it knows.
         weights: w_i, finite numbers; 1 for all by default.
 
-    Hinton (2002), Training Products of Experts; Liu et al. (2022), arXiv 2206.01714; Du et al. (2023), arXiv
-    2302.11552, who say when it fails.  Raises `InputError` for no models, another number of weights, models of two SDEs
-    or bound to two numbers of samples, and conditions of one name and two kinds.
+    Raises:
+        InputError: no models, another number of weights, models of two SDEs or bound to two numbers of samples, and
+            conditions of one name and two kinds.
     """
 
     rowed = ("others",)

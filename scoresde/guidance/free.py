@@ -17,21 +17,35 @@ from .scale import How, Interval, Scale, Strength, led, plain
 
 @dataclass(frozen=True)
 class Projected(Checked):
-    """Adaptive projected guidance, a `how` of `Guided`: with d = D_c - D_u, shortened to at most `norm` in each row,
+    """Adaptive projected guidance, a `how` of `Guided`.
+
+    With d = D_c - D_u, shortened to at most `norm` in each row,
 
         D = D_c + (w - 1) (d_orthogonal + eta d_parallel)
 
-    in its parts parallel and orthogonal to D_c.  The parallel part is what saturates colours; eta = 1 without a norm is
-    plain guidance.  Of the paper only its momentum is not here: it looks back at earlier steps, and a denoiser is a
-    function of x and t.
+    in its parts parallel and orthogonal to D_c.  The parallel part is what saturates colours.  Of the paper only its
+    momentum is not here: it looks back at earlier steps, and a denoiser is a function of x and t.
 
     Sadat, Hilliges, Weber (2024), arXiv 2410.02416.
+
+    Arguments:
+        eta: the share of the parallel part, 0 to 1; 1 without a norm is plain guidance.
+        norm: the greatest length of d over all numbers of a row; None: any.
     """
 
     eta: Fraction = 0.0
     norm: Positive | None = None
 
     def __call__(self, one: Tensor, base: Tensor, w: Any) -> Tensor:
+        """D of the two parts.
+
+        Arguments:
+            one, base: D_c and D_u (B, *shape).
+            w: a number or (B, 1, ...).
+
+        Returns:
+            (B, *shape).
+        """
         d, c = (one - base).flatten(1), one.flatten(1)
         if self.norm is not None:
             length = d.norm(dim=1, keepdim=True)
@@ -50,7 +64,10 @@ class Guided(Steered):
     Both parts are one call of 2 B rows; of B rows where w is 0 or 1 in the whole batch, which are D_u and D_c to the
     bit, in single rows too, whatever `how` and `rescale` are.
 
+    Ho, Salimans (2022), arXiv 2207.12598.
+
     Arguments:
+        denoiser: a model that takes conditions and has learned to do without one at least.
         scale: w, a number; (B,), a row's own; a function of t, a number, which gives a number; or a mapping with one of
             them for each of several conditions, D = D_u + sum_i w_i (D_i - D_u), where D_i is told only condition i of
             these, and those that are not named are given everywhere: k + 1 times B rows (Liu et al., 2022, arXiv
@@ -62,10 +79,9 @@ class Guided(Steered):
         rescale: a share phi; D is multiplied by phi std(D_c) / std(D) + 1 - phi, for standard deviations over all
             numbers of a row (Lin et al., 2023, arXiv 2305.08891, of whatever their network predicts; here of D).
 
-    Raises `InputError` for a model that knows no conditions, or never learned to do without one; for one that is bound
-    (give `cond` to what samples instead); for wrong settings.
-
-    Ho, Salimans (2022), arXiv 2207.12598.
+    Raises:
+        InputError: a model that knows no conditions, or never learned to do without one; one that is bound (give `cond`
+            to what samples instead); wrong settings.
     """
 
     rowed = ("scales", "negative")

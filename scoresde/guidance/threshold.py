@@ -12,14 +12,22 @@ from .base import Steered, per_row
 
 
 class Thresholded(Steered):
-    """D clamped to [low, high], the range of the data; with a `quantile`, 0.995 say, by dynamic thresholding:
+    """D clamped to [low, high], the range of the data; with a `quantile`, by dynamic thresholding:
 
         D' = c + h / s clamp(D - c, -s, s),    s = max(h, the quantile of |D - c| over the numbers of a row)
 
     with c and h the centre and half the width of the range: a prediction within it stays as it is, and one that is
     saturated comes back as a whole.  Put it around the guidance: Thresholded(Guided(model, 7.5), quantile=0.995).
 
-    Saharia et al. (2022), Imagen, arXiv 2205.11487, section 2.3.  Raises `InputError` for low >= high.
+    Saharia et al. (2022), Imagen, arXiv 2205.11487, section 2.3.
+
+    Arguments:
+        denoiser: a model, guided or not.
+        low, high: the range, in the model's space.
+        quantile: from 0 to 1, 0.995 say; None: D is clamped as it is.
+
+    Raises:
+        InputError: low >= high.
     """
 
     @checked

@@ -46,14 +46,18 @@ class ClassifierGuided(_Tilt):
 
     At w = 1 and with the exact classifier it is the conditional model.
 
+    Song et al. (2021), arXiv 2011.13456, appendix I; Dhariwal, Nichol (2021), arXiv 2105.05233.
+
     Arguments:
-        classifier: a module or a function of x (B, *shape) and t (B,), in the type of x, that gives logits
-            (B, classes), by torch from x as it is given.
+        denoiser: the model, D.
+        classifier: a module or a function of x (B, *shape) and t (B,), in the type of x, that gives logits (B,
+            classes), by torch from x as it is given.
         label: a class, or one for each row (B,); a row with -1 is not guided.
         scale: w, a number; (B,), a row's own; or a function of t, a number, which gives a number.
 
-    Song et al. (2021), arXiv 2011.13456, appendix I; Dhariwal, Nichol (2021), arXiv 2105.05233.  Raises `InputError`
-    for labels that are none, for logits of another shape or with fewer classes, and for some that have no graph to x.
+    Raises:
+        InputError: labels that are none, logits of another shape or with fewer classes, or some that have no graph to
+            x.
     """
 
     rowed = ("scale", "label")
@@ -97,13 +101,17 @@ class Tilted(_Tilt):
     by a gradient through the network.  For a measurement y = A x_0 + s n the log_weight -|y - A x_0|^2 / (2 s^2) takes
     p(y | x_t) for p(y | x_0 = D(x, t)), which is exact only without noise.
 
+    Chung et al. (2023), Diffusion Posterior Sampling, arXiv 2209.14687; Bansal et al. (2023), Universal Guidance, arXiv
+    2302.07121.
+
     Arguments:
+        denoiser: the model, D.
         log_weight: a function of x_0 (B, *shape) and t (B,), in the type of x, that gives (B,), by torch from x_0 as it
             is given; it may be a module.
         scale: w, a number; (B,), a row's own; or a function of t, a number, which gives a number.
 
-    Chung et al. (2023), Diffusion Posterior Sampling, arXiv 2209.14687; Bansal et al. (2023), Universal Guidance, arXiv
-    2302.07121.  Raises `InputError` for an answer of another shape, or without a graph to x.
+    Raises:
+        InputError: an answer of another shape, or without a graph to x.
     """
 
     @checked

@@ -14,12 +14,15 @@ class Autoguided(Steered):
     classifier-free guidance not towards a class.  Both are told the same conditions, of which the weaker one may know
     fewer.  It takes a call of each model; of one alone where w is 1 or 0 in the whole batch.
 
+    Karras et al. (2024), Guiding a Diffusion Model with a Bad Version of Itself, arXiv 2406.02507.
+
     Arguments:
+        denoiser, weaker: the models, of one SDE.
         scale: w, a number; (B,), a row's own; or a function of t, a number, which gives a number.
         interval: (low, high) of sigma / alpha; w is 1 elsewhere.
 
-    Karras et al. (2024), Guiding a Diffusion Model with a Bad Version of Itself, arXiv 2406.02507.  Raises `InputError`
-    for models of two SDEs, a weaker one that knows other conditions, and wrong settings.
+    Raises:
+        InputError: models of two SDEs, a weaker one that knows other conditions, and wrong settings.
     """
 
     rowed = ("weaker", "scale")
