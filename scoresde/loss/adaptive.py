@@ -16,24 +16,30 @@ from .weights import Weighting
 class Adaptive(nn.Module, Times):
     """Times where the loss is: p(c) ~ base(c) w(c) r(c) e(c), constant in each of `bins` bins of c = log(sigma/alpha).
 
-    w, `base` and r = sigma^2 / (alpha^2 + sigma^2) are those of `by_weight`, and e comes from E_v, the running mean
-    square error of v (one data dimension's) in each bin:
-
-        `follows` = "loss":  e = sqrt(E[E_v^2]), the least variance of the loss  (Nichol, Dhariwal, 2021, 2102.09672)
-        `follows` = "gradient":  e = sqrt(E[E_v]), the size of the gradient by the network's answer, 2 w r (net - v)
-
-    The running means forget by `decay` a step, start at 1, are smoothed over neighbours, and the density is mixed with
-    the fraction `floor` of a uniform one, so that no level is ever lost.  A loss that divides by the density, as
-    `DenoisingLoss` with a `base` does, keeps its expectation whatever the state.
+    w, base and r = sigma^2 / (alpha^2 + sigma^2) are those of `by_weight`, and e comes from E_v, the running mean
+    square error of v (one data dimension's) in each bin.  The running means start at 1 and are smoothed over
+    neighbours.  A loss that divides by the density, as `DenoisingLoss` with a `base` does, keeps its expectation
+    whatever the state.
 
     This is what a learned noise schedule is: in continuous time the bound depends on the schedule by its two ends only,
     and the schedule between them is a density over the log-SNR, learned to make the variance small (Kingma, Salimans,
     Poole, Ho, 2021, Variational Diffusion Models, arXiv 2107.00630, section 5.1 and appendix H).  Its ends are t_min
-    and t_max of the SDE: a network that knows no SDE can be scored from any later t_min without training again, so
-    the best end is chosen after training, by the bound.
+    and t_max of the SDE: a network that knows no SDE can be scored from any later t_min without training again, so the
+    best end is chosen after training, by the bound.
 
     The state is two buffers, saved with the model.  Where several processes share a batch, `add_up` sums a tensor over
-    them, in place.  Raises `InputError` for settings out of range.
+    them, in place.
+
+    Arguments:
+        weight, base: as in `by_weight`.
+        bins: the number of bins.
+        decay: the share of the running means that a step leaves.
+        floor: the share of a uniform density that is mixed in, so that no level is ever lost.
+        follows: "loss", e = sqrt(E[E_v^2]), the least variance of the loss (Nichol, Dhariwal, 2021, arXiv 2102.09672);
+            "gradient", e = sqrt(E[E_v]), the size of the gradient by the network's answer, 2 w r (net - v).
+
+    Raises:
+        InputError: settings out of range.
     """
 
     @recorded
@@ -54,11 +60,19 @@ class Adaptive(nn.Module, Times):
         self.register_buffer("count", torch.ones(bins, dtype=torch.float64))
 
     def mass(self, sde: SDE, t_min: float) -> Tensor:
-        """The probabilities (bins,) of the bins; float64, of sum 1."""
+        """The probabilities (bins,) of the bins of an SDE's times from t_min on; float64, of sum 1."""
         p = self.shape.mass(sde, t_min).to(self.total) * (_smooth(self.total) / _smooth(self.count)).sqrt()
         return (1 - self.floor) * p / p.sum() + self.floor / len(p)
 
     def forward(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
+        """The inverse of the distribution function, as every `Times` has it.
+
+        Arguments:
+            sde, u, t_min: as in `Times.__call__`.
+
+        Returns:
+            The times (B,).
+        """
         c = quantile(self.mass(sde, t_min), *level_range(sde, t_min), u.to(self.total.device))
         return at_level(sde, c, t_min)
 
@@ -67,7 +81,14 @@ class Adaptive(nn.Module, Times):
 
     @torch.no_grad()
     def observe(self, sde: SDE, t: Tensor, error: Tensor, t_min: float) -> None:
-        """Takes the mean square errors of v (B,) seen at the times t (B,); what is not finite is passed over."""
+        """Takes what the model's errors are now.
+
+        Arguments:
+            sde: whose times they are.
+            t: times (B,).
+            error: the mean square errors of v (B,) seen there; what is not finite is passed over.
+            t_min: the first time of the distribution.
+        """
         t, error = t.to(self.total.device), error.to(self.total)
         k = bin_of(len(self.total), *level_range(sde, t_min), -sde.log_snr(t) / 2)
         seen = error.isfinite().to(error)

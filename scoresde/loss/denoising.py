@@ -21,37 +21,36 @@ V_ERROR, AROUND_DATA = edm(1.0), lognormal(-1.0, 1.5)
 
 @dataclass(frozen=True)
 class DenoisingLoss(Checked):
-    """w(t) |D(x_t, t) - x_0|^2, the mean over the D dimensions of the data (not the sum: learning rate and gradient
-    clipping then do not depend on D), for x_t = alpha_t x_0 + sigma_t eps.
+    """The denoising loss w(t) |D(x_t, t) - x_0|^2 of each row, for x_t = alpha_t x_0 + sigma_t eps.
 
-    `weight` is "simple", "likelihood", "edm", "min_snr" or a function (sde, t) -> (B,).  `times`, where t is drawn, is
-    "uniform", "stratified" (uniform with one number in each of B equal strata, so that a batch covers all times),
-    "lognormal", "log_snr", "by_weight" (stratified too), a `Times` or a function (sde, u, t_min) -> t.  The defaults,
-    the error of v at log(sigma/alpha) ~ N(-1, 1.5^2), ask the same of the network for every SDE.  Times start at
-    `t_min`, the SDE's by default.
+    It is the mean over the D dimensions of the data (not the sum: learning rate and gradient clipping then do not
+    depend on D).  The defaults, the error of v at log(sigma/alpha) ~ N(-1, 1.5^2), ask the same of the network for
+    every SDE.  Perturbation and residual are in float64 where the device has it: for sub-VP at small t they span six
+    digits.
 
-    `base` parts what is minimised from where it is looked at: with a name or a `Times` the loss is importance-weighted,
+    Vincent (2011), A connection between score matching and denoising autoencoders; Song et al. (2021), arXiv
+    2011.13456; Wang, Cheng, Li, Zhu, Zhang (2020), arXiv 2002.07501, the control variate.
 
-        w(t) base(t) / times(t) |D - x_0|^2,  t ~ times,   of the same expectation E_{t ~ base} w(t) |D - x_0|^2
+    Arguments:
+        weight: w, "simple", "likelihood", "edm", "min_snr" or a function (sde, t) -> (B,).
+        times: where t is drawn, "uniform", "stratified" (uniform with one number in each of B equal strata, so that a
+            batch covers all times), "lognormal", "log_snr", "by_weight" (stratified too), a `Times` or a function (sde,
+            u, t_min) -> t.
+        t_min: the first time; None: the SDE's.
+        base: parts what is minimised from where it is looked at: with a name or a `Times` the loss is w(t) base(t) /
+            times(t) |D - x_0|^2 for t ~ times, of the same expectation E_{t ~ base} w(t) |D - x_0|^2 for every `times`;
+            None leaves the ratio out.  "simple" over "log_snr", and "likelihood" over "uniform", are the bound on -log
+            p up to constants.
+        draw: how the u of a batch are spread: "iid", "stratified", "even" or "antithetic" (see `spread`); None: "iid"
+            for "uniform", else "stratified".
+        control: adds, in rows with sigma / alpha < `control`, a term of mean zero (in its gradient too): with f(x) = (x
+            - alpha D) / sigma, the answer for eps, and W = w sigma^2 / alpha^2, the loss W |f(x_t) - eps|^2 becomes W
+            (|f(x_t)|^2 - 2 <f(x_t) - f(alpha x_0), eps> + 1).  For sigma small against the scale on which f changes,
+            f(x_t) - f(alpha x_0) is of order sigma, and eps, which is what makes the variance grow as weight squared
+            over density, cancels.  It costs those rows a second call.
 
-    for every `times`; None leaves the ratio out.  "simple" over "log_snr", and "likelihood" over "uniform", are the
-    bound on -log p up to constants.
-
-    `draw` is how the u of a batch are spread: "iid", "stratified", "even" or "antithetic" (see `spread`); None: "iid"
-    for "uniform", else "stratified".
-
-    `control` adds, in rows with sigma / alpha < `control`, a term of mean zero (in its gradient too): with
-    f(x) = (x - alpha D) / sigma, the answer for eps, and W = w sigma^2 / alpha^2,
-
-        w |D - x_0|^2 = W |f(x_t) - eps|^2  ->  W (|f(x_t)|^2 - 2 <f(x_t) - f(alpha x_0), eps> + 1)
-
-    For sigma small against the scale on which f changes, f(x_t) - f(alpha x_0) is of order sigma, and eps, which is
-    what makes the variance grow as weight squared over density, cancels.  It costs those rows a second call.
-
-    Perturbation and residual are in float64 where the device has it: for sub-VP at small t they span six digits.
-
-    Vincent (2011), A connection between score matching and denoising autoencoders; Song et al. (2021), 2011.13456;
-    Wang, Cheng, Li, Zhu, Zhang (2020), arXiv 2002.07501, the control variate.
+    Raises:
+        InputError: a base, or times beside one, without a `log_density`; settings out of range.
     """
 
     weight: Weighting = V_ERROR
@@ -70,11 +69,23 @@ class DenoisingLoss(Checked):
                     raise InputError(words, name)
 
     def sample_times(self, sde: SDE, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n times in float64, in the order of the strata."""
+        """Times drawn for a batch.
+
+        Arguments:
+            sde: whose times they are.
+            n: how many.
+            generator: torch's global one by default.
+
+        Returns:
+            (n,) in float64, in the order of the strata.
+        """
         return self.place(spread(n, self.draw or draw_of(self.times), generator), sde)
 
     def place(self, u: Tensor, sde: SDE) -> Tensor:
-        """The times for u in (0, 1).  Raises `InputError` for an answer that is none, as `weight_at` does."""
+        """The times (B,) of an SDE for u (B,) in (0, 1).
+
+        Raises `InputError` for an answer of `times` that is none, as `weight_at` does for one of `weight`.
+        """
         t = answered(named_times(self.times)(sde, u.double(), self.start(sde)), u.shape, "times")
         if t.device.type == "cpu":
             low, high = float(t.min()), float(t.max())
@@ -83,11 +94,11 @@ class DenoisingLoss(Checked):
         return t
 
     def start(self, sde: SDE) -> float:
-        """The first time."""
+        """The first time, of an SDE."""
         return sde.t_min if self.t_min is None else self.t_min
 
     def weight_at(self, sde: SDE, t: Tensor) -> Tensor:
-        """The whole weight (B,) of |D - x_0|^2: w(t), times base / times where there is a base."""
+        """The whole weight (B,) of |D - x_0|^2 at t (B,) of an SDE: w(t), times base / times where there is a base."""
         weight = answered(named_weight(self.weight)(sde, t), t.shape, "weight")
         if self.base is None:
             return weight
@@ -95,7 +106,18 @@ class DenoisingLoss(Checked):
         return weight * (base - times).exp()
 
     def at(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
-        """The loss of each row (B,) at the times t (B,) with the noise eps (B, *shape)."""
+        """The loss of each row at given times, with given noise.
+
+        Arguments:
+            denoiser: the model.
+            x0: x_0 (B, *shape), in the model's space.
+            t: (B,).
+            eps: standard normal numbers (B, *shape).
+            cond: tensors by name with B rows each.
+
+        Returns:
+            (B,).
+        """
         return self._rows(denoiser, x0, t, eps, cond)[0]
 
     def _rows(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: Cond) -> tuple[Tensor, Tensor]:
@@ -126,10 +148,16 @@ class DenoisingLoss(Checked):
     def __call__(
         self, denoiser: Denoiser, x0: Tensor, t: Tensor | None = None, eps: Tensor | None = None, cond: Cond = None
     ) -> Tensor:
-        """The loss of each row (B,) of x0 (B, *shape), at times t (B,) with noise eps (B, *shape), by default from
-        torch's global generator.
+        """The loss of each row.
 
         With gradients on, times that learn (`Adaptive`) see the errors.
+
+        Arguments:
+            denoiser, x0, cond: as in `at`.
+            t, eps: as in `at`; by default drawn from torch's global generator.
+
+        Returns:
+            (B,).
         """
         sde = denoiser.sde
         t = self.sample_times(sde, len(x0)) if t is None else t
@@ -145,6 +173,6 @@ class DenoisingLoss(Checked):
         return self.times.state_dict() if isinstance(self.times, torch.nn.Module) else {}
 
     def load_state(self, state: dict) -> None:
-        """Takes what `state` gave."""
+        """Takes the state that `state` gave."""
         if isinstance(self.times, torch.nn.Module):
             self.times.load_state_dict(state)

@@ -24,14 +24,31 @@ class Times(ABC):
 
     @abstractmethod
     def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
-        """The times (B,) of u (B,), float64 in (0, 1): the inverse of the distribution function."""
+        """The inverse of the distribution function.
+
+        Arguments:
+            sde: whose times they are.
+            u: (B,), float64 in (0, 1).
+            t_min: the first time.
+
+        Returns:
+            The times (B,).
+        """
 
     @abstractmethod
     def log_density(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
-        """The log-density (B,) at t (B,) per unit of c = log(sigma / alpha), on the device of t.
+        """The log-density per unit of c = log(sigma / alpha).
 
-        In c and not in t, because c means the same for every SDE: p_c = p_t / c'(t), c' = g^2 / (2 sigma^2).
-        Infinite where t is an atom, which then weighs nothing.
+        In c and not in t, because c means the same for every SDE: p_c = p_t / c'(t), c' = g^2 / (2 sigma^2).  Infinite
+        where t is an atom, which then weighs nothing.
+
+        Arguments:
+            sde: whose times they are.
+            t: (B,).
+            t_min: the first time.
+
+        Returns:
+            (B,), on the device of t.
         """
 
 
@@ -108,14 +125,21 @@ def draw_of(times: str | Callable) -> str:
 class by_weight(Checked, Times):
     """A density proportional to the weight: importance sampling for any SDE.
 
-        p(c) ~ base(c) w(t(c)) r(c),    r = sigma^2 / alpha^2 for `error` = "eps", sigma^2 / (alpha^2 + sigma^2) for "v"
+        p(c) ~ base(c) w(t(c)) r(c),    c = log(sigma / alpha)
 
-    w weighs |D - x_0|^2 and `base` is the distribution that the loss is an expectation over, as in `DenoisingLoss`;
-    r turns w into the weight of the mean square error of eps or of v, which are of one size at all noise levels (that
-    of v more so: the error of eps vanishes at high noise).  The density is constant in each of `bins` equal intervals
-    of c, and exactly so: the table costs no bias; the fraction `floor` of it is uniform, which bounds the ratio of any
-    two densities (a defensive mixture, Hesterberg, 1995).  For "likelihood" over uniform times and the error of eps it
-    is uniform in c, which for VP is the closed form of Song et al. (2021), arXiv 2101.09258.
+    For "likelihood" over uniform times and the error of eps it is uniform in c, which for VP is the closed form of Song
+    et al. (2021), arXiv 2101.09258.
+
+    Arguments:
+        weight: w, of |D - x_0|^2: a name in `WEIGHTS` or a function (sde, t) -> (B,).
+        base: the distribution that the loss is an expectation over, as in `DenoisingLoss`: a name in `TIMES` or a
+            `Times`.
+        error: r = sigma^2 / alpha^2 for "eps", sigma^2 / (alpha^2 + sigma^2) for "v": it turns w into the weight of the
+            mean square error of eps or of v, which are of one size at all noise levels (that of v more so: the error of
+            eps vanishes at high noise).
+        bins: the density is constant in each of so many equal intervals of c, and exactly so: the table costs no bias.
+        floor: the fraction of it that is uniform, which bounds the ratio of any two densities (a defensive mixture,
+            Hesterberg, 1995).
     """
 
     weight: Weighting = "likelihood"
@@ -125,7 +149,7 @@ class by_weight(Checked, Times):
     floor: Fraction = 0.1
 
     def mass(self, sde: SDE, t_min: float) -> Tensor:
-        """The weights (bins,) of the bins, from their middles; float64, of sum 1."""
+        """The weights (bins,) of the bins of an SDE's times from t_min on, from their middles; float64, of sum 1."""
         low, high = level_range(sde, t_min)
         c = low + (high - low) * (torch.arange(self.bins, dtype=torch.float64) + 0.5) / self.bins
         t = at_level(sde, c, t_min)
@@ -178,12 +202,17 @@ DRAWS = ("iid", "stratified", "even", "antithetic")
 
 
 def spread(n: int, how: str, generator: torch.Generator | None = None) -> Tensor:
-    """n numbers in (0, 1), each uniform, in float64 on the CPU, together spread out:
+    """n numbers in (0, 1), each uniform, in float64 on the CPU, together spread out.
 
-    - "iid": independent;
-    - "stratified": one in each of n equal strata, in their order;
-    - "even": (i + u) / n with one u for all (Kingma et al., 2021, arXiv 2107.00630);
-    - "antithetic": pairs u, 1 - u, the mate of number i < n / 2 at i + n / 2 (Hammersley, Morton, 1956).
+    Arguments:
+        n: how many.
+        how: "iid": independent; "stratified": one in each of n equal strata, in their order; "even": (i + u) / n with
+            one u for all (Kingma et al., 2021, arXiv 2107.00630); "antithetic": pairs u, 1 - u, the mate of number i <
+            n / 2 at i + n / 2 (Hammersley, Morton, 1956).
+        generator: torch's global one by default.
+
+    Returns:
+        (n,).
     """
     u = torch.rand(n, dtype=torch.float64, generator=generator)
     if how == "iid":

@@ -12,7 +12,7 @@ from ..settings import Checked, OneOf, Positive
 
 
 def simple(sde: SDE, t: Tensor) -> Tensor:
-    """alpha^2 / sigma^2: the mean square error of eps (Ho et al., 2020, arXiv 2006.11239).
+    """alpha^2 / sigma^2 (B,) of an SDE at t (B,): the mean square error of eps (Ho et al., 2020, arXiv 2006.11239).
 
     Over times uniform in the log-SNR lambda it is the likelihood's weight for every SDE:
 
@@ -24,7 +24,7 @@ def simple(sde: SDE, t: Tensor) -> Tensor:
 
 
 def likelihood(sde: SDE, t: Tensor) -> Tensor:
-    """g^2 alpha^2 / sigma^4 = -snr'(t): with uniform times a bound on -2 log p up to a constant.
+    """g^2 alpha^2 / sigma^4 = -snr'(t) of an SDE at t (B,): over uniform times a bound on -2 log p, up to a constant.
 
     Song, Durkan, Murray, Ermon (2021), Maximum Likelihood Training of Score-Based Models, arXiv 2101.09258.
     """
@@ -42,16 +42,21 @@ class edm(Checked):
     sigma_data: Positive = 0.5
 
     def __call__(self, sde: SDE, t: Tensor) -> Tensor:
+        """The weight (B,) of an SDE at t (B,)."""
         return sde.log_snr(t).exp() + self.sigma_data**-2
 
 
 @dataclass(frozen=True)
 class min_snr(Checked):
-    """min(alpha^2 / sigma^2, gamma) (Hang et al., 2023, Min-SNR Weighting, arXiv 2303.09556)."""
+    """min(alpha^2 / sigma^2, gamma): the mean square error of eps, bounded at low noise.
+
+    Hang et al. (2023), Min-SNR Weighting, arXiv 2303.09556.
+    """
 
     gamma: Positive = 5.0
 
     def __call__(self, sde: SDE, t: Tensor) -> Tensor:
+        """The weight (B,) of an SDE at t (B,)."""
         return sde.log_snr(t).exp().clamp_max(self.gamma)
 
 
