@@ -47,14 +47,15 @@ class Past(NamedTuple):
 
 @dataclass(frozen=True)
 class Adams(Checked, Method):
-    """One evaluation a step: with P_j the polynomial through f at t_n and the j - 1 times before it, and Q_j through
-    those and the new point,
+    """One evaluation a step: predict, evaluate, correct, with steps and orders that follow each row's error.
+
+    With P_j the polynomial through f at t_n and the j - 1 times before it, and Q_j through those and the new point,
 
         y* = y_n + int P_q dt    f* = f(t_{n+1}, y*)    y_{n+1} = y_n + int Q_q dt    error = int (Q_q - Q_{q-1}) dt
 
-    (predict, evaluate, correct: f* is what later steps remember).  The integrals run from t_n to t_{n+1}, for any
-    spacing of the times.  A row starts with q = 1; the next q is that of q - 1, q, q + 1 whose error allows the longest
-    step, at most `top`.  y_{n+1} has the local error of order q + 2; a rejected step costs one evaluation.
+    (f* is what later steps remember).  The integrals run from t_n to t_{n+1}, for any spacing of the times.  A row
+    starts with q = 1; the next q is that of q - 1, q, q + 1 whose error allows the longest step, at most `top`.
+    y_{n+1} has the local error of order q + 2; a rejected step costs one evaluation.
 
     In Newton's form, with phi_j = (t_n - t_{n-1}) .. (t_n - t_{n-j}) f[t_n, .., t_{n-j}] and, at t_{n+1}, phi'_j:
 

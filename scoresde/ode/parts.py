@@ -48,20 +48,39 @@ class Method(ABC):
     longest: ClassVar[float] = 5.0
 
     def start(self, t: np.ndarray, k: State) -> Any:
-        """The memory of rows before their first step from the times t (b,), if there is one."""
+        """The memory of rows before their first step from the times t (b,) with the derivatives k, if there is one."""
         return None
 
     @abstractmethod
     def trial(self, f: Derivative, t, t_new, y: State, k: State, memory: Any, rows: Tensor, norm: Norm) -> Trial:
-        """The step from (t, y) with the derivative k to t_new; `norm(error, y_new)` measures errors: (b,) of parts
-        (b, ...), and (n, b) of n at once, (n, b, ...)."""
+        """The step from (t, y) with the derivative k to t_new, which may be accepted or not.
+
+        Arguments:
+            f: f(t, y, rows), the derivatives.
+            t, t_new: both ends (b,).
+            y, k: the state and its derivative, parts (b, ...).
+            memory: what `start` or an accepted trial left.
+            rows: the numbers (b,) of the rows, which f gets.
+            norm: norm(error, y_new) measures errors: (b,) of parts (b, ...), and (n, b) of n at once, (n, b, ...).
+
+        Returns:
+            A `Trial`.
+        """
 
     def keep(self, memory: Any, left: np.ndarray) -> Any:
-        """The memory of the rows where the mask (b,) is true."""
+        """The memory of the rows that are left, where the mask (b,) is true."""
         return memory
 
     def merge(self, ok: np.ndarray, new: Any, old: Any) -> Any:
-        """The memory `new` in the rows where the mask is true, `old` elsewhere."""
+        """The memory of rows of which some took their step.
+
+        Arguments:
+            ok: a mask (b,).
+            new, old: the memory of those where it is true, and of the others.
+
+        Returns:
+            The memory of all.
+        """
         return new
 
 

@@ -61,18 +61,28 @@ def integrate(
 ) -> tuple[State, Tensor]:
     """Integrates dy/dt = f(t, y, rows) from t0 to t1, in either direction, row by row.
 
-    `y` is a tuple of tensors (B, ...); `t0`, `t1` are (B,).  `f(t, y, rows)` gets times (b,), the states of the rows
-    still under way and their numbers `rows` (b,), and returns the derivatives.  A step is accepted when
-    max over parts of rms(error / (atol + rtol max|y|)) <= 1; step sizes by a PI controller (Gustafsson, 1991).
-    `method` is a name in `METHODS` or a `Method`.
+    A step is accepted when max over parts of rms(error / (atol + rtol max|y|)) <= 1; step sizes by a PI controller
+    (Gustafsson, 1991).
 
-    No row spends more than `max_nfe` evaluations.  A row that would is an error (`on_max_nfe="error"`), or it goes the
-    rest of its way in 4 equal steps of Bogacki-Shampine's order 3, the last 12 of its evaluations, with one warning for
-    all such rows ("finish").
+    Arguments:
+        f: f(t, y, rows) gets times (b,), the states of the rows still under way and their numbers `rows` (b,), and
+            returns the derivatives.
+        y: a tuple of tensors (B, ...).
+        t0, t1: both ends of the way (B,).
+        rtol, atol: the tolerance, relative and absolute.
+        method: a name in `METHODS` or a `Method`.
+        max_steps: the most steps, taken or not, of a row.
+        max_nfe: the most evaluations of a row; None: no bound.
+        on_max_nfe: a row that needs more is an "error", or goes the rest of its way in 4 equal steps of
+            Bogacki-Shampine's order 3, the last 12 of its evaluations, with one warning for all such rows ("finish").
 
-    Returns the states at t1 and the evaluations spent on each row (B,).
-    Raises `InputError` for a wrong argument; `FloatingPointError` when a row's derivative is not finite or its step
-    underflows, when rows run out of evaluations, or when rows are still under way after `max_steps` steps.
+    Returns:
+        The states at t1, and the evaluations spent on each row (B,).
+
+    Raises:
+        InputError: a wrong argument.
+        FloatingPointError: a row's derivative is not finite or its step underflows, rows run out of evaluations, or are
+            still under way after max_steps steps.
     """
     method = check(method, rtol, atol, max_nfe, on_max_nfe)
     done, nfe, device = tuple(part.clone() for part in y), np.zeros(len(t0), dtype=np.int64), y[0].device
@@ -110,7 +120,17 @@ def integrate(
 
 
 def check(method: str | Method, rtol: float, atol: float, max_nfe: int | None, on_max_nfe: str) -> Method:
-    """The method, once all arguments of `integrate` are found good.  Raises `InputError`."""
+    """The method, once all arguments of `integrate` are found good.
+
+    Arguments:
+        method, rtol, atol, max_nfe, on_max_nfe: as in `integrate`.
+
+    Returns:
+        A `Method`.
+
+    Raises:
+        InputError: one that is not.
+    """
     settings.check("rtol", rtol, Positive)
     settings.check("atol", atol, Positive)
     settings.check("method", method, Annotated[str, OneOf(METHODS)] | Method)

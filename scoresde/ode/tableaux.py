@@ -11,9 +11,12 @@ from .parts import Method, State, Trial, shaped
 class Tableau(Method):
     """An embedded pair: k_i = f(t + c_i h, y + h sum_j a_ij k_j), y_1 = y + h sum_i b_i k_i, error = h sum_i e_i k_i.
 
-    `a` and `c` are without the first row; the last row of `a` is b: the last stage is the next step's first one.  With
-    a second estimate `e_low`, of lower order, the error is |e|^2 / sqrt(|e|^2 + 0.01 |e_low|^2).  Where `e` does not
-    reach the last stage, that is evaluated after accepted steps alone.
+    Arguments:
+        order: with which the error scales.
+        a, c: without the first row; the last row of a is b: the last stage is the next step's first one.
+        e: the weights of the error.  Where they do not reach the last stage, that is evaluated after accepted steps
+            alone.
+        e_low: a second estimate, of lower order: the error is then |e|^2 / sqrt(|e|^2 + 0.01 |e_low|^2).
     """
 
     order: int
@@ -24,10 +27,12 @@ class Tableau(Method):
 
     @property
     def cost(self) -> int:
+        """Evaluations of a trial."""
         return len(self.e) - 1
 
     @property
     def after(self) -> int:
+        """Evaluations once a trial is accepted."""
         return len(self.a) - self.cost
 
     def trial(self, f, t, t_new, y, k, memory, rows, norm):
