@@ -40,7 +40,14 @@ GRIDS = ("angle", "cosine_angle", "uniform_angle", "log_snr", "karras", "uniform
 
 @dataclass(frozen=True)
 class Trial:
-    """One sampler's distance from the flow's end points: the root-mean-square and median over samples, a coordinate."""
+    """One sampler's distance from the flow's end points.
+
+    Arguments:
+        name: of the solver, with its options.
+        grid: the name of its grid.
+        sampler: the sampler.
+        rms, median: the root mean square and the median over samples, a coordinate.
+    """
 
     name: str
     grid: str
@@ -55,7 +62,15 @@ class Trial:
 
 
 def candidates(budget: int, last: str, t_min: float | None) -> dict[str, Callable[..., Sampler]]:
-    """The samplers that are tried, as functions of a grid, with at most `budget` evaluations each."""
+    """The samplers that are tried, with at most `budget` evaluations each.
+
+    Arguments:
+        budget: of evaluations.
+        last, t_min: as in `Sampler`; "tweedie" takes one of the evaluations.
+
+    Returns:
+        Functions of a grid, by name.
+    """
     ends = {"last": last, "t_min": t_min}
     n = budget - (last == "tweedie")
     one = {"steps": n, **ends}
@@ -91,14 +106,27 @@ def tune(
 ) -> list[Trial]:
     """Tries solver x grid x order x corrector with `budget` evaluations of the model each; the best trial comes first.
 
-    `shape` = (n, *data shape): the reference is the flow of n samples at rtol = atol = `tolerance` in float64, and the
-    error of a sampler its distance from there, from the same x_T.  All samplers meet all grids on the first quarter of
-    the samples; each with its best grid, a multistep method fitted on each of the three best grids (`fit_multistep`, to
-    n other samples), and a sampler whose times and weights are fitted through the whole solver (`fit_through`, to 4 n
-    other samples, by gradients of the model) are judged on all.  `last` and `t_min` are those of the sampler that is
-    sought.  `report(done, all, trial)` follows the trials, and while the last one is fitted tells the best so far.
+    The reference is the flow of n samples in float64, and the error of a sampler its distance from there, from the same
+    x_T.  All samplers meet all grids on the first quarter of the samples; each with its best grid, a multistep method
+    fitted on each of the three best grids (`fit_multistep`, to n other samples), and a sampler whose times and weights
+    are fitted through the whole solver (`fit_through`, to 4 n other samples, by gradients of the model) are judged on
+    all.
 
-    Raises `InputError` for a budget under 2.
+    Arguments:
+        denoiser: the model.
+        budget: how many evaluations, 2 at least.
+        shape: (n, *data shape), n from 8 up.
+        seed: of the samples' x_T; seed + 1 of those that are fitted to.
+        last, t_min: those of the sampler that is sought.
+        tolerance: rtol and atol of the flow.
+        report: report(done, all, trial) follows the trials, and while the last one is fitted tells the best so far.
+        cond: the conditions of the n samples, by name.
+
+    Returns:
+        The trials, by their `error`.
+
+    Raises:
+        InputError: a budget under 2, or fewer than 8 samples.
     """
     n, *item = (int(d) for d in shape)
     if n < 8:
@@ -178,7 +206,10 @@ def _through(denoiser: Denoiser, *args, **options) -> Sampler | None:
 
 
 def plain(sampler: Sampler, sde: SDE) -> dict:
-    """A sampler as plain types, as a config has them: `_target_` and fields, a grid that is a function by its times."""
+    """A sampler as plain types, as a config has them: `_target_` and fields.
+
+    A grid that is a function is there by its times under the SDE.
+    """
     node = {"_target_": f"scoresde.sampling.{type(sampler).__name__}"}
     fields = {field.name: getattr(sampler, field.name) for field in dataclasses.fields(sampler)}
     if not isinstance(sampler.grid, str):

@@ -7,7 +7,7 @@ from problems import SDES, SONG, close, mixture
 from samplers import DETERMINISTIC, STOCHASTIC
 
 from scoresde.sampling import Adams, DPMpp, DPMpp2M, SASolver, UniPC, sample
-from scoresde.sampling.steps.multistep import lagrange, quadrature
+from scoresde.sampling.steps.polynomials import lagrange, quadrature
 
 OTHERS = [n for n in SDES if n not in SONG]
 

@@ -1,8 +1,9 @@
 """Samplers: frozen dataclasses that say how to go from x_t to x_s, and the one loop that calls them."""
 
 from .adaptive.flow import ProbabilityFlow
-from .adaptive.inversion import Reversible, RoundTrip, from_latent, round_trip, slerp, to_latent
+from .adaptive.inversion import RoundTrip, from_latent, round_trip, slerp, to_latent
 from .adaptive.reverse_sde import AdaptiveSDE
+from .adaptive.reversible import Reversible
 from .adaptive.with_torchsde import ReverseSDE
 from .fitting.grid import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fitting.through import fit_through

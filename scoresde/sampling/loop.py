@@ -28,10 +28,17 @@ Placing = Annotated[str, OneOf(grids.GRIDS, ("fitted",))] | Callable | Sequence[
 class Sampler(Checked, ABC):
     """A step from x_t to x_s, a time grid and a last step.  A new sampler is a frozen dataclass with its own `step`.
 
-    `steps` intervals from t_max to `t_min` (the SDE's by default), placed by `grid`: a name in `scoresde.grids.GRIDS`,
-    a function (sde, steps, start, end) -> times, or the decreasing times themselves.  `last` says what is returned:
-    "tweedie" the denoised D(x, t_min), for one more evaluation; "mean" the last step without its noise; "none" x as it
-    is.  Without it the noise of t_min stays in the samples (Jolicoeur-Martineau et al., 2020, arXiv 2009.05475).
+    Arguments:
+        steps: the number of intervals from t_max to `t_min`.
+        grid: how they are placed: a name in `scoresde.grids.GRIDS`, a function (sde, steps, start, end) -> times, or
+            the decreasing times themselves.
+        last: what is returned: "tweedie" the denoised D(x, t_min), for one more evaluation; "mean" the last step
+            without its noise; "none" x as it is.  Without it the noise of t_min stays in the samples
+            (Jolicoeur-Martineau et al., 2020, arXiv 2009.05475).
+        t_min: the last time; None: the SDE's.
+
+    Raises:
+        InputError: settings out of range.
     """
 
     memory: ClassVar[str | None] = None  # why no corrector may act between the steps, where none may
@@ -42,22 +49,25 @@ class Sampler(Checked, ABC):
     t_min: Annotated[float, Range(0)] | None = None
 
     def times(self, sde: SDE) -> list[float]:
-        """The decreasing times, t_max first."""
+        """The decreasing times of a sampling under the SDE, t_max first.
+
+        Raises `InputError` for a t_min at t_max or after it, and for a grid that is none.
+        """
         if self.t_min is not None and self.t_min >= sde.t_max:
             raise InputError(f"t_min={self.t_min!r}: give a time before t_max={sde.t_max!r}", "t_min")
         end = sde.t_min if self.t_min is None else self.t_min
         return grids.times(self.placing(sde), sde, self.steps, sde.t_max, end)
 
     def placing(self, sde: SDE) -> Placing:
-        """The grid that `times` takes."""
+        """The grid that `times` takes under the SDE."""
         return self.grid
 
     def informed(self, denoiser: Denoiser) -> "Sampler":
-        """This sampler, or one like it with what it takes from a model beforehand: before `times` and `begin`."""
+        """This sampler, or one like it with what it takes from a denoiser beforehand: before `times` and `begin`."""
         return self
 
     def begin(self, sde: SDE, times: Sequence[Marginal]) -> Any:
-        """The `state` of the first step: what can be computed for all steps of the way at once.
+        """The `state` of the first step under the SDE: what can be computed for all steps through the times at once.
 
         None by default.  A step has to do with None, and with times that were not announced here.
         """
@@ -65,11 +75,20 @@ class Sampler(Checked, ABC):
 
     @abstractmethod
     def step(self, denoiser: Denoiser, x: Tensor, t: float, s: float, state: Any, noise: Draws):
-        """(x_s, state) from x_t (B, *shape) at the time t to s < t.
+        """One step from x_t to x_s, s < t.
 
-        `state` is at first what `begin` returned, or None, and then what the step before returned; `noise(x)` gives
-        standard normal numbers.  In a sampling t and s are `Marginal`s: floats that know their alpha, sigma, n and phi.
-        `denoiser.sde.at(t)` is the same for any number.
+        In a sampling t and s are `Marginal`s: floats that know their alpha, sigma, n and phi.  `denoiser.sde.at(t)` is
+        the same for any number.
+
+        Arguments:
+            denoiser: the model, its conditions bound.
+            x: x_t (B, *shape).
+            t, s: the times, numbers.
+            state: at first what `begin` returned, or None, and then what the step before returned.
+            noise: noise(x) gives standard normal numbers like x, a new draw at each call.
+
+        Returns:
+            (x_s, state).
         """
 
 

@@ -26,7 +26,16 @@ def joined() -> tuple[int, int]:
 
 
 def share(n: int, rank: int, ranks: int) -> range:
-    """The samples of one process: consecutive; the first process has most, the last none where n is small."""
+    """The samples of one process: consecutive; the first process has most, the last none where n is small.
+
+    Arguments:
+        n: the number of all samples.
+        rank: which process, 0 to ranks - 1.
+        ranks: the number of processes.
+
+    Returns:
+        A range within 0..n-1.
+    """
     return range(-(-rank * n // ranks), -(-(rank + 1) * n // ranks))
 
 

@@ -18,8 +18,8 @@ class Trajectory:
     sampling, and further calls of `sample` with the same times, follow each other along B.  (A function that hands its
     calls on to a Trajectory hands on no start.)
 
-    Raises `InputError` for an `every` that is not a positive whole number, and when the chunks were not sampled at the
-    same times.
+    Raises `InputError` for an `every` that is not a positive whole number, and, when it is read, for chunks that were
+    not sampled at the same times.
     """
 
     def __init__(self, every: int = 1):
@@ -30,11 +30,25 @@ class Trajectory:
         self._step, self._passing = -1, False
 
     def start(self, t: float, x: Tensor, x0: Tensor) -> None:
-        """Begins a chunk with x_T."""
+        """Begins a chunk.
+
+        Arguments:
+            t: t_max.
+            x: x_T (B, *shape).
+            x0: D(x_T, t_max) (B, *shape).
+        """
         self._chunks.append([(t, *(v.detach().to("cpu", copy=True) for v in (x, x0)))])
         self._step, self._passing = -1, False
 
     def __call__(self, step: int, t: float, x: Tensor, x0: Tensor) -> None:
+        """Takes the state after a step.
+
+        Arguments:
+            step: its number, from 0 in each chunk.
+            t: the time reached.
+            x: x_t (B, *shape).
+            x0: the latest denoised estimate (B, *shape).
+        """
         if step <= self._step or not self._chunks:
             self._chunks.append([])
             self._passing = False
@@ -48,7 +62,7 @@ class Trajectory:
 
     @property
     def times(self) -> list[float]:
-        """The times of the states kept, decreasing."""
+        """The times of the states kept, decreasing.  Raises `InputError` for chunks that were sampled at others."""
         times = [[t for t, _, _ in chunk] for chunk in self._chunks]
         if any(other != times[0] for other in times):
             raise InputError("the chunks of this Trajectory were sampled at different times: take a new one for each")

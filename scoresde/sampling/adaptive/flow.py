@@ -14,12 +14,19 @@ from ..loop import Placing, Sampler, Steps
 class ProbabilityFlow(Sampler):
     """Adaptive steps on dz/dphi = v, z = x / n, phi = atan(sigma / alpha); each row has its own steps.
 
-    The flow is the same for every SDE in these variables and needs fewer evaluations than in t.  `steps` only sets
-    where the solver reports on its way (for a callback): the error is bounded by `rtol` and `atol`.  `method` is a name
-    in `scoresde.ode.METHODS`; `max_nfe` bounds the evaluations of a row in each of the `steps` (None: no bound), and
-    `on_max_nfe` says what becomes of a row that needs more: "error", or "finish" in a few fixed steps with a warning.
+    The flow is the same for every SDE in these variables and needs fewer evaluations than in t.
 
     Song et al. (2021), arXiv 2011.13456, section 4.3; the methods' own references are in `scoresde.ode`.
+
+    Arguments:
+        steps: only sets where the solver reports on its way (for a callback).
+        rtol, atol: bound the error, relative to z and absolute.
+        method: a name in `scoresde.ode.METHODS`, or a `scoresde.ode.Method`.
+        max_nfe: the most evaluations of a row in each of the `steps`; None: no bound.
+        on_max_nfe: what becomes of a row that needs more: "error", or "finish" in a few fixed steps with a warning.
+
+    Raises:
+        InputError: settings out of range, or too few evaluations to finish.
     """
 
     steps: Steps = 1

@@ -1,9 +1,7 @@
-"""From data to its latent x_T and back: by the adaptive probability flow, and by steps that undo each other exactly."""
+"""From data to its latent x_T and back by the adaptive probability flow, and the way between two latents."""
 
-import itertools
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,8 +13,6 @@ from ...errors import InputError
 from ...likelihood import flow_velocity, start_time
 from ...likelihood.brief import Result
 from ...sde import widest
-from ..loop import Sampler
-from ..steps.fixed import at_angle
 
 
 def to_latent(
@@ -31,11 +27,23 @@ def to_latent(
 
         dz/dphi = v      z = x / n      phi = atan(sigma / alpha)      n^2 = alpha^2 + sigma^2
 
-    x (B, *shape) in the model's space; the latent has its shape, in float64.  It is distributed as p_T when x is as
-    p_{t_min}.  Steps are adaptive, each row its own; `cond` are its conditions, by name, of B rows.
-    Raises `InputError` for a t_min that the SDE does not have, or a batch that is not (B, *shape) of real numbers.
+    It is distributed as p_T when x is as p_{t_min}.
 
     Song et al. (2021), arXiv 2011.13456, section 4.3 (uniquely identifiable encoding).
+
+    Arguments:
+        denoiser: the model.
+        x: (B, *shape), in the model's space.
+        rtol, atol: the tolerance of the adaptive steps, each row its own.
+        t_min: the time of the data; None: the SDE's.
+        cond: the conditions by name, of B rows or of one for all.
+
+    Returns:
+        (B, *shape), in float64.
+
+    Raises:
+        InputError: a t_min that the SDE does not have, or a batch that is not (B, *shape) of real numbers.
+        FloatingPointError: the model is not finite.
     """
     return _flow(denoiser, x, rtol, atol, t_min, cond, to_data=False)[0]
 
@@ -48,16 +56,33 @@ def from_latent(
     t_min: float | None = None,
     cond: Given = None,
 ) -> Tensor:
-    """x_{t_min} (B, *shape) of a latent x_T, in float64: the flow of `to_latent`, the other way.
+    """The point x_{t_min} of a latent x_T: the flow of `to_latent`, the other way.
 
     Song et al. (2021), arXiv 2011.13456, section 4.3.
+
+    Arguments:
+        denoiser, rtol, atol, t_min, cond: as in `to_latent`.
+        latent: x_T (B, *shape).
+
+    Returns:
+        (B, *shape), in float64.
+
+    Raises:
+        InputError, FloatingPointError: as `to_latent` does.
     """
     return _flow(denoiser, latent, rtol, atol, t_min, cond, to_data=True)[0]
 
 
 @dataclass(frozen=True, repr=False)
 class RoundTrip(Result):
-    """`latent` and `x` (B, *shape), there and back; `error` (B,), the rms of x less its start; `nfe` (B,) of both."""
+    """There and back: what `round_trip` found.
+
+    Arguments:
+        latent: x_T (B, *shape).
+        x: x_{t_min} (B, *shape), the way back.
+        error: (B,), the root mean square of x less its start.
+        nfe: (B,), evaluations of both ways.
+    """
 
     latent: Tensor
     x: Tensor
@@ -73,7 +98,17 @@ def round_trip(
     t_min: float | None = None,
     cond: Given = None,
 ) -> RoundTrip:
-    """from_latent(to_latent(x)), and how far it is from x: each row's root mean square over its dimensions."""
+    """from_latent(to_latent(x)), and how far it is from x: each row's root mean square over its dimensions.
+
+    Arguments:
+        denoiser, x, rtol, atol, t_min, cond: as in `to_latent`.
+
+    Returns:
+        A `RoundTrip`.
+
+    Raises:
+        InputError, FloatingPointError: as `to_latent` does.
+    """
     latent, there = _flow(denoiser, x, rtol, atol, t_min, cond, to_data=False)
     back, again = _flow(denoiser, latent, rtol, atol, t_min, cond, to_data=True)
     return RoundTrip(latent, back, (back - x).flatten(1).square().mean(1).sqrt(), there + again)
@@ -83,7 +118,7 @@ def _flow(denoiser, x, rtol, atol, t_min, cond, to_data: bool) -> tuple[Tensor, 
     """x carried from one end of time to the other, and the evaluations spent on each row."""
     sde = denoiser.sde
     ends = (sde.t_max, start_time(sde, t_min)) if to_data else (start_time(sde, t_min), sde.t_max)
-    x = _state(x)
+    x = state_of(x)
     denoiser = bind(denoiser, cond, len(x))
     start, end = (sde.angle(t).to(x.device, x.dtype).expand(len(x)) for t in ends)
     n_start, n_end = (float(torch.hypot(*sde.marginal(t))) for t in ends)
@@ -95,96 +130,9 @@ def _flow(denoiser, x, rtol, atol, t_min, cond, to_data: bool) -> tuple[Tensor, 
     return n_end * z, nfe
 
 
-def _state(x: Tensor) -> Tensor:
+def state_of(x: Tensor) -> Tensor:
+    """Rows (B, *shape) without a graph, in the widest type of their device.  Raises `InputError` for what is none."""
     return batch(x).detach().to(widest(x.device))
-
-
-# States are kept on multiples of the grain, on which sums are exact up to 2^13: then no step loses a bit, and the way
-# back is the way there whatever the denoiser does between the points.  Velocities grow with 1 / sin(phi).
-GRAIN = {torch.float64: 2.0**-40, torch.float32: 2.0**-16}
-COARSER = 16
-
-
-def _snap(a: Tensor, grains: int = 1) -> Tensor:
-    """a rounded to multiples of `grains` grains."""
-    grain = grains * GRAIN[a.dtype]
-    return torch.round(a / grain) * grain
-
-
-@dataclass(frozen=True)
-class Reversible(Sampler):
-    """Asynchronous leapfrog on dz/dphi = v: order 2, one evaluation a step, and each step is undone exactly.
-
-        m = z + h/2 u      u' = 2 v(m, phi + h/2) - u      z' = m + h/2 u'
-
-    with z = x / n, phi = atan(sigma / alpha) and u an estimate of the velocity, at first v itself.  The way back swaps
-    u and u' and turns h around.  All sums are of multiples of 2^-40 (u: 2^-36), so nothing is rounded while |z| < 2^13
-    (data and noise are below 10): `from_latent` of `to_latent` gives x to 1e-12 n, and z to the bit, for any denoiser
-    that answers the same input by the same bits (the same batch on the same device), rough as it may be.
-
-    At 50 to 100 evaluations on the angle grid it was the most accurate of the reversible schemes, or within a tenth of
-    it, on mixtures and on a trained U-Net, both ways and after an edit: beside EDICT (Wallace et al., 2022, arXiv
-    2211.12446), BDIA (Zhang et al., 2023, arXiv 2307.10829), coupled Runge-Kutta (McCallum, Foster, 2024, arXiv
-    2410.11648) and reversible Heun (Kidger et al., 2021, arXiv 2105.13493).  Like theirs its error of u grows where
-    the flow contracts: with few steps an edited latent suffers from it first.
-
-    Mutze (2008), An asynchronous leapfrog method; Zhuang, Dvornek, Tatikonda, Duncan (2021), MALI, arXiv 2102.04668.
-    """
-
-    memory: ClassVar[str | None] = "it carries a velocity along one trajectory, which a corrector's noise would leave"
-
-    def step(self, denoiser, x, t, s, state, noise):
-        sde = denoiser.sde
-        t, s = sde.at(t), sde.at(s)
-        z = _snap(_state(x) / t.n)
-        u = self._velocity(denoiser, z, t) if state is None else state
-        z, u = self._leap(denoiser, z, u, t, s)
-        return (s.n * z).to(x.dtype), u
-
-    @torch.no_grad()
-    def to_latent(self, denoiser: Denoiser, x: Tensor, cond: Given = None) -> tuple[Tensor, Tensor]:
-        """The latent (x_T, u_T), each (B, *shape) in float64, of x (B, *shape) as a point of x_{t_min}.
-
-        x_T is the latent of the flow to the order of the scheme; u_T is what makes the way back exact.
-        """
-        denoiser = bind(denoiser, cond, len(x))
-        times = denoiser.sde.along(self.times(denoiser.sde)[::-1])
-        z = _snap(_state(x) / times[0].n)
-        u = self._velocity(denoiser, z, times[0])
-        for t, s in itertools.pairwise(times):
-            z, u = self._leap(denoiser, z, u, t, s)
-        return times[-1].n * z, u
-
-    @torch.no_grad()
-    def from_latent(self, denoiser: Denoiser, latent: Tensor | tuple[Tensor, Tensor], cond: Given = None) -> Tensor:
-        """x_{t_min} (B, *shape), in float64, of the latent pair of `to_latent`: the exact way back.
-
-        An edited pair (both parts edited alike, or x_T alone) decodes as near to the flow as any other.  x_T alone, a
-        tensor, takes u = v(x_T) for one more evaluation: the sampler's start.
-        """
-        x, state = (latent, None) if torch.is_tensor(latent) else (latent[0], _snap(_state(latent[1]), COARSER))
-        x = _state(x)
-        denoiser = bind(denoiser, cond, len(x))
-        for t, s in itertools.pairwise(denoiser.sde.along(self.times(denoiser.sde))):
-            x, state = self.step(denoiser, x, t, s, state, None)
-        return x
-
-    encode, decode = to_latent, from_latent  # their names of before
-
-    @staticmethod
-    def _velocity(denoiser, z, t) -> Tensor:
-        return _snap(denoiser.velocity(t.n * z, t), COARSER)
-
-    @staticmethod
-    def _leap(denoiser, z, u, t, s) -> tuple[Tensor, Tensor]:
-        sde = denoiser.sde
-        # The middle and the half step are the same bits both ways.
-        early, late = sorted((t.phi, s.phi))
-        half = (late - early) / 2 if s > t else (early - late) / 2
-        middle = at_angle(sde, (early + late) / 2)
-        z = z + _snap(half * u)
-        u = _snap(2 * denoiser.velocity(middle.n * z, middle), COARSER) - u
-        return z + _snap(half * u), u
 
 
 def slerp(a: Tensor, b: Tensor, w: float | Tensor) -> Tensor:
@@ -192,11 +140,20 @@ def slerp(a: Tensor, b: Tensor, w: float | Tensor) -> Tensor:
 
         (|a| + w (|b| - |a|)) (cos(w theta) a / |a| + sin(w theta) e)
 
-    with theta the angle between them and e the unit vector of b's part across a.  a and b are (B, *shape), w a number
-    or (B,).  Opposite rows take a fixed direction across a; equal ones stay; a row of zeros has no direction, and the
-    other one's is taken.
+    with theta the angle between them and e the unit vector of b's part across a.  Opposite rows take a fixed direction
+    across a; equal ones stay; a row of zeros has no direction, and the other one's is taken.
 
     Shoemake (1985), Animating rotation with quaternion curves; for latents White (2016), arXiv 1609.04468.
+
+    Arguments:
+        a, b: (B, *shape).
+        w: a number or (B,).
+
+    Returns:
+        (B, *shape).
+
+    Raises:
+        InputError: a and b of two shapes, or without rows.
     """
     if a.shape != b.shape or a.ndim < 2:
         raise InputError(f"a {tuple(a.shape)} and b {tuple(b.shape)}: both must be (B, *shape), alike")

@@ -97,18 +97,24 @@ class AdaptiveSDE(Sampler):
     The error is the root mean square of (z'' - z') / (atol + rtol max(|z'|, |z'_before|)); up to 1 the step is taken,
     with z''; the next h is 0.9 h error^(-2/3).  w = (1 + b) / (1 + sqrt(1 + b)), b = cos(phi_t)^2 (exp(h + A) - 1),
     goes to 1/2 for small h; for eta = 1 it leaves standard normal data as they are, however long the step, where 1/2
-    makes their variance too small.  No step is longer than 0.2 in phi or 2 in h + A: a jump from noise to data lands
-    on the mean of the data, where D(z', s) may well be the mean again and the error 0.
+    makes their variance too small.  No step is longer than 0.2 in phi or 2 in h + A: a jump from noise to data lands on
+    the mean of the data, where D(z', s) may well be the mean again and the error 0.
 
     xi is the increment of a Brownian path in the clock exp(2 A) that is fixed for each sample: rejected steps do not
-    bias it, and a sample does not depend on its batch mates, as arrived ones leave the batch.  `eta` is a number or a
-    function of t, >= 0; 0 is the probability flow.  `max_nfe` bounds the evaluations of a sample
-    between two times of the grid.  `steps` only sets where the solver reports on its way.
-
-    Raises `FloatingPointError` if the model is not finite, a step underflows, or `max_nfe` is passed.
+    bias it, and a sample does not depend on its batch mates, as arrived ones leave the batch.
 
     Jolicoeur-Martineau, Li, Piche-Taillefer, Kachman, Mitliagkas (2021), Gotta Go Fast When Generating Data with
     Score-Based Models, arXiv 2105.14080, there with the steps of Euler and Maruyama in t.
+
+    Arguments:
+        steps: only sets where the solver reports on its way.
+        eta: a number or a function of t, from 0 on; 0 is the probability flow.
+        rtol, atol: the tolerance, relative to z and absolute.
+        max_nfe: the most evaluations of a sample between two times of the grid; None: no bound.
+
+    Raises:
+        InputError: settings out of range; in a sampling, an eta whose square has an integral over c above 300.
+        FloatingPointError: in a sampling, if the model is not finite, a step underflows, or `max_nfe` is passed.
     """
 
     steps: Steps = 1

@@ -60,16 +60,28 @@ class ReverseSDE(Sampler):
 
         dz = -[cos(phi) (cos(phi) z - D) + eta^2 (z - cos(phi) D)] dtau + eta sqrt(2) sin(phi) dw,
 
-    with a bounded drift and additive noise.  `method` is "euler" (1 evaluation a step), "srk" (2; strong order 1.5
-    where noise is additive), "heun" (2) or "midpoint" (2); `dt` is the step in tau, the first one if `adaptive`, which
-    takes each step whole and in halves.  VP, t from 1 to 1e-5, has a span of 12 in tau.  torchsde's reversible_heun is
-    left out: no step makes it stable where the drift contracts, as it does here.
+    with a bounded drift and additive noise.  VP, t from 1 to 1e-5, has a span of 12 in tau.  torchsde's reversible_heun
+    is left out: no step makes it stable where the drift contracts, as it does here.
 
     torchsde holds one step for the whole batch, and its Brownian path is a function of (seed, number of the batch's
     first sample, grid step): a sample depends on its batch mates and on `batch_size`.  `AdaptiveSDE` does not.
 
     Li, Wong, Chen, Duvenaud (2020), Scalable Gradients for Stochastic Differential Equations, arXiv 2001.01328;
     Roessler (2010), Runge-Kutta Methods for the Strong Approximation of Solutions of Stochastic Differential Equations.
+
+    Arguments:
+        steps: only sets where the solver reports on its way.
+        last: "tweedie" or "none": torchsde does not part a step from its noise.
+        method: "euler" (1 evaluation a step), "srk" (2; strong order 1.5 where noise is additive), "heun" (2) or
+            "midpoint" (2).
+        adaptive: each step is taken whole and in halves, and its length follows the error.
+        rtol, atol: the tolerance of adaptive steps, relative to z and absolute.
+        dt: the step in tau, the first one if adaptive.
+        eta: a number; 0 is the probability flow, 1 the reverse SDE.
+
+    Raises:
+        InputError: settings out of range.
+        FloatingPointError: in a sampling, if torchsde's error estimate is not a number.
     """
 
     steps: Steps = 1
@@ -83,6 +95,7 @@ class ReverseSDE(Sampler):
     eta: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise):
+        """From t to s by as many of torchsde's steps as it takes.  Raises `FloatingPointError` where they diverge."""
         import torchsde
 
         sde = denoiser.sde

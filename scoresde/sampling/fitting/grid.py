@@ -26,6 +26,17 @@ class FittedGrid:
     share: tuple[float, ...]
 
     def __call__(self, sde: SDE, steps: int, start: float, end: float) -> Tensor:
+        """The times of a sampling, as every grid gives them.
+
+        Arguments:
+            sde, steps, start, end: as in `grids.times`.
+
+        Returns:
+            (steps + 1,) decreasing times, float64.
+
+        Raises:
+            InputError: the grid was fitted to other noise levels.
+        """
         high, low = (float(sde.angle(t)) for t in (start, end))
         from_, to = np.interp([high, low], self.angles, self.share)
         if not from_ > to:
@@ -41,10 +52,23 @@ def fit_grid(
 ) -> FittedGrid:
     """The grid that gives every step of a method of order p = `order` the same local error, from one short run.
 
-    `shape` = (n, *data shape): n samples of the flow in `steps` Adams steps.  A step h at phi errs by about
-    h^(p+1) |d^p v / dphi^p|, so steps are placed with a density |d^p v / dphi^p|^(1/(p+1)), the derivative by divided
-    differences along the run, its mean square over samples and coordinates; half of all steps follow it, and half are
-    uniform in phi, as few samples know little.  `options` are those of `sample`: seed, dtype, device, cond.
+    A step h at phi errs by about h^(p+1) |d^p v / dphi^p|, so steps are placed with a density |d^p v /
+    dphi^p|^(1/(p+1)), the derivative by divided differences along the run, its mean square over samples and
+    coordinates; half of all steps follow it, and half are uniform in phi, as few samples know little.
+
+    Arguments:
+        denoiser: the model.
+        shape: (n, *data shape), of the samples of the run.
+        order: p, 1 to 5.
+        steps: those of the run, by an Adams method; 2 order + 2 at least.
+        t_min: the last time; None: the SDE's.
+        options: those of `sample`: seed, dtype, device, cond.
+
+    Returns:
+        A `FittedGrid`, for the `grid` of any sampler.
+
+    Raises:
+        InputError: an order or steps out of range.
     """
     if order not in range(1, 6) or steps < 2 * order + 2:
         raise InputError(f"order={order!r}, steps={steps!r}: give an order 1 to 5, and at least 2 order + 2 steps")
@@ -80,7 +104,13 @@ class FittedMultistep(Sampler):
 
         z_s = sum_j a_j z_j + sum_j b_j v_j      over the latest points z_j and velocities v_j on the sampler's own way
 
-    `grid` holds its times; `points[i]` are the a_j and `velocities[i]` the b_j of step i, the latest first.
+    Arguments:
+        steps: the number of intervals.
+        grid: the steps + 1 times.
+        points, velocities: the a_j and the b_j, a row for each step, the latest first.
+
+    Raises:
+        InputError: times or rows that do not go with `steps`.
     """
 
     memory: ClassVar[str | None] = Adams.memory
@@ -128,11 +158,22 @@ def fit_multistep(
 ) -> FittedMultistep:
     """A multistep method with the times and the last step of `sampler`, fitted to the model on n samples of the flow.
 
-    Step by step, the weights of the latest `points` points and `velocities` velocities of the method's own way are the
-    least-squares solution of arriving at the flow's z_s, from the same x_T: what earlier steps got wrong is mended as
-    far as it can be.  Few numbers and many equations (n times the dimensions), with a small ridge towards the weights
-    of Adams-Bashforth.  One short run, no search.  `shape` = (n, *data shape); `reference` are the flow's x at the
-    times after the first (`flow_points`), computed if not given.
+    Step by step, the weights of the latest points and velocities of the method's own way are the least-squares solution
+    of arriving at the flow's z_s, from the same x_T: what earlier steps got wrong is mended as far as it can be.  Few
+    numbers and many equations (n times the dimensions), with a small ridge towards the weights of Adams-Bashforth.  One
+    short run, no search.
+
+    Arguments:
+        denoiser: the model.
+        sampler: which gives the times and the last step.
+        shape: (n, *data shape).
+        seed: of the x_T, as in `sample`.
+        velocities, points: how many of each a step looks back at.
+        reference: the flow's x at the times after the first (`flow_points`); None: it is computed.
+        cond: the conditions of the n samples, by name.
+
+    Returns:
+        A `FittedMultistep` sampler.
     """
     denoiser, sde = bind(denoiser, cond, shape[0]), denoiser.sde
     times = sde.along(sampler.times(sde))

@@ -19,7 +19,8 @@ from ...settings import Count, Positive, Range, Scale, Seed, checked
 from ..adaptive.flow import ProbabilityFlow
 from ..loop import sample
 from ..steps.linear import FittedLinear, Line, advance
-from ..steps.multistep import Adams, legendre
+from ..steps.multistep import Adams
+from ..steps.polynomials import legendre
 
 RMS = 0.85  # the share of log rms in what is minimised; the rest is the mean log distance, which minds the median
 RACING, LAST = (0.02, 0.01), (0.01, 0.01)  # Adam's rates for steps and weights at first; they fall to 0 on a cosine
@@ -55,15 +56,26 @@ def fit_through(
         0.85 log rms(e) + 0.15 mean log e
 
     The rms is that of few rows, which end in another mode: of 16 n starts, the n at which two short runs disagree most
-    are taken, and 3 n of the others, each with its share; their flows are computed once, at rtol = atol = `tolerance`.
-    The descent, in batches of n / 4, starts from four placings of the times with the weights of an Adams method: a
-    tenth of the `iterations` from each, and the rest from the best of them.  By default they are sqrt(n) times 400 / k,
-    at least 30 sqrt(n), for k evaluations.  `shape` = (n, *data shape); `cond` are the conditions of the n samples.
-    `last="tweedie"` takes one of the evaluations.  `report(done, all, loss)` follows the iterations.  The model's
-    parameters stay as they are.
+    are taken, and 3 n of the others, each with its share; their flows are computed once.  The descent, in batches of
+    n/4, starts from four placings of the times with the weights of an Adams method: a tenth of the iterations from
+    each, and the rest from the best.  The model's parameters stay as they are.
 
-    Raises `InputError` for fewer than 8 samples, `FloatingPointError` where short runs of the model diverge, and
-    torch's RuntimeError for a model that gives no gradients.
+    Arguments:
+        denoiser: the model.
+        budget: how many evaluations, 2 at least.
+        shape: (n, *data shape), n from 8 up.
+        seed, cond: as in `sample`.
+        last, t_min: as in `Sampler`; "tweedie" takes one of the evaluations.
+        tolerance: rtol and atol of the flows.
+        iterations: None: sqrt(n) times 400 / k, at least 30 sqrt(n), for k evaluations.
+        report: report(done, all, loss) follows the iterations.
+
+    Returns:
+        A `FittedLinear` sampler.
+
+    Raises:
+        InputError: fewer than 8 samples.
+        FloatingPointError: short runs of the model diverge.  Of a model without gradients torch's RuntimeError.
     """
     n, *item = (int(d) for d in shape)
     if n < 8:

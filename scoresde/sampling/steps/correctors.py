@@ -16,7 +16,7 @@ from .fixed import DDIM
 
 @dataclass(frozen=True)
 class Langevin(Checked):
-    """x <- x + e score(x, u) + sqrt(2 e) z at the noise level of u, where with a = alpha_t / alpha_s
+    """Langevin steps at the noise level of u: x <- x + e score(x, u) + sqrt(2 e) z, with a = alpha_t / alpha_s:
 
         e = 2 (a snr)^2 sigma^2 min(1, 4 D / (sigma |score|)^2)
 
@@ -24,16 +24,29 @@ class Langevin(Checked):
     pure noise, sqrt(D) and sqrt(D) / sigma; each sample's own |score| shortens the step where it is over twice that.
     Steps that follow |z| or |score| closely would not leave p_u as it is in few dimensions: in two, 100 steps made the
     variance 22 % too large.
-    `batch_norms=True` is the paper's code: |z| and |score| are means over the batch, without a guard, and a sample
-    depends on its batch mates.  `snr`: larger takes larger steps.
 
     Song et al. (2021), arXiv 2011.13456, algorithms 4 and 5.
+
+    Arguments:
+        snr: larger takes larger steps.
+        batch_norms: the paper's code: |z| and |score| are means over the batch, without a guard, and a sample depends
+            on its batch mates.
     """
 
     snr: Positive = 0.16
     batch_norms: bool = False
 
     def __call__(self, denoiser, x, u, t, s, noise):
+        """One step at the time u, which is t or s.
+
+        Arguments:
+            denoiser, t, s, noise: as in `Sampler.step`.
+            x: x_u (B, *shape).
+            u: the time of x.
+
+        Returns:
+            x_u (B, *shape).
+        """
         sde = denoiser.sde
         score, z = denoiser.score(x, u), noise(x)
         if self.batch_norms:
@@ -49,7 +62,8 @@ class Langevin(Checked):
 class ALD(Checked):
     """Annealed Langevin: x <- x + e score(x, u) + sqrt(2 e) z with e = 2 (a snr sigma_u)^2, a = alpha_t / alpha_s.
 
-    The step follows the noise level alone, e ~ sigma^2; in the paper's symbols eps / sigma_L^2 = 4 snr^2.
+    The step follows the noise level alone, e ~ sigma^2; in the paper's symbols eps / sigma_L^2 = 4 snr^2, so a larger
+    snr takes larger steps.
 
     Song, Ermon (2019), NCSN, arXiv 1907.05600, algorithm 1; Song et al. (2021), arXiv 2011.13456, appendix G.
     """
@@ -57,6 +71,14 @@ class ALD(Checked):
     snr: Positive = 0.16
 
     def __call__(self, denoiser, x, u, t, s, noise):
+        """One step at the time u, which is t or s.
+
+        Arguments:
+            denoiser, x, u, t, s, noise: as in `Langevin.__call__`.
+
+        Returns:
+            x_u (B, *shape).
+        """
         sde = denoiser.sde
         e = 2 * (sde.at(t).alpha / sde.at(s).alpha * self.snr * sde.at(u).sigma) ** 2
         return torch.add(x, denoiser.score(x, u), alpha=e).add_(noise(x), alpha=math.sqrt(2 * e))
@@ -76,6 +98,14 @@ class Gibbs:
     """
 
     def __call__(self, denoiser, x, u, t, s, noise):
+        """One sweep at the time u, which is t or s.
+
+        Arguments:
+            denoiser, x, u, t, s, noise: as in `Langevin.__call__`.
+
+        Returns:
+            x_u (B, *shape).
+        """
         ancestral = DDIM(eta=1.0)
 
         def denoise(x):

@@ -8,11 +8,11 @@ from .multistep import Multistep
 
 @dataclass(frozen=True)
 class DPMpp(Multistep):
-    """DPM-Solver++ multistep of any order: x_0 as a polynomial in lambda = log(alpha / sigma),
+    """DPM-Solver++ multistep of any order: x_0 as a polynomial in lambda = log(alpha / sigma):
 
         x_s = sigma_s / sigma_t x_t + sigma_s int p(lambda) e^lambda dlambda
 
-    order 3 is DPM-Solver++(3M).  The widely used code of 3M gives the second difference half of its weight, and
+    Order 3 is DPM-Solver++(3M).  The widely used code of 3M gives the second difference half of its weight, and
     converges at order 2; here the weights are those of the polynomial.
 
     Lu, Zhou, Bao, Chen, Li, Zhu (2022), DPM-Solver++, arXiv 2211.01095, section 4.
@@ -46,7 +46,7 @@ class UniPC(DPMpp):
 
 @dataclass(frozen=True)
 class DEIS(Multistep):
-    """tAB-DEIS: eps as a polynomial in t, with rho = sigma / alpha,
+    """tAB-DEIS: eps as a polynomial in t, with rho = sigma / alpha:
 
         x_s = alpha_s / alpha_t x_t + alpha_s int p(t) rho'(t) dt
 

@@ -15,15 +15,17 @@ from ..loop import Placing, Sampler, Steps
 
 @dataclass(frozen=True)
 class DDIM(Sampler):
-    """x_s = alpha_s D + sqrt(sigma_s^2 - w^2) eps + temperature w z, with z ~ N(0, I) and a = alpha_t / alpha_s,
+    """A step by x_0 and eps, deterministic or with noise, with z ~ N(0, I) and a = alpha_t / alpha_s:
 
-        w = eta sigma_s / sigma_t sqrt(sigma_t^2 - a^2 sigma_s^2).
-
-    eta = 0 is deterministic (order 1), a rotation in z = x / n by the angle
-    phi_t - phi_s; eta = 1 samples the exact posterior of the forward process given x_0 = D (ancestral sampling, DDPM).
-    A `temperature` below 1 trades variety for likely samples.
+        x_s = alpha_s D + sqrt(sigma_s^2 - w^2) eps + temperature w z
+        w = eta sigma_s / sigma_t sqrt(sigma_t^2 - a^2 sigma_s^2)
 
     Song, Meng, Ermon (2021), Denoising Diffusion Implicit Models, arXiv 2010.02502; here for any alpha, sigma.
+
+    Arguments:
+        eta: 0 is deterministic (order 1), a rotation in z = x / n by the angle phi_t - phi_s; 1 samples the exact
+            posterior of the forward process given x_0 = D (ancestral sampling, DDPM).
+        temperature: below 1 it trades variety for likely samples.
     """
 
     eta: Fraction = 0.0
@@ -135,6 +137,14 @@ class EDMHeun(Sampler):
     step, Euler's to r = 0, is `last="tweedie"`.
 
     Karras, Aittala, Aila, Laine (2022), arXiv 2206.00364, algorithms 1 and 2, here for any SDE.
+
+    Arguments:
+        s_churn: how much noise is added over all steps; 0: none.
+        s_tmin, s_tmax: the levels sigma / alpha between which it is.
+        s_noise: a factor of its standard deviation.
+
+    Raises:
+        InputError: s_tmin > s_tmax; settings out of range.
     """
 
     steps: Steps = 18

@@ -15,7 +15,8 @@ from ... import grids
 from ...denoiser.moments import LARGEST, Moments
 from ...sde import SDE
 from ..loop import Placing, Sampler, Steps
-from .multistep import Multistep, Order, lagrange, quadrature
+from .multistep import Multistep, Order
+from .polynomials import lagrange, quadrature
 
 LAG = 2  # intervals, the latest but one and the one before it, that are integrated again when a value becomes known
 FEW = 24  # evaluations up to which the first interval goes without one
@@ -25,7 +26,7 @@ WIDE = 0.3  # power of the largest deviation that is the unit of r in phi
 
 @dataclass(frozen=True)
 class GaussianAdams(Sampler):
-    r"""Adams-Bashforth-Moulton on the flow less that of a Gaussian with the data's mean m and covariance.
+    """Adams-Bashforth-Moulton on the flow less that of a Gaussian with the data's mean m and covariance.
 
     With y = x / alpha, r = sigma / alpha and the deviation s_i in the direction i (of `Denoiser.moments`),
 
@@ -38,15 +39,19 @@ class GaussianAdams(Sampler):
     `order` + 1.  The envelope g falls off as V does, at the start where x tells little of x_0 and at the end where it
     tells all.
 
-    `steps` evaluations.  With `grid="information"` and up to 24 of them there is one interval more: the first takes no
-    evaluation, as D at pure noise is the mean and nothing else.  That needs the data's moments, and so do the grid and
-    the envelope's start; a model that has none, or is given conditions, whose data have other moments, does without
-    (a unit Gaussian, or that of all data, carries it).  `order` by default: 2 up to 7 evaluations, 3 up to 13, 4 up to
-    39, then 5.  With `t_min=0` and `last="none"` it ends at the data, as V is never asked for at the last time: of 10
-    evaluations or fewer that is a better use than a Tweedie step.
+    With `t_min=0` and `last="none"` it ends at the data, as V is never asked for at the last time: of 10 evaluations or
+    fewer that is a better use than a Tweedie step.
 
     Exponential integrators: Hochbruck, Ostermann (2010), Acta Numerica 19; the Gaussian part of a diffusion model:
     Wang, Vastola (2023), arXiv 2311.10892.
+
+    Arguments:
+        steps: the number of evaluations.
+        grid: as in `Sampler`.  With "information" and up to 24 evaluations there is one interval more: the first takes
+            none, as D at pure noise is the mean and nothing else.  That needs the data's moments, and so do the grid
+            and the envelope's start; a model that has none, or is given conditions, whose data have other moments, does
+            without (a unit Gaussian, or that of all data, carries it).
+        order: None: 2 up to 7 evaluations, 3 up to 13, 4 up to 39, then 5.
     """
 
     memory: ClassVar[str] = Multistep.memory

@@ -25,8 +25,17 @@ class FittedLinear(Sampler):
         V = -q / (s sin(phi)) (D - m - s^2 cos(phi) / q^2 (z - cos(phi) m))
         zeta_(i+1) = zeta_i + (psi_(i+1) - psi_i) sum_j w_ij V_j
 
-    `grid` holds the times, `weights[i]` the w_ij of step i, the first value first, `mean` and `deviation` m, flat, and
-    s.  Where `weights[0]` is empty the first step asks nothing of the model: at t_max it knows no more than m and s.
+    Arguments:
+        steps: the number of intervals.
+        grid: the steps + 1 times.
+        mean: m, flat.
+        deviation: s.
+        weights: a row for each step i, the w_ij, the first value first.  Where `weights[0]` is empty the first step
+            asks nothing of the model: at t_max it knows no more than m and s.
+
+    Raises:
+        InputError: times or rows of weights that do not go with `steps`, or a row without one more weight than the one
+            before.
     """
 
     memory: ClassVar[str | None] = Adams.memory

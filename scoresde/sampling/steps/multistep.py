@@ -1,9 +1,8 @@
 """Multistep samplers: one evaluation a step, a polynomial through the latest values, integrated exactly."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,40 +14,9 @@ from ...sde import SDE
 from ...settings import Range
 from ..loop import Sampler, Steps
 from .fixed import rk4
+from .polynomials import integrals
 
 Order = Annotated[int, Range(1, 5)]
-
-
-def quadrature(a: float | np.ndarray, b: float | np.ndarray, points: int = 24) -> tuple[Tensor, Tensor]:
-    """Gauss-Legendre points between a and b and their weights, which sum to b - a; (J, points) for a, b (J, 1)."""
-    nodes, weights = legendre(points)
-    middle, half = (a + b) / 2, (b - a) / 2
-    return torch.from_numpy(middle + half * nodes), torch.from_numpy(half * weights)
-
-
-legendre = cache(lambda points: np.polynomial.legendre.leggauss(points))  # numpy loads it at its first use only
-
-
-def lagrange(nodes: Sequence[float] | np.ndarray, u: Tensor) -> Tensor:
-    """The Lagrange polynomials of k nodes at u: (k, m) for u (m,), and (k, J, m) for nodes (k, J) and u (J, m).
-
-    A node that is not a number is none: its polynomial is 0.
-    """
-    nodes = np.asarray(nodes)
-    none, same = np.isnan(nodes), np.eye(len(nodes), dtype=bool)
-    # Over the first axis go the factors: numpy multiplies along it eight times faster than along the second.
-    left_out = same.reshape(*same.shape, *[1] * (nodes.ndim - 1)) | none[:, None]
-    above = np.where(left_out[..., None], 1.0, (u.numpy() - nodes[..., None])[:, None]).prod(0)
-    below = np.where(left_out, 1.0, nodes - nodes[:, None]).prod(0)
-    return torch.from_numpy(above * np.where(none, 0.0, 1 / below)[..., None])
-
-
-def integrals(
-    nodes: np.ndarray, a: np.ndarray, b: np.ndarray, density: Callable[[Tensor], Tensor], points: int = 24
-) -> np.ndarray:
-    """int_a^b l_i(u) density(u) du of the Lagrange polynomials of the nodes (J, k), for a and b (J,): (J, k)."""
-    u, w = quadrature(a[:, None], b[:, None], points)
-    return (lagrange(nodes.T, u) * (w * density(u))).sum(-1).T.numpy()
 
 
 @dataclass(frozen=True)
@@ -57,11 +25,14 @@ class Multistep(Sampler, ABC):
 
     A value is a prediction of the denoiser (v, x_0 or eps), u the variable in which it is smooth, and c, m' come from
     the part of the flow that is linear in x.  The weights of the values are exact, whatever the grid: by quadrature on
-    the host, for all steps of a sampling at once.  The first steps have fewer values behind them: orders 1, 2, ...
-    (`start="ramp"`), which is best for few steps but leaves a global error of order 2; `start="runge_kutta"` takes them
-    by classical Runge-Kutta steps, four more evaluations each.  `correct`: when the value at s becomes known, x_s is
-    computed again with it among the values, at no evaluation, and the method is of order `order` + 1 (a
-    predictor-corrector; with the ramp at least 3).
+    the host, for all steps of a sampling at once.
+
+    Arguments:
+        order: how many values the polynomial goes through; the first steps have fewer behind them.
+        correct: when the value at s becomes known, x_s is computed again with it among the values, at no evaluation,
+            and the method is of order `order` + 1 (a predictor-corrector; with the ramp at least 3).
+        start: the first steps: "ramp", of orders 1, 2, ..., which is best for few steps but leaves a global error of
+            order 2; "runge_kutta", classical Runge-Kutta steps, four more evaluations each.
     """
 
     memory: ClassVar[str] = "it extrapolates along one trajectory, which a corrector's noise would leave"
@@ -75,32 +46,56 @@ class Multistep(Sampler, ABC):
 
     @abstractmethod
     def value(self, denoiser: Denoiser, x: Tensor, t: float) -> Tensor:
-        """What is extrapolated, at (x, t), in units of `unit`."""
+        """What is extrapolated, at (x, t), in units of `unit`.
+
+        Arguments:
+            denoiser: the model, its conditions bound.
+            x: x_t (B, *shape).
+            t: the time.
+
+        Returns:
+            (B, *shape).
+        """
 
     def unit(self, sde: SDE, t: float) -> float:
-        """A factor of the value at the time t that costs nothing as a factor of its weight."""
+        """A factor of the value at the time t of the SDE that costs nothing as a factor of its weight."""
         return 1.0
 
     @abstractmethod
     def variable(self, sde: SDE, t: float) -> float:
-        """u at the time t."""
+        """u at the time t of the SDE."""
 
     @abstractmethod
     def carrier(self, sde: SDE, t: float) -> float:
-        """c at the time t: without values x_s = c_s / c_t x_t."""
+        """c at the time t of the SDE: without values x_s = c_s / c_t x_t."""
 
     @abstractmethod
     def density(self, sde: SDE, u: Tensor) -> Tensor:
-        """m'(u) at the points u, of any shape."""
+        """m'(u) of the SDE at the points u, of any shape."""
 
     def carry(self, sde: SDE, x: Tensor, t: float, s: float, noise) -> Tensor:
-        """What of x_s does not depend on the values."""
+        """What of x_s does not depend on the values.
+
+        Arguments:
+            sde: that of the model.
+            x, t, s, noise: as in `Sampler.step`.
+
+        Returns:
+            (B, *shape).
+        """
         return self.carrier(sde, s) / self.carrier(sde, t) * x
 
     def weights(self, sde: SDE, t: Sequence[float], a: np.ndarray, b: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """int_a^b l_i(u) m'(u) du for each node (J, k), of J steps from the times t, where u is a (J,), to u = b (J,).
+        """int_a^b l_i(u) m'(u) du for each node: the weight in x_s of the value at the node is c_s times that.
 
-        The weight in x_s of the value at the node is c_s times that.  A node that is not a number is none.
+        Arguments:
+            sde: that of the model.
+            t: the times (J,) at which J steps begin.
+            a, b: u (J,) at both ends of each step.
+            nodes: u (J, k) of the values; one that is not a number is none.
+
+        Returns:
+            (J, k).
         """
         return integrals(nodes, a, b, lambda u: self.density(sde, u), self.points)
 

@@ -36,16 +36,26 @@ PREDICTORS: dict[str, Callable[[float], Sampler]] = {
 
 @dataclass(frozen=True)
 class PC(Sampler):
-    """Predictor-corrector: `corrector_steps` corrector steps at the time t, then the predictor's step from t to s
-    (`correct="before"`), or the predictor's step and then the corrector at s (`correct="after"`).
+    """Predictor-corrector: steps of a sampler from t to s, and steps of a corrector at one noise level before or after.
 
-    `predictor` is a name in `PREDICTORS` or any sampler (its own steps, grid and last step do not count) that does not
-    extrapolate along a trajectory; `corrector` is "langevin", "ald", "gibbs" (see `correctors`; `snr` and `batch_norms`
-    are theirs), "none", or a function (denoiser, x, u, t, s, noise) -> x at the same time u.  It acts where
-    sigma / alpha lies in `between`, everywhere by default.  `temperature` scales the noise of a predictor by name.
-    The predictor's evaluations and one for each corrector step.
+    It takes the predictor's evaluations and one for each corrector step.
 
     Song et al. (2021), arXiv 2011.13456, algorithm 1; "before" as in the authors' code.
+
+    Arguments:
+        predictor: a name in `PREDICTORS` or any sampler (its own steps, grid and last step do not count) that does not
+            extrapolate along a trajectory.
+        corrector: "langevin", "ald", "gibbs", "none", or a function (denoiser, x, u, t, s, noise) -> x at the same time
+            u.
+        snr, batch_norms: those of `Langevin` and `ALD`.
+        corrector_steps: how many at a time.
+        correct: "before", at the time t, and then the predictor's step from t to s; "after" it, at s.
+        between: (low, high) of sigma / alpha where the corrector acts; None: everywhere.
+        temperature: scales the noise of a predictor by name.
+
+    Raises:
+        InputError: a `between` that does not rise, a predictor that is a PC, or one that takes no corrector, beside
+            one; settings out of range.
     """
 
     steps: Steps = 200

@@ -18,20 +18,27 @@ from ...errors import InputError
 from ...settings import Scale, brief, matches
 from ..loop import Placing, Sampler, Steps
 from .exponential import DPMpp
-from .multistep import Order, integrals
+from .multistep import Order
+from .polynomials import integrals
 
 Eta = Scale | Callable[[float], float]
 
 
 @dataclass(frozen=True)
 class Within:
-    """eta as a function of t: `eta` for low <= t <= high and 0 elsewhere."""
+    """eta as a function of t: `eta` for low <= t <= high and 0 elsewhere.
+
+    Arguments:
+        low, high: times.
+        eta: a number from 0 on.
+    """
 
     low: float
     high: float
     eta: float = 1.0
 
     def __call__(self, t: float) -> float:
+        """eta at the time t."""
         return self.eta if self.low <= t <= self.high else 0.0
 
 
@@ -50,8 +57,13 @@ def eta_at(eta: Eta, t: float) -> float:
 class EulerMaruyama(Sampler):
     """x_s = x_t - [f x_t - (1 + eta^2) / 2 g^2 score] (t - s) + temperature eta g sqrt(t - s) z, f and g at t.
 
-    The reverse SDE of Anderson (1982) for eta = 1; Song et al. (2021), arXiv 2011.13456, section 4.1.  In t alone, so
-    it needs a grid with small steps where f or g is large.  Weak order 1.
+    In t alone, so it needs a grid with small steps where f or g is large.  Weak order 1.
+
+    The reverse SDE of Anderson (1982) for eta = 1; Song et al. (2021), arXiv 2011.13456, section 4.1.
+
+    Arguments:
+        eta: the noise of the way, a number or a function of t, from 0 on; 0 is the probability flow, 1 the reverse SDE.
+        temperature: a factor of the noise; below 1 it trades variety for likely samples.
     """
 
     steps: Steps = 200
@@ -68,12 +80,16 @@ class EulerMaruyama(Sampler):
 
 @dataclass(frozen=True)
 class ReverseDiffusion(Sampler):
-    """The forward step from s to t, x_t = a x_s + G z with a = alpha_t / alpha_s and G^2 = sigma_t^2 - a^2 sigma_s^2,
-    discretised in reverse:
+    """The forward step from s to t, x_t = a x_s + G z, discretised in reverse:
 
         x_s = (2 - a) x_t + G^2 score(x_t, t) + temperature G z
 
-    Song et al. (2021), arXiv 2011.13456, appendix E, where a = sqrt(1 - beta_i) for VP and 1 for VE.  Weak order 1.
+    with a = alpha_t / alpha_s and G^2 = sigma_t^2 - a^2 sigma_s^2.  Weak order 1.
+
+    Song et al. (2021), arXiv 2011.13456, appendix E, where a = sqrt(1 - beta_i) for VP and 1 for VE.
+
+    Arguments:
+        temperature: a factor of the noise; below 1 it trades variety for likely samples.
     """
 
     steps: Steps = 200
@@ -90,13 +106,17 @@ class ReverseDiffusion(Sampler):
 
 @dataclass(frozen=True)
 class ExponentialEuler(Sampler):
-    """The linear part and the noise exactly, eps held over the step: in y = x / alpha and rho = sigma / alpha,
+    """The linear part and the noise exactly, eps held over the step: in y = x / alpha and rho = sigma / alpha:
 
         y_s = y_t - (1 + eta^2) (rho_t - rho_s) eps + s_noise eta sqrt(rho_t^2 - rho_s^2) z
 
     Weak order 1 (order 1 for eta = 0, where it is DDIM).
 
     Zhang, Chen (2023), arXiv 2204.13902; Gonzalez et al. (2023), SEEDS, arXiv 2305.14267.
+
+    Arguments:
+        eta: as in `EulerMaruyama`.
+        s_noise: a factor of the noise.
     """
 
     steps: Steps = 100
@@ -115,15 +135,18 @@ class ExponentialEuler(Sampler):
 
 @dataclass(frozen=True)
 class DPMpp2M(Sampler):
-    """DPM-Solver++(2M) and its SDE form, order 2 with one evaluation a step: in lambda = log(alpha / sigma) with
-    h = lambda_s - lambda_t and k = 1 + eta^2,
+    """DPM-Solver++(2M) and its SDE form, order 2 with one evaluation a step: in lambda = log(alpha / sigma):
 
         x_s = sigma_s / sigma_t e^(-eta^2 h) x - alpha_s (e^(-k h) - 1) (D + (D - D_before) h / (2 h_before))
               + s_noise sigma_s sqrt(1 - e^(-2 eta^2 h)) z,
 
-    the first step without the difference.  eta = 0 is the flow; `DPMpp2MSDE` has eta = 1.
+    with h = lambda_s - lambda_t and k = 1 + eta^2, the first step without the difference.
 
     Lu, Zhou, Bao, Chen, Li, Zhu (2022), DPM-Solver++, arXiv 2211.01095, algorithm 2 and section 5.
+
+    Arguments:
+        eta: as in `EulerMaruyama`; `DPMpp2MSDE` has 1.
+        s_noise: a factor of the noise.
     """
 
     steps: Steps = 20
@@ -155,15 +178,19 @@ class DPMpp2MSDE(DPMpp2M):
 
 @dataclass(frozen=True)
 class SASolver(DPMpp):
-    """Stochastic Adams: x_0 as a polynomial p in lambda = log(alpha / sigma), h = lambda_s - lambda_t, eta that of t,
+    """Stochastic Adams: x_0 as a polynomial p in lambda = log(alpha / sigma), h = lambda_s - lambda_t, eta that of t:
 
         x_s = sigma_s / sigma_t e^(-eta^2 h) x + s_noise sigma_s sqrt(1 - e^(-2 eta^2 h)) z
               + sigma_s int (1 + eta^2) e^(lambda - eta^2 (lambda_s - lambda)) p(lambda) dlambda
 
-    with the polynomial through the latest `order` denoised estimates, and through that at s as well when `correct`
-    (the same z).  Order 1 is the exponential Euler step in x_0; eta = 0 is `DPMpp` or, corrected, `UniPC`.
+    with the polynomial through the latest `order` denoised estimates, and through that at s as well when `correct` (the
+    same z).  Order 1 is the exponential Euler step in x_0; eta = 0 is `DPMpp` or, corrected, `UniPC`.
 
     Xue, Yi, Luo, Zhang, Sun, Li, Ma (2023), SA-Solver, arXiv 2309.05019, where eta is tau.
+
+    Arguments:
+        eta: as in `EulerMaruyama`.
+        s_noise: a factor of the noise.
     """
 
     memory: ClassVar[str | None] = DPMpp.memory
