@@ -21,7 +21,7 @@ from scoresde.likelihood import (
     average_jacobian,
     log_likelihood,
 )
-from scoresde.likelihood.paths import predictors, quadrature
+from scoresde.likelihood.nodes import predictors, quadrature
 from scoresde.nets import UNet
 from scoresde.sde import VP
 

@@ -1,23 +1,23 @@
 """Log-likelihood through the probability flow, its divergence estimators, bounds beside it, and bits per dimension."""
 
-from .bounds.lower import Bound, elbo, vlb
+from .bounds.chain import vlb
+from .bounds.lower import Bound, elbo
 from .bounds.plan import Plan, fit_plan
 from .control import AverageJacobian, Control, GaussianPart
 from .discrete.bits import BitsPerDim, Term, bits_per_dim, discrete_bits_per_dim
 from .discrete.dequantisation import (
-    Decoder,
     Dequantiser,
     Discrete,
     ImportanceWeighted,
-    TruncatedNormal,
     Uniform,
     discrete_bound,
-    matching_time,
 )
+from .discrete.noisy import Decoder, TruncatedNormal, matching_time
 from .discrete.variational import BinNet, Variational, fit_variational
-from .divergence import Divergence, Exact, Hutchinson, HutchPP, flow_velocity, velocity_divergence
+from .divergence import Divergence, Exact, Hutchinson, HutchPP
 from .flow import Auto, Likelihood, average_jacobian, log_likelihood
 from .paths import AdaptivePath, FixedPath, start_time
+from .velocity import flow_velocity, velocity_divergence
 
 __all__ = [
     "AdaptivePath",

@@ -5,12 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from .brief import Shapes
+from .divergence import Divergence, basis
 
 LARGEST = 4096
 
@@ -32,11 +34,14 @@ class Control(ABC):
 
     @abstractmethod
     def integral(self, a: float, b: float) -> Tensor:
-        """W, the integral of A from a to b, (D, D)."""
+        """W (D, D), the integral of A from `a` to `b`, two angles."""
 
     @staticmethod
     def error(matrix: Tensor, probes: Tensor) -> Tensor:
-        """e^T A e - tr A of a matrix A (D, D) and probes e (B, k, *shape): (B, k)."""
+        """e^T A e - tr A of a matrix A (D, D) and probes e (B, k, *shape): (B, k).
+
+        Raises `InputError` for probes of another dimension.
+        """
         e = probes.flatten(2)
         if e.shape[2] != len(matrix):
             raise InputError(f"control is of {len(matrix)} dimensions, x has {e.shape[2]}")
@@ -52,8 +57,14 @@ class GaussianPart(Shapes, Control):
         W      = Q diag(1/2 log(lambda cos^2(phi) + sin^2(phi)))|_a^b Q^T
 
     For Gaussian data one probe is then exact.  Data that fall into modes have a covariance that the flow does not see
-    from within a mode, and the variance may rise: `AverageJacobian` cannot err like that.  `cov` (D, D) is of the data
-    in the model's space, D at most 4096.
+    from within a mode, and the variance may rise: `AverageJacobian` cannot err like that.
+
+    Arguments:
+        cov: C (D, D), of the data in the model's space, D at most 4096.
+        strength: a factor, 1 for all of it.
+
+    Raises:
+        InputError: a cov that is not square, or is too large.
     """
 
     cov: Tensor
@@ -66,7 +77,10 @@ class GaussianPart(Shapes, Control):
 
     @classmethod
     def fit(cls, x: Tensor, strength: float = 1.0) -> "GaussianPart":
-        """That of the covariance of data x (N, *shape), N > 1."""
+        """That of the covariance of data x (N, *shape), N > 1, with a `strength`.
+
+        Raises `InputError` for other data, and for more than 4096 dimensions.
+        """
         if x.ndim < 2 or len(x) < 2:
             raise InputError(f"x {tuple(x.shape)} must be (N, *shape) with N > 1")
         _small(x[0].numel())
@@ -95,8 +109,11 @@ class GaussianPart(Shapes, Control):
 class AverageJacobian(Shapes, Control):
     """The flow's own Jacobian averaged over trajectories, (J + J^T) / 2: the best A that is the same for all rows.
 
-    `angles` phi_0 < .. < phi_N and `matrices` (N + 1, D, D), between which A is linear and beyond which it is constant.
     `average_jacobian` computes it.
+
+    Arguments:
+        angles: phi_0 < .. < phi_N.
+        matrices: A there (N + 1, D, D), between which it is linear and beyond which it is constant.
     """
 
     angles: Sequence[float]
@@ -123,6 +140,26 @@ class AverageJacobian(Shapes, Control):
         weights = torch.zeros(len(points), len(grid), dtype=grid.dtype)
         weights.scatter_(1, right[:, None] - 1, 1 - share[:, None])
         return weights.scatter_(1, right[:, None], share[:, None])
+
+
+@dataclass(frozen=True)
+class Record(Divergence):
+    """No estimate: it keeps the mean over rows of (J + J^T) / 2, a matrix (D, D) for each evaluation."""
+
+    matrices: list[Tensor]
+    random: ClassVar[bool] = False
+
+    @property
+    def estimates(self):
+        return 1
+
+    def probes(self, z, index, seed, first=0, draw=0):
+        return None
+
+    def estimate(self, product, z, probes):
+        rows = torch.cat([product(e).flatten(2).mean(1) for e in basis(z, 32)])
+        self.matrices.append((rows + rows.T) / 2)
+        return z.new_zeros(len(z), 1)
 
 
 def _small(dims: int) -> None:

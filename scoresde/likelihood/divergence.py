@@ -1,4 +1,4 @@
-"""The velocity of the probability flow, and estimators of its divergence."""
+"""Estimators of the divergence of a velocity."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,11 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..answers import derivatives
-from ..denoiser import Denoiser, weigh
 from ..errors import InputError
 from ..noise import normal, rademacher
-from ..sde import expand
 from ..settings import Checked, Count, Range
 
 Velocity = Callable[[Tensor], Tensor]
@@ -24,30 +21,11 @@ Probes = Annotated[int, Range(1, 10**6)]
 TOGETHER = 128  # rows times products: on a U-Net 16 products of 8 rows took 0.7 of the loop's time, of 64 rows 1.8
 
 
-def flow_velocity(denoiser: Denoiser, z: Tensor, phi: Tensor) -> Tensor:
-    """v = (cos(phi) z - D(n z, t)) / sin(phi) at z (B, *shape), phi (B,): the probability flow that all SDEs share."""
-    sde, cos, sin = denoiser.sde, phi.cos(), phi.sin()
-    t = sde.time(-2 * torch.log(sin / cos))
-    x0 = denoiser(expand(torch.hypot(*sde.marginal(t)), z) * z, t)
-    return weigh(cos / sin, z, -1 / sin, x0)
-
-
-@derivatives
-@torch.no_grad()
-def velocity_divergence(denoiser: Denoiser, z: Tensor, phi: Tensor, probes: Tensor | None):
-    """v and its divergence, (B, *shape) and (B, k) for `probes` (B, k, *shape), or (B, 1) exactly for None."""
-    estimator = Exact() if probes is None else Hutchinson(probes.shape[1])
-    return estimator(lambda y: flow_velocity(denoiser, y, phi), z, probes)
-
-
 class Divergence(ABC):
     """An estimator of div v = tr J, J = dv/dz, by products of vectors with J.
 
-    `estimator(velocity, z, probes)` returns v (B, *shape) and `estimates` unbiased estimates of div v (B, estimates),
-    from one evaluation of `velocity`, a function of z (B, *shape) that keeps rows apart.  The results have a graph
-    where gradients are on, and none where they are off.  `probes(z, index, seed, first, draw)` are the random vectors
-    (B, k, *shape) of the samples numbered `index` (B,), whatever their batch: those from number `first` on, of the draw
-    `draw` (0 for probes that stay along a trajectory, 1 + i for those of step i).
+    Its estimates, `estimates` for each row, are unbiased, and take one evaluation of the velocity.  The results have a
+    graph where gradients are on, and none where they are off.
     """
 
     random: ClassVar[bool] = True
@@ -59,14 +37,49 @@ class Divergence(ABC):
 
     @abstractmethod
     def probes(self, z: Tensor, index: Tensor, seed: int, first: int = 0, draw: int = 0) -> Tensor | None:
-        """The random vectors, or None for an estimator that needs none."""
+        """The random vectors of some samples, whatever their batch; None for an estimator that needs none.
+
+        Arguments:
+            z: (B, *shape), like which they are.
+            index: the numbers (B,) of the samples.
+            seed: a whole number.
+            first: the number of the first vector.
+            draw: 0 for probes that stay along a trajectory, 1 + i for those of step i.
+
+        Returns:
+            (B, k, *shape), or None.
+
+        Raises:
+            InputError: more probes than the estimator takes.
+        """
 
     @abstractmethod
     def estimate(self, product: Product, z: Tensor, probes: Tensor | None) -> Tensor:
-        """The estimates (B, estimates), by `product`: e (k, B, *shape) to e^T J (k, B, *shape)."""
+        """The estimates, by products with J.
+
+        Arguments:
+            product: e (k, B, *shape) to e^T J (k, B, *shape).
+            z: (B, *shape).
+            probes: what `probes` gave.
+
+        Returns:
+            (B, estimates).
+        """
 
     def __call__(self, velocity: Velocity, z: Tensor, probes: Tensor | None) -> tuple[Tensor, Tensor]:
-        """v (B, *shape) and the estimates (B, estimates)."""
+        """The velocity and the estimates of its divergence.
+
+        Arguments:
+            velocity: a function of z (B, *shape) that keeps rows apart.
+            z: (B, *shape).
+            probes: what `probes` gave.
+
+        Returns:
+            v (B, *shape), and the estimates (B, estimates).
+
+        Raises:
+            InputError: a network without the derivative that the estimator takes.
+        """
         keep = torch.is_grad_enabled()
         # The fused kernels of attention have no second derivative.
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH) if keep else nullcontext():
@@ -85,10 +98,11 @@ class Divergence(ABC):
 class Exact(Checked, Divergence):
     """div v = sum_i e_i^T J e_i over the D unit vectors.
 
-    `mode="reverse"`: D vector-Jacobian products through one forward pass; "forward": D Jacobian-vector products by
-    `torch.func.jvp`, which keep no activations but cost a forward pass each.  At most `chunk` products are computed at
-    a time, and memory grows with it.  "auto" is reverse: 4 or 16 products took 1.7 to 17 times less than in forward
-    mode, on MLPs of 2 and 64 dimensions and on a U-Net.  Raises `InputError` for a network without forward derivative.
+    Arguments:
+        mode: "reverse": D vector-Jacobian products through one forward pass; "forward": D Jacobian-vector products by
+            `torch.func.jvp`, which keep no activations but cost a forward pass each; "auto": reverse, whose 4 or 16
+            products took 1.7 to 17 times less than in forward mode, on MLPs of 2 and 64 dimensions and on a U-Net.
+        chunk: the products computed at a time, at most: memory grows with it.
     """
 
     random: ClassVar[bool] = False
@@ -127,12 +141,15 @@ class Exact(Checked, Divergence):
 class Hutchinson(Checked, Divergence):
     """e_i^T J e_i for i = 1..k, with E e e^T = I: k vector-Jacobian products through one forward pass.
 
-    `kind` of the probes: "rademacher" signs, variance 2 (|S|^2 - sum_i S_ii^2) of each with S = (J + J^T) / 2;
-    "gaussian", 2 |S|^2.  Signs never see the diagonal; in few dimensions many of them are alike, and then their spread
-    says little (in two dimensions it is 0 for 4 probes in one case of eight).  (Orthogonal directions, whose mean has
-    the variance (1 - k / D) s^2 / k, see the diagonal, and lose to signs until k is near D.)
+    Signs never see the diagonal; in few dimensions many of them are alike, and then their spread says little (in two
+    dimensions it is 0 for 4 probes in one case of eight).  (Orthogonal directions, whose mean has the variance (1 - k /
+    D) s^2 / k, see the diagonal, and lose to signs until k is near D.)
 
     Hutchinson (1989), A stochastic estimator of the trace; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367.
+
+    Arguments:
+        k: the number of probes.
+        kind: "rademacher" signs, variance 2 (|S|^2 - sum_i S_ii^2) of each with S = (J + J^T) / 2; "gaussian", 2 |S|^2.
     """
 
     k: Probes = 1
@@ -165,6 +182,8 @@ class HutchPP(Checked, Divergence):
     Hutchinson's by 0.2.  Q turns along the flow: take a fixed grid, as adaptive steps become many.
 
     Meyer, Musco, Musco, Woodruff (2021), Hutch++: Optimal Stochastic Trace Estimation, arXiv 2010.09649.
+
+    Raises `InputError` for a k that is no multiple of 3.
     """
 
     k: Probes = 6
@@ -191,26 +210,6 @@ class HutchPP(Checked, Divergence):
         e = torch.cat([q, g - q @ (q.mT @ g)], 2).permute(2, 0, 1).reshape(-1, *z.shape)
         forms = (product(e) * e).flatten(2).sum(2).T
         return forms[:, :m].sum(1, keepdim=True) + forms[:, m:]
-
-
-@dataclass(frozen=True)
-class Record(Divergence):
-    """No estimate: it keeps the mean over rows of (J + J^T) / 2, a matrix (D, D) for each evaluation."""
-
-    matrices: list[Tensor]
-    random: ClassVar[bool] = False
-
-    @property
-    def estimates(self):
-        return 1
-
-    def probes(self, z, index, seed, first=0, draw=0):
-        return None
-
-    def estimate(self, product, z, probes):
-        rows = torch.cat([product(e).flatten(2).mean(1) for e in basis(z, 32)])
-        self.matrices.append((rows + rows.T) / 2)
-        return z.new_zeros(len(z), 1)
 
 
 def basis(z: Tensor, chunk: int) -> Iterator[Tensor]:

@@ -15,17 +15,25 @@ from ..grids import times as times_of
 from ..sde import widest
 from ..settings import Checked, Positive, Scale, Seed, Whole, checked
 from .brief import Result
-from .control import AverageJacobian, Control
-from .divergence import Divergence, Hutchinson, Probes, Record
+from .control import AverageJacobian, Control, Record
+from .divergence import Divergence, Hutchinson, Probes
 from .estimator import Estimator, estimator
 from .paths import AdaptivePath, FixedPath, Problem, Solution, path_of, scored, start_time
 
 
 @dataclass(frozen=True, repr=False)
 class Likelihood(Result):
-    """`log_prob` (B,) in nats at t_min, the sum of the terms `prior`, `volume` and `divergence` (B,).
+    """The log-likelihood of rows, with its terms: what `log_likelihood` returns.
 
-    `stderr` (B,) over the probes; `latent` (B, *shape) = x_T; `nfe` (B,) evaluations; `probes` (B,) spent on each row.
+    Arguments:
+        log_prob: (B,) in nats at t_min, the sum of prior, volume and divergence.
+        stderr: (B,), over the probes.
+        latent: x_T (B, *shape).
+        nfe: evaluations of each row (B,).
+        prior: log p_T(x_T) (B,).
+        volume: D log(n_T / n_{t_min}) (B,).
+        divergence: the integral of the divergence (B,).
+        probes: how many were spent on each row (B,).
     """
 
     log_prob: Tensor
@@ -40,11 +48,16 @@ class Likelihood(Result):
 
 @dataclass(frozen=True)
 class Auto(Checked):
-    """As many probes as it takes: from 8, or 4 where they are fresh in each step (or those of the divergence), doubled,
-    up to `max_probes`, in the rows whose standard error, and one standard error of that, is above `target_stderr` nats.
+    """As many probes as it takes to know the log-likelihood of each row to an error.
 
-    All probes of a row count.  To stop at a small error picks those that are small by chance: it reports 17 % too
-    little on a 20-D mixture, 40 % had it started with 4.  Up to 16 dimensions it is exact instead.
+    From 8, or 4 where they are fresh in each step (or those of the divergence), they are doubled in the rows whose
+    standard error, and one standard error of that, is above the target.  All probes of a row count.  To stop at a small
+    error picks those that are small by chance: it reports 17 % too little on a 20-D mixture, 40 % had it started with
+    4.  Up to 16 dimensions it is exact instead.
+
+    Arguments:
+        target_stderr: the standard error that is sought, in nats.
+        max_probes: the most probes of a row.
     """
 
     target_stderr: Positive = 0.1
@@ -72,7 +85,11 @@ def log_likelihood(
         dz/dphi = v      log p_{t_min}(x) = log p_T(x_T) + D log(n_T / n_{t_min}) + integral of div_z v dphi
                                             prior          volume                   divergence
 
+    Chen, Rubanova, Bettencourt, Duvenaud (2018), arXiv 1806.07366; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367;
+    Song et al. (2021), arXiv 2011.13456.
+
     Arguments:
+        denoiser: the model, a posterior mean.
         x: (B, *shape), taken as a point of x_{t_min}.
         probes: of the divergence.  None: it is exact, by D vector-Jacobian products.  A number k: k Rademacher probes
             (Hutchinson, 1989), each an unbiased estimate of log p; `log_prob` is their mean and `stderr` their standard
@@ -94,9 +111,7 @@ def log_likelihood(
 
     Raises:
         InputError: wrong arguments; a denoiser that is no posterior mean, or has lost its graph.
-
-    Chen, Rubanova, Bettencourt, Duvenaud (2018), arXiv 1806.07366; Grathwohl et al. (2019), FFJORD, arXiv 1810.01367;
-    Song et al. (2021), arXiv 2011.13456.
+        FloatingPointError: the model is not finite on the way.
     """
     auto = Auto(**{name: short.pop(name) for name in ("target_stderr", "max_probes") if name in short})
     auto, probes = (probes, "auto") if isinstance(probes, Auto) else (auto, probes)
@@ -165,10 +180,22 @@ def _pooled(path, problem: Problem, rule: Divergence, control, target: float, mo
 def average_jacobian(
     denoiser: Denoiser, x: Tensor, steps: int = 20, t_min: float | None = None, cond: Given = None
 ) -> AverageJacobian:
-    """The Jacobian of the flow's velocity averaged over the trajectories of x (n, *shape), a control variate.
+    """The Jacobian of the flow's velocity averaged over the trajectories of rows, a control variate.
 
-    It costs D products at each of `steps` + 1 times of each row: 8 rows give most of what it can do.  They should not
-    be among the rows that are scored.  Raises `InputError` for more than 1024 dimensions.
+    It costs D products at each of steps + 1 times of each row: 8 rows give most of what it can do.
+
+    Arguments:
+        denoiser: the model.
+        x: (n, *shape), in the model's space, which should not be among the rows that are scored.
+        steps: of the way, 2 at least.
+        t_min: where it begins; None: the SDE's own.
+        cond: the conditions of the rows, by name.
+
+    Returns:
+        An `AverageJacobian`.
+
+    Raises:
+        InputError: no rows, or more than 1024 dimensions.
     """
     if not len(x) or x[0].numel() > 1024:
         raise InputError(f"x {tuple(x.shape)}: give (n, *shape) with n > 0 and at most 1024 dimensions")

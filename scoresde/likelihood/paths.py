@@ -1,23 +1,23 @@
 """The flow and the integral of its divergence from t_min to t_max: by adaptive steps, or on a fixed grid."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .. import grids, ode
 from ..denoiser import Denoiser
 from ..errors import InputError
-from ..ode.adams import lagrange_integrals
 from ..sde import SDE
 from ..settings import Checked, OneOf, Positive, Range, brief, nearest
 from .brief import Result
 from .control import Control
-from .divergence import Divergence, flow_velocity
+from .divergence import Divergence
+from .nodes import Checkpoint, predictors, quadrature
+from .velocity import flow_velocity
 
 FixedSteps = Annotated[int, Range(2, 10**6)]
 
@@ -52,6 +52,10 @@ class AdaptivePath(Checked):
 
     The tolerances are `atol` and `rtol` / sqrt(D): the integral of the divergence grows with D, and what is allowed of
     it would in nats.  At 64 dimensions that is a fifth more evaluations for 3 to 12 times less error.
+
+    Arguments:
+        rtol, atol: the tolerance, relative and absolute.
+        method: a name in `scoresde.ode.METHODS`, or a `scoresde.ode.Method`.
     """
 
     rtol: Positive = 1e-5
@@ -61,6 +65,21 @@ class AdaptivePath(Checked):
     fresh: ClassVar[bool] = False  # whether probes are others in each step
 
     def __call__(self, problem: Problem, divergence: Divergence, control: Control | None, first: int = 0) -> Solution:
+        """The flow from t_min to t_max, and the integral of its divergence.
+
+        Arguments:
+            problem: the rows at t_min, their numbers and the denoiser.
+            divergence: the estimator.
+            control: takes a known share out of the probes' errors; None: nothing.
+            first: the number of the first probe.
+
+        Returns:
+            z at t_max (B, *shape); the mean integral and its variance (B,); evaluations (B,).
+
+        Raises:
+            InputError: a grid with other ends.
+            FloatingPointError: the model is not finite.
+        """
         z, sde = problem.z, problem.denoiser.sde
         probes = divergence.probes(z, problem.index, problem.seed, first)
         ends = sde.angle(torch.tensor([problem.t_min, sde.t_max], dtype=torch.float64)).tolist()
@@ -91,11 +110,16 @@ class FixedPath(Checked):
     polynomials through the `order` + 1 nodes about each step.  Probes are fresh at each node: errors of d_j are
     independent, that of the integral has the variance sum_j w_j^2 Var d_j, and each Var d_j is estimated from the
     spread of the probes at its node.  A single probe is compared with the line through its two neighbours, which counts
-    what the divergence bends between three nodes as noise: too large an error rather than too small a one.  With
-    `differentiable` the result has a graph, which keeps a state for each step and computes activations again.
+    what the divergence bends between three nodes as noise: too large an error rather than too small a one.
 
     Bashforth, Adams (1883); Gasser, Sroka, Jennen-Steinmetz (1986), Residual variance and residual pattern in nonlinear
     regression.
+
+    Arguments:
+        steps: N, from 2 up.
+        grid: a name in `scoresde.grids.GRIDS`, a function, or the decreasing times from t_max to t_min.
+        order: of the polynomials, 1 to 8.
+        differentiable: the result has a graph, which keeps a state for each step and computes activations again.
     """
 
     steps: FixedSteps
@@ -106,6 +130,17 @@ class FixedPath(Checked):
     fresh: ClassVar[bool] = True
 
     def __call__(self, problem: Problem, divergence: Divergence, control: Control | None, first: int = 0) -> Solution:
+        """The flow from t_min to t_max, and the integral of its divergence.
+
+        Arguments:
+            problem, divergence, control, first: as in `AdaptivePath.__call__`.
+
+        Returns:
+            What `AdaptivePath.__call__` returns.
+
+        Raises:
+            InputError: a grid that does not run from t_max to t_min.
+        """
         sde, z = problem.denoiser.sde, problem.z
         times = grids.times(self.grid, sde, self.steps, sde.t_max, problem.t_min)[::-1]
         if (times[0], times[-1]) != (problem.t_min, sde.t_max):
@@ -153,60 +188,14 @@ class FixedPath(Checked):
         return variance @ weights.square()
 
 
-def predictors(angles: Tensor, order: int):
-    """For each step the weights, newest first, of the velocities behind it, and of those and the new one."""
-    for j in range(len(angles) - 1):
-        behind = angles[max(0, j - order + 1) : j + 1].flip(0)
-        every = torch.cat([angles[j + 1 : j + 2], behind])
-        yield tuple(_integrals(nodes, angles[j], angles[j + 1]) for nodes in (behind, every))
-
-
-def quadrature(angles: Tensor, points: int) -> Tensor:
-    """Weights of the nodes in the integral over all steps of the polynomials through the `points` nodes about each."""
-    n, weights = len(angles), torch.zeros_like(angles)
-    points = min(points, n)
-    for j in range(n - 1):
-        low = min(max(0, j + 1 - points // 2), n - points)
-        part = slice(low, low + points)
-        weights[part] += torch.tensor(_integrals(angles[part], angles[j], angles[j + 1]), dtype=angles.dtype)
-    return weights
-
-
-def _integrals(nodes: Tensor, a: Tensor, b: Tensor) -> list[float]:
-    """The integrals from a to b of the Lagrange polynomials of the nodes."""
-    scaled = (nodes - a) / (b - a)
-    return ((b - a) * lagrange_integrals(scaled, torch.ones_like(scaled, dtype=torch.bool))).tolist()
-
-
 def _combine(z: Tensor, weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
     for w, value in zip(weights, values, strict=False):
         z = torch.add(z, value, alpha=w)
     return z
 
 
-class Checkpoint(torch.autograd.Function):
-    """(v, d) = evaluate(z), which keeps z alone for the way back and evaluates again there, with a graph."""
-
-    @staticmethod
-    def forward(ctx, evaluate: Callable[[Tensor], tuple[Tensor, Tensor]], z: Tensor, *weights: Tensor) -> Any:
-        ctx.evaluate, ctx.weights = evaluate, weights
-        ctx.save_for_backward(z)
-        return evaluate(z)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *gradients):
-        z = ctx.saved_tensors[0].detach().requires_grad_(ctx.needs_input_grad[1])
-        inputs = [a for a, needed in zip((z, *ctx.weights), ctx.needs_input_grad[1:], strict=True) if needed]
-        with torch.enable_grad():
-            pairs = [(a, g) for a, g in zip(ctx.evaluate(z), gradients, strict=True) if a.requires_grad]
-        values, gradients = zip(*pairs, strict=True)
-        found = iter(torch.autograd.grad(values, inputs, gradients, allow_unused=True))
-        return None, *(next(found) if needed else None for needed in ctx.needs_input_grad[1:])
-
-
 def start_time(sde: SDE, t_min: float | None) -> float:
-    """t_min, the SDE's own for None; `InputError` where the SDE is not defined at it."""
+    """t_min, or that of the SDE for None.  Raises `InputError` where the SDE is not defined at it."""
     if t_min is not None and not sde.t_min <= t_min < sde.t_max:
         raise InputError(f"t_min={t_min!r}: give a time in [{sde.t_min}, {sde.t_max}), where {sde} is defined")
     return sde.t_min if t_min is None else float(t_min)

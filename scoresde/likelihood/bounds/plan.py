@@ -21,9 +21,14 @@ _PILOT, _PLACE = 1 << 19, 1 << 20  # numbers of the draws, apart from those of t
 class Plan(Shapes):
     """A density over lambda = log-SNR, constant in each of K equal parts, and the Gaussian's error to subtract there.
 
-    `edges` (K+1,) increase from the lambda of t_max to that of t_min; `mass` (K,) sums to 1; the error of the denoiser
-    of N(`mean`, `std`^2), numbers or tensors that broadcast to an item, is subtracted `beta` (K,) times, and its mean
-    given x_0, which is known, is added back: the estimate is unbiased for any of them.
+    The error of the denoiser of N(mean, std^2) is subtracted `beta` times, and its mean given x_0, which is known, is
+    added back: the estimate is unbiased for any of them.
+
+    Arguments:
+        edges: (K+1,), increasing from the lambda of t_max to that of t_min.
+        mass: (K,), of sum 1.
+        beta: (K,).
+        mean, std: numbers or tensors that broadcast to an item.
     """
 
     edges: Tensor
@@ -34,13 +39,22 @@ class Plan(Shapes):
 
     @classmethod
     def uniform(cls, sde: SDE, t_min: float, bins: int = 1) -> Plan:
-        """Uniform in lambda, nothing subtracted."""
+        """Uniform in lambda, nothing subtracted.
+
+        Arguments:
+            sde: which gives the lambda of the ends.
+            t_min: the end of the way.
+            bins: K.
+
+        Returns:
+            A `Plan`.
+        """
         ends = sde.log_snr(torch.tensor([sde.t_max, t_min], dtype=torch.float64))
         edges = torch.linspace(float(ends[0]), float(ends[1]), bins + 1, dtype=torch.float64)
         return cls(edges, torch.full((bins,), 1 / bins, dtype=torch.float64), torch.zeros(bins, dtype=torch.float64))
 
     def check(self, sde: SDE, t_min: float) -> Plan:
-        """Itself; `InputError` where it does not reach from t_max to t_min of the SDE."""
+        """Itself.  Raises `InputError` where it does not reach from t_max to t_min of the SDE."""
         low, high = float(sde.log_snr(sde.t_max)), float(sde.log_snr(t_min))
         if abs(float(self.edges[0]) - low) > 1e-6 or abs(float(self.edges[-1]) - high) > 1e-6:
             have = f"[{float(self.edges[0]):.6g}, {float(self.edges[-1]):.6g}]"
@@ -48,7 +62,7 @@ class Plan(Shapes):
         return self
 
     def cdf(self, log_snr: Tensor) -> Tensor:
-        """The mass below each of the given values, of any shape."""
+        """The mass below each of the values `log_snr`, of any shape, in that shape."""
         edges, mass = self.edges.to(log_snr), self.mass.to(log_snr)
         k = self._part(log_snr)
         return (mass.cumsum(0) - mass)[k] + mass[k] * ((log_snr - edges[k]) / (edges[k + 1] - edges[k])).clamp(0, 1)
@@ -62,22 +76,32 @@ class Plan(Shapes):
         return edges[k] + width * ((u - top[k] + mass[k]) / mass[k]).clamp(0, 1), width / mass[k]
 
     def known(self, x: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
-        """beta |eps - eps_G|^2, (B,), of the denoiser of N(mean, std^2) at x (B, *shape), log_snr (B,).
+        """beta |eps - eps_G|^2 of the denoiser of N(mean, std^2).
 
         With S = e^lambda std^2 and y = (x - mean) / std: eps - eps_G = (S eps - sqrt(S) y) / (1 + S).
+
+        Arguments:
+            x: x_0 (B, *shape).
+            log_snr: lambda (B,).
+            eps: the noise (B, *shape).
+
+        Returns:
+            (B,).
         """
         s, y = self._gaussian(x, log_snr)
         beta = self.beta.to(log_snr)[self._part(log_snr)]
         return beta * ((s * eps - s.sqrt() * y) / (1 + s)).square().flatten(1).sum(1)
 
     def mean_known(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        """The mean of `known` over eps given x: beta sum (S^2 + S y^2) / (1 + S)^2."""
+        """The mean (B,) of `known` over eps given x and log_snr: beta sum (S^2 + S y^2) / (1 + S)^2."""
         s, y = self._gaussian(x, log_snr)
         return self.beta.to(log_snr)[self._part(log_snr)] * (s * (s + y**2) / (1 + s) ** 2).flatten(1).sum(1)
 
     def integral_known(self, x: Tensor) -> Tensor:
-        """The integral of `mean_known` over lambda, (B,): that of S^2 / (1 + S)^2 is log(1 + S) + 1 / (1 + S), that of
-        S / (1 + S)^2 is -1 / (1 + S)."""
+        """The integral (B,) of `mean_known` at x over lambda.
+
+        That of S^2 / (1 + S)^2 is log(1 + S) + 1 / (1 + S), that of S / (1 + S)^2 is -1 / (1 + S).
+        """
         if not bool(self.beta.any()):
             return torch.zeros_like(x.flatten(1)[:, 0])
         total, below = 0.0, None
@@ -118,14 +142,26 @@ def fit_plan(
     control: bool = True,
     cond: Given = None,
 ) -> Plan:
-    """The plan that makes a bound of this denoiser vary little, from data x (B, *shape): 2 `bins` evaluations of it.
+    """The plan that makes a bound of this denoiser vary little, from 2 `bins` evaluations of it on data.
 
-    In each part of the log-SNR two noises e, e' for every row give the errors f, f' of the denoiser and g, g' of
-    the Gaussian with the moments of x:
+    In each part of the log-SNR two noises e, e' for every row give the errors f, f' of the denoiser and g, g' of the
+    Gaussian with the moments of x:
 
         beta = sum (f - f')(g - g') / sum (g - g')^2        mass ~ sqrt(mean of (f - beta g)^2) + a floor
 
-    the regression that leaves least variance, and importance sampling of what is left.  `control=False` keeps beta = 0.
+    the regression that leaves least variance, and importance sampling of what is left.
+
+    Arguments:
+        denoiser: the model.
+        x: x_0 (B, *shape).
+        t_min: the end of the way; None: the SDE's own.
+        bins: parts of the log-SNR.
+        seed, offset: as in `elbo`.
+        control: False keeps beta = 0.
+        cond: the conditions of the rows, by name.
+
+    Returns:
+        A `Plan`, for `density`.
     """
     denoiser = bind(denoiser, cond, len(x))
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)

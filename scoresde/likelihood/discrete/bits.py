@@ -15,7 +15,7 @@ from .dequantisation import Discrete
 
 @dataclass(frozen=True)
 class Term:
-    """The `mean` of a term over the examples, and its standard error: 0 for a constant."""
+    """The mean of a term over the examples, `mean`, and its standard error, `stderr`: 0 for a constant."""
 
     mean: float
     stderr: float
@@ -23,11 +23,18 @@ class Term:
 
 @dataclass(frozen=True)
 class BitsPerDim:
-    """`total` = `model` + `transform` + `levels` + `dequantisation` + `truncation`, in bits per dimension.
+    """Bits per dimension: `total` = `model` + `transform` + `levels` + `dequantisation` + `truncation`.
 
-    `terms` are the same with `model` resolved into its parts, where they are known; their means add up to `total`.
-    `stderr` is that of the mean over examples: it holds the noise of probes and draws too, which are independent from
-    row to row.  `normal` and `bootstrap` are 95 % confidence intervals of the mean.
+    Arguments:
+        total: the mean over the examples.
+        stderr: that of the mean: it holds the noise of probes and draws too, which are independent from row to row.
+        model: of the density.
+        transform: of the map to the model's space.
+        levels: log2 of their number.
+        dequantisation: of the entropy of q less that of the uniform law.
+        truncation: of the decoder.
+        terms: the same with `model` resolved into its parts, where they are known; their means add up to `total`.
+        normal, bootstrap: 95 % confidence intervals of the mean.
     """
 
     total: float
@@ -55,20 +62,31 @@ def bits_per_dim(
     """Bits per dimension of discrete data, from log-densities of the model's space.
 
     The data are integers v in 0..levels-1; y = (v + u) / levels with u in [0, 1) lies in the unit cube, and the model
-    sees x = T(y) with log|det dT/dy| = `log_det` (nats, all D = `dims` dimensions).  For `log_prob` (B,) of x in nats,
+    sees x = T(y):
 
         bits/dim = -mean(log_prob)/(D ln 2) - log_det/(D ln 2) + log2(levels) - mean(dequantisation + decoder)/(D ln 2)
                     model                      transform           levels        dequantisation, truncation
 
     an upper bound on the bits of v (Theis, van den Oord, Bethge, 2016, arXiv 1511.01844).  A uniform source with a
-    uniform model gives log2(levels).  `parts` (B,) each add up to `log_prob`: prior, volume and divergence of the flow,
-    or prior, diffusion and reconstruction of a bound; None among them stands for nothing known.
+    uniform model gives log2(levels).  A dequantised density is that of x_{t_min}: P(v) is then the mass of p_{t_min} in
+    the bin, and nothing is left out but what lies outside all bins (the decoder has no outside).
 
-    `dequantisation` (B,) is the entropy of q less that of the uniform law, `decoder` (B,) is log P(v | x_{t_min}), both
-    of `Discrete`; without them they are 0.  A dequantised density is that of x_{t_min}: P(v) is then the mass of
-    p_{t_min} in the bin, and nothing is left out but what lies outside all bins (the decoder has no outside).
+    Arguments:
+        log_prob: log p(x) (B,), in nats.
+        dims: D.
+        levels: their number.
+        log_det: log|det dT/dy|, in nats, all D dimensions.
+        parts: (B,) each, by name, which add up to `log_prob`: prior, volume and divergence of the flow, or prior,
+            diffusion and reconstruction of a bound; None among them stands for nothing known.
+        dequantisation: the entropy (B,) of q less that of the uniform law, of `Discrete`; None: 0.
+        decoder: log P(v | x_{t_min}) (B,), of `Discrete`; None: 0.
+        seed: of the bootstrap.
 
-    Raises `InputError` for data without levels, and for parts that do not add up.
+    Returns:
+        A `BitsPerDim`.
+
+    Raises:
+        InputError: data without levels, or parts that do not add up.
     """
     if levels is None or levels < 2:
         raise InputError(f"levels={levels!r}: bits/dim needs data with a known number of levels; report nats instead")
@@ -96,7 +114,19 @@ def bits_per_dim(
 
 
 def discrete_bits_per_dim(discrete: Discrete, data: Any, seed: int = 0) -> BitsPerDim:
-    """`bits_per_dim` of what a `Dequantiser` found for rows of the data set `data`."""
+    """`bits_per_dim` of what a `Dequantiser` found.
+
+    Arguments:
+        discrete: a `Discrete`, of rows of the data.
+        data: the data set, or what has its `shape`, `levels` and `log_det`.
+        seed: of the bootstrap.
+
+    Returns:
+        A `BitsPerDim`.
+
+    Raises:
+        InputError: data without levels.
+    """
     dims = math.prod(data.shape)
     found, extra = discrete, (discrete.dequantisation, discrete.decoder)
     return bits_per_dim(found.model, dims, data.levels, data.log_det, found.parts, *extra, seed=seed)

@@ -18,10 +18,10 @@ from .dequantisation import _DRAW, Dequantiser
 
 
 class BinNet(nn.Module):
-    """Mean and log standard deviation of a logit for every element, from the centres x_v (B, *shape): two (B, *shape).
+    """Mean and log standard deviation of a logit for every element, from the centres x_v.
 
-    Convolutions for (C, *space) with 1 to 3 space axes, linear layers for any other shape.  Untrained it gives N(0,
-    1.6^2), whose sigmoid is uniform within 0.02 nats.
+    Convolutions for (C, *space) with 1 to 3 space axes, linear layers for any other shape; `width` features.  Untrained
+    it gives N(0, 1.6^2), whose sigmoid is uniform within 0.02 nats.
     """
 
     def __init__(self, shape: Sequence[int], width: int = 32):
@@ -39,6 +39,7 @@ class BinNet(nn.Module):
         self.layers = nn.Sequential(layers[0], nn.SiLU(), layers[1], nn.SiLU(), layers[2])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and the log standard deviation, each (B, *shape), for centres x (B, *shape)."""
         mean, log_std = self.layers(x.flatten(1) if self.flat else x).chunk(2, 1)
         return mean.reshape(x.shape), math.log(1.6) + log_std.reshape(x.shape).clamp(-6, 3)
 
@@ -49,8 +50,10 @@ class Variational(Dequantiser):
 
         log P(v) >= E[log p(y) - log q(u | v)] + log(volume of the bin)
 
-    `net(x_v)` is a `BinNet` or any module like it; `fit_variational` trains one.
     Ho, Chen, Srinivas, Duan, Abbeel (2019), Flow++, arXiv 1902.00275, with a flow of one layer.
+
+    Arguments:
+        net: net(x_v) is a `BinNet` or any module like it; `fit_variational` trains one.
     """
 
     net: nn.Module
@@ -78,13 +81,30 @@ def fit_variational(
     seed: Seed = 0,
     cond: Given = None,
 ) -> Variational:
-    """The `Variational` dequantiser of a denoiser, from raw items (N, *shape), by AdamW on -E[log p - log q].
+    """The `Variational` dequantiser of a denoiser, by AdamW on -E[log p - log q].
 
-    The gradient of log p at y is the model's score: one evaluation a step, nothing through a solver.  It is taken at
-    the time `t`, by default the one whose noise is an eighth of a bin wide: closer to the data a network's score has
-    larger errors than the slope of log p within a bin (on digits the gain over uniform, in bits/dim, is -0.01, 0.01,
-    0.03, 0.04, 0.04, -0.05, each +- 0.01, for noise of 1, 1/2, 1/4, 1/8, 1/16, 1/40 of a bin).  Whatever is learned is
-    a valid q.  `raw` is on the denoiser's device; `cond` has their conditions.
+    The gradient of log p at y is the model's score: one evaluation a step, nothing through a solver.  Whatever is
+    learned is a valid q.
+
+    Arguments:
+        denoiser: the model.
+        raw: items (N, *shape), levels, on the denoiser's device.
+        data: the data set, or what has its `space`.
+        steps: of AdamW.
+        batch: items a step.
+        lr: the learning rate at first; it falls to 0 on a cosine.
+        t: the time of the score; None: the one whose noise is an eighth of a bin wide: closer to the data a network's
+            score has larger errors than the slope of log p within a bin (on digits the gain over uniform, in bits/dim,
+            is -0.01, 0.01, 0.03, 0.04, 0.04, -0.05, each +- 0.01, for noise of 1, 1/2, 1/4, 1/8, 1/16, 1/40 of a bin).
+        net: what is trained; None: a new `BinNet`.
+        seed: of its weights, the batches and the draws.
+        cond: the conditions of the items, by name.
+
+    Returns:
+        A `Variational`.
+
+    Raises:
+        InputError: wrong arguments, or a data set without levels.
     """
     levels, sde = Bins.of(data), denoiser.sde
     denoiser = bind(denoiser, cond, len(raw))
