@@ -42,17 +42,30 @@ def seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def c2st(x: Tensor, y: Tensor, steps: int = 500, width: int = 64, seed: int = 0) -> Estimate:
-    r"""The classifier two-sample test: how often an MLP tells x (n, *shape) from y (m, *shape), 1/2 where it cannot.
+    """The classifier two-sample test: how often an MLP tells x from y, 1/2 where it cannot.
 
-    The larger set is cut to the size of the smaller, and one half of each trains the MLP.  On the other halves, of
-    a rows each, with f the trained logit of "x":
+    The larger set is cut to the size of the smaller, and one half of each trains the MLP.  On the other halves, of a
+    rows each, with f the trained logit of "x":
 
         value = (#{f(x_i) > 0} + #{f(y_j) <= 0}) / 2a
 
     Wilson's interval holds the accuracy of this very classifier on new data, which is at most that of the best one.
     `p_value` is Mann and Whitney's, of one side, on the held-out logits: under the hypothesis that both have one
     distribution these are exchangeable, so that it is uniform whatever was learnt.
+
     Lopez-Paz and Oquab (2017), Revisiting classifier two-sample tests, arXiv 1610.06545.
+
+    Arguments:
+        x, y: rows (n, *shape) and (m, *shape), 8 at least.
+        steps: of the training.
+        width: of the MLP's hidden layer.
+        seed: of the halves, the weights and the batches.
+
+    Returns:
+        An `Estimate`, from 0 to 1.
+
+    Raises:
+        InputError: rows of two shapes, too few, or not finite.
     """
     x, y = rows(x, y, 8)
     least = min(len(x), len(y))
@@ -87,10 +100,18 @@ def _logit(net: nn.Module, x: Tensor) -> Tensor:
 
 
 class Classifier(nn.Module):
-    """A small classifier of items of `shape`: `net(x)` gives logits, `net.features(x)` the `width` entries before.
+    """A small classifier of items: `net(x)` gives logits, `net.features(x)` the `width` entries before.
 
     Three convolutions, the last two of stride two, for items with 2 or 3 axes of space after the channels or 1; two
     hidden layers for vectors.
+
+    Arguments:
+        shape: of an item, (D,) or (C, *space) with 1 to 3 space axes.
+        classes: how many.
+        width: of the last hidden layer.
+
+    Raises:
+        InputError: items of another number of axes.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int, width: int = 64):
@@ -119,4 +140,5 @@ class Classifier(nn.Module):
         return self.body(x)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The logits (B, classes) of x (B, *shape)."""
         return self.head(self.body(x))

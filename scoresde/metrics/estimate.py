@@ -13,10 +13,16 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure of the samples x (n of them) against the reference y (m): its standard error and its 95 % interval.
+    """A figure of the samples x against the reference y, with its uncertainty.
 
-    `plain` is the usual plug-in figure where `value` is corrected for its bias, else the same.  `p_value` is that of
-    the hypothesis that x and y have one distribution, where the metric tests it.  `method` names the interval.
+    Arguments:
+        value: the figure.
+        stderr: its standard error.
+        low, high: its 95 % interval.
+        n, m: the rows of x and of y.
+        method: names the interval.
+        plain: the usual plug-in figure where `value` is corrected for its bias, else the same.
+        p_value: that of the hypothesis that x and y have one distribution, where the metric tests it.
     """
 
     value: float

@@ -27,7 +27,7 @@ class Extractor(ABC):
     name: str
 
     def __call__(self, x: Tensor, batch_size: int = 512) -> Tensor:
-        """The features of x, `batch_size` items at a time."""
+        """The features (B, D) of x (B, *shape), `batch_size` items at a time."""
         with torch.no_grad():
             return torch.cat([self.features(part).float().cpu() for part in x.split(batch_size)])
 
@@ -58,6 +58,7 @@ class PCA(Extractor):
 
     @property
     def name(self) -> str:
+        """Which one: pca and the number of axes."""
         return f"pca{self.axes.shape[1]}"
 
     def features(self, x: Tensor) -> Tensor:
@@ -80,8 +81,11 @@ class PCA(Extractor):
 class Learned(Extractor):
     """The last hidden layer of a `Classifier` trained on the data's labels, (h - mean) / std entry by entry.
 
-    `mean` and `std` (D,) are those of h on the items it was trained on; `accuracy` is its share of right answers on
-    held-out ones.
+    Arguments:
+        net: the classifier.
+        classes: how many.
+        accuracy: its share of right answers on held-out items.
+        mean, std: (D,), those of h on the items it was trained on.
     """
 
     net: Classifier
@@ -102,7 +106,22 @@ class Learned(Extractor):
 
     @classmethod
     def fit(cls, x: Tensor, labels: Tensor, held: tuple[Tensor, Tensor], steps=800, width=32, seed=0) -> Learned:
-        """Trains on x (n, *shape) with labels (n,); `held` are items and labels that measure its accuracy."""
+        """Trains a classifier.
+
+        Arguments:
+            x: items (n, *shape), in the model's space.
+            labels: (n,), whole numbers.
+            held: items and labels that measure its accuracy.
+            steps: of the training.
+            width: of the last hidden layer, D.
+            seed: of the weights and the batches.
+
+        Returns:
+            A `Learned`.
+
+        Raises:
+            InputError: labels of one class.
+        """
         classes = int(max(labels.max(), held[1].max())) + 1
         if classes < 2:
             raise InputError("extractor=classifier: the labels have one class; choose flatten or pca")
@@ -117,9 +136,15 @@ class Learned(Extractor):
 class Inception(Extractor):
     """The 2048 pooled features of the Inception of FID, by torch-fidelity, on images of 1 or 3 channels in [-1, 1].
 
-    Its weights must be on this machine already: `weights` is the file, or where torch.hub keeps it; nothing is
-    downloaded, and `name` has the first digits of the file's SHA-256.
-    Raises `InputError` if the file or torch-fidelity is missing, or if the file holds more than tensors.
+    Nothing is downloaded: its weights must be on this machine already.  `name` has the first digits of the file's
+    SHA-256.
+
+    Arguments:
+        weights: the file; None: where torch.hub keeps it.
+        device: where it is run.
+
+    Raises:
+        InputError: the file or torch-fidelity is missing, or the file holds more than tensors.
     """
 
     FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -145,6 +170,7 @@ class Inception(Extractor):
         self.name = f"inception-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
     def features(self, x: Tensor) -> Tensor:
+        """The features (B, 2048) of images x (B, 1 or 3, H, W).  Raises `InputError` for other items."""
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"extractor=inception takes images (B, 1 or 3, H, W), not {tuple(x.shape)}")
         images = ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)

@@ -16,13 +16,20 @@ CHUNK = 2**24  # entries of a block of the kernel matrix: 128 MB in float64
 
 @dataclass(frozen=True)
 class Polynomial:
-    """k(x, y) = (gamma x.y + coef)^degree, gamma 1/D by default: KID's kernel with degree 3 and coef 1."""
+    """k(x, y) = (gamma x.y + coef)^degree: KID's kernel with degree 3 and coef 1.
+
+    Arguments:
+        degree: a whole number.
+        gamma: None: 1/D.
+        coef: a number.
+    """
 
     degree: int = 3
     gamma: float | None = None
     coef: float = 1.0
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The matrix (n, m) of x (n, D) and y (m, D)."""
         gamma = 1 / x.shape[1] if self.gamma is None else self.gamma
         return (gamma * (x @ y.T) + self.coef) ** self.degree
 
@@ -34,13 +41,15 @@ class RBF:
     bandwidth: float
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The matrix (n, m) of x (n, D) and y (m, D)."""
         return torch.exp(-(torch.cdist(x, y) ** 2) / (2 * self.bandwidth**2))
 
 
 def median_rbf(y: Tensor, most: int = 2000) -> RBF:
     """The RBF kernel whose bandwidth is the median distance of two rows of y (m, *shape), of the first `most` rows.
 
-    Of the reference alone, so that all samplers are measured by one kernel.
+    Of the reference alone, so that all samplers are measured by one kernel.  Raises `InputError` where that is 0.
+
     Gretton et al. (2012), A kernel two-sample test, section 8.
     """
     y = y[:most].double().flatten(1)
@@ -51,13 +60,24 @@ def median_rbf(y: Tensor, most: int = 2000) -> RBF:
 
 
 def mmd(x: Tensor, y: Tensor, kernel: Kernel | None = None) -> Estimate:
-    r"""The squared maximum mean discrepancy of x (n, *shape) and y (m, *shape), without bias, so it can be negative:
+    r"""The squared maximum mean discrepancy of x and y, without bias, so it can be negative:
 
         \sum_{i != j} k(x_i, x_j) / n(n-1) + \sum_{i != j} k(y_i, y_j) / m(m-1) - 2 \sum_{ij} k(x_i, y_j) / nm
 
-    `kernel(a, b)` gives the matrix (len(a), len(b)); by default `median_rbf(y)`.  The standard error is that of the
-    jackknife, each row of x and of y left out; where both have one distribution it is too large, by up to sqrt 2.
+    The standard error is that of the jackknife, each row of x and of y left out; where both have one distribution it is
+    too large, by up to sqrt 2.
+
     Gretton et al. (2012), A kernel two-sample test, lemma 6.
+
+    Arguments:
+        x, y: rows (n, *shape) and (m, *shape), 3 at least.
+        kernel: kernel(a, b) gives the matrix (len(a), len(b)); None: `median_rbf(y)`.
+
+    Returns:
+        An `Estimate`.
+
+    Raises:
+        InputError: rows of two shapes, too few, or not finite; more than half of y alike, without a kernel.
     """
     kernel = median_rbf(y) if kernel is None else kernel
     x, y = rows(x, y, 3)
@@ -94,7 +114,9 @@ def _sums(kernel: Kernel, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor,
 
 
 def kid(x: Tensor, y: Tensor) -> Estimate:
-    """The kernel (inception) distance: `mmd` with k(x, y) = (x.y / D + 1)^3, on all rows at once.
+    """The kernel (inception) distance of x (n, *shape) and y (m, *shape), on all rows at once.
+
+    It is `mmd` with k(x, y) = (x.y / D + 1)^3.
 
     Binkowski et al. (2018), Demystifying MMD GANs, arXiv 1801.01401.
     """
@@ -102,7 +124,9 @@ def kid(x: Tensor, y: Tensor) -> Estimate:
 
 
 def energy(x: Tensor, y: Tensor) -> Estimate:
-    """The energy distance 2 E|x - y| - E|x - x'| - E|y - y'|, without bias: `mmd` with k(x, y) = -|x - y|.
+    """The energy distance 2 E|x - y| - E|x - x'| - E|y - y'| of x (n, *shape) and y (m, *shape), without bias.
+
+    It is `mmd` with k(x, y) = -|x - y|.
 
     Szekely and Rizzo (2013), Energy statistics: a class of statistics based on distances.
     """

@@ -14,7 +14,7 @@ SPARE = 16  # neighbours kept beyond k, for those that are left out
 
 
 def neighbours(x: Tensor, y: Tensor, k: int = 5, groups: int = 20, seed: int = 0) -> dict[str, Estimate]:
-    r"""Precision, recall, density and coverage of the samples x (n, *shape) of the distribution of y (m, *shape).
+    r"""Precision, recall, density and coverage of samples x of the distribution of y.
 
     With r(y_j) the distance of y_j to its k-th nearest other row of y, and r(x_i) likewise among x:
 
@@ -23,9 +23,23 @@ def neighbours(x: Tensor, y: Tensor, k: int = 5, groups: int = 20, seed: int = 0
                                                                                x_i within r(y_j)
 
     Each is an estimate of its own expectation at these n, m and k, and moves with them: compare at the same sizes only.
-    Standard errors are by the jackknife over pairs of `groups` of x and y, neighbours found anew; shares have Wilson's
+    Standard errors are by the jackknife over pairs of groups of x and y, neighbours found anew; shares have Wilson's
     interval at the effective number of trials, density Student's.
+
     Kynkaanniemi et al. (2019), arXiv 1904.06991 (precision, recall); Naeem et al. (2020), arXiv 2002.09797.
+
+    Arguments:
+        x: the samples (n, *shape).
+        y: the data (m, *shape).
+        k: which neighbour.
+        groups: of the jackknife.
+        seed: of the groups.
+
+    Returns:
+        An `Estimate` by name.
+
+    Raises:
+        InputError: a k that is no positive whole number; rows of two shapes, too few, or not finite.
     """
     if not isinstance(k, int) or k < 1:
         raise InputError(f"k={k!r}: give a positive whole number of neighbours")
@@ -56,22 +70,50 @@ def neighbours(x: Tensor, y: Tensor, k: int = 5, groups: int = 20, seed: int = 0
 
 
 def precision(x: Tensor, y: Tensor, k: int = 5, groups: int = 20, seed: int = 0) -> Estimate:
-    """The share of the samples x that lie among the data y; see `neighbours`."""
+    """The share of the samples x that lie among the data y; see `neighbours`.
+
+    Arguments:
+        x, y, k, groups, seed: as in `neighbours`.
+
+    Returns:
+        An `Estimate`.
+    """
     return neighbours(x, y, k, groups, seed)["precision"]
 
 
 def recall(x: Tensor, y: Tensor, k: int = 5, groups: int = 20, seed: int = 0) -> Estimate:
-    """The share of the data y that lie among the samples x; see `neighbours`."""
+    """The share of the data y that lie among the samples x; see `neighbours`.
+
+    Arguments:
+        x, y, k, groups, seed: as in `neighbours`.
+
+    Returns:
+        An `Estimate`.
+    """
     return neighbours(x, y, k, groups, seed)["recall"]
 
 
 def density(x: Tensor, y: Tensor, k: int = 5, groups: int = 20, seed: int = 0) -> Estimate:
-    """How densely the samples x lie among the data y, 1 where they follow it; see `neighbours`."""
+    """How densely the samples x lie among the data y, 1 where they follow it; see `neighbours`.
+
+    Arguments:
+        x, y, k, groups, seed: as in `neighbours`.
+
+    Returns:
+        An `Estimate`.
+    """
     return neighbours(x, y, k, groups, seed)["density"]
 
 
 def coverage(x: Tensor, y: Tensor, k: int = 5, groups: int = 20, seed: int = 0) -> Estimate:
-    """The share of the data y with a sample of x close by; see `neighbours`."""
+    """The share of the data y with a sample of x close by; see `neighbours`.
+
+    Arguments:
+        x, y, k, groups, seed: as in `neighbours`.
+
+    Returns:
+        An `Estimate`.
+    """
     return neighbours(x, y, k, groups, seed)["coverage"]
 
 
@@ -136,7 +178,10 @@ def _nearest(y: Tensor, x: Tensor, group: Tensor, groups: int) -> Tensor:
 
 
 def nearest(x: Tensor, train: Tensor) -> Tensor:
-    """The distances of each row of x (n, *shape) to the nearest and the second nearest of `train`: (n, 2), float64."""
+    """The distances (n, 2) of each row of x (n, *shape) to the nearest and the second nearest of `train`, float64.
+
+    Raises `InputError` for rows of two shapes, not finite, or fewer than 2 of train.
+    """
     x, train = rows(x, train, 1)
     if len(train) < 2:
         raise InputError("train has 1 row: the second nearest needs at least 2")
@@ -151,7 +196,9 @@ def memorisation(x: Tensor, y: Tensor) -> Estimate:
     x (n,) and y (m,) are the distances a of the samples and b of held-out data to their nearest training example, as
     `nearest(..)[:, 0]` gives them.  Towards 1 the samples repeat training data; below 1/2 they are farther than real
     ones.  The training data is taken as given.  `p_value` is Mann and Whitney's, of both sides; the interval Wilson's
-    with the variance of DeLong et al. (1988).  Meehan, Chaudhuri, Dasgupta (2020), arXiv 2004.05675.
+    with the variance of DeLong et al. (1988).
+
+    Meehan, Chaudhuri, Dasgupta (2020), arXiv 2004.05675.
     """
     a, b = (v.squeeze(1) for v in rows(x, y, 2))
     n, m = len(a), len(b)
@@ -184,8 +231,15 @@ def mann_whitney(auc: float, a: Tensor, b: Tensor, sides: int = 2) -> float:
 def copies(x: Tensor, y: Tensor, ratio: float = 1 / 3) -> Estimate:
     """The share of x that is less than `ratio` times as far from its nearest training example as from its second.
 
-    x (n, 2) and y (m, 2) are `nearest` of the samples, and of held-out data, whose own share is in `plain`.
     Wilson's interval; the criterion of Yoon et al. (2023) and of Gu et al. (2023), arXiv 2310.02664.
+
+    Arguments:
+        x: `nearest` of the samples (n, 2).
+        y: that of held-out data (m, 2), whose own share is in `plain`.
+        ratio: from 0 to 1.
+
+    Returns:
+        An `Estimate`.
     """
     n, m = len(x), len(y)
     share, real = (float((v[:, 0] < ratio * v[:, 1]).double().mean()) for v in (x, y))

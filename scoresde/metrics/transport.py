@@ -14,13 +14,27 @@ SLICES = 64  # projections at a time
 def sliced_wasserstein(
     x: Tensor, y: Tensor, projections: int = 256, groups: int = 20, seed: int = 0, p: int = 2
 ) -> Estimate:
-    r"""The sliced p-Wasserstein distance of x (n, *shape) and y (m, *shape): over random directions u in K of them,
+    r"""The sliced p-Wasserstein distance of x and y, over K random directions u:
 
         SW_p^p = 1/K \sum_u W_p^p(u.x, u.y)          W_p^p = \int_0^1 |F^{-1}(q) - G^{-1}(q)|^p dq, by sorting
 
     `plain` is the figure of these samples.  `value` is without its bias of order 1/n, by the jackknife on SW_p^p, zero
     where that is below zero; the interval holds the distance of the two populations, over all directions.
+
     Bonneel et al. (2015), Sliced and Radon Wasserstein barycenters of measures.
+
+    Arguments:
+        x, y: rows (n, *shape) and (m, *shape).
+        projections: K.
+        groups: of the jackknife.
+        seed: of the directions and the groups.
+        p: the order, from 1 up.
+
+    Returns:
+        An `Estimate`.
+
+    Raises:
+        InputError: rows of two shapes, fewer than groups, or not finite.
     """
     x, y = rows(x, y, groups)
     group_x, group_y = (parts(len(v), groups, seed + side).to(x.device) for side, v in enumerate((x, y)))
@@ -69,14 +83,28 @@ def _sorted_power(a: Tensor, b: Tensor, p: int) -> Tensor:
 
 
 def wasserstein(x: Tensor, y: Tensor, p: int = 2, groups: int = 10, seed: int = 0) -> Estimate:
-    r"""The p-Wasserstein distance of the two sets of points x (n, *shape) and y (m, *shape), exactly:
+    r"""The p-Wasserstein distance of two sets of points x and y, exactly:
 
         W_p^p = min over couplings of \sum_ij \pi_ij |x_i - y_j|^p
 
     By sorting in one dimension; else by an assignment (scipy), for which the larger set is cut to as many rows as the
     smaller, at random, unless POT (`import ot`) is there.  In more than a few dimensions it is far above the distance
     of the populations (by about n^(-1/D)): the interval, by the jackknife, is for its expectation at these sizes.  The
-    work grows as n^3.  Villani (2009), Optimal transport: old and new; Fournier, Guillin (2015), arXiv 1312.2128.
+    work grows as n^3.
+
+    Villani (2009), Optimal transport: old and new; Fournier, Guillin (2015), arXiv 1312.2128.
+
+    Arguments:
+        x, y: (n, *shape) and (m, *shape).
+        p: the order, from 1 up.
+        groups: of the jackknife.
+        seed: of the groups and the rows that are kept.
+
+    Returns:
+        An `Estimate`.
+
+    Raises:
+        InputError: rows of two shapes, fewer than groups, or not finite; a p below 1.
     """
     x, y = rows(x, y, groups)
     if x.shape[1] > 1 and len(x) != len(y) and _pot() is None:
