@@ -20,6 +20,8 @@ from .items import collate, column, item
 class Data:
     """Raw items, what each comes with, and how they become the model's x.
 
+    The datasets of images have `names`, a list of the files' paths below the folder, in the order of the items.
+
     Arguments:
         name: what to call it.
         train, test: datasets of raw tensors of `shape`, or of dicts: that tensor under "x", conditions by their names.
@@ -28,8 +30,6 @@ class Data:
         conditions: what items come with, by name: the kind of each.  A model takes those that it is asked to.
         columns: the names of the entries of an item of shape (D,); None: they have none.
         notes: what was guessed, changed or left out in reading it, a line each.
-
-    The datasets of images have `names`, a list of the files' paths below the folder, in the order of the items.
 
     Raises:
         InputError: levels is not an integer in 2..65536; an item that lacks one of the conditions.
@@ -85,11 +85,11 @@ class Data:
         return self.space.log_det(self.shape)
 
     def encode(self, raw: Tensor, u: float | Tensor | None = None) -> Tensor:
-        """Raw (*, *shape) to the model's space, float32: see `Affine.encode`, `Bins.encode`."""
+        """Raw (*, *shape) to the model's space, float32, at u within a bin: see `Affine.encode`, `Bins.encode`."""
         return self.space.encode(raw, u)
 
     def dequantize(self, raw: Tensor, generator: Generator | None = None) -> Tensor:
-        """`encode`, with levels at u ~ U[0, 1) for each element, drawn on the generator's device."""
+        """`encode` of raw (*, *shape), with levels at u ~ U[0, 1) for each element, drawn on the generator's device."""
         return self.space.dequantize(raw, generator)
 
     def decode(self, x: Tensor) -> Tensor:

@@ -34,6 +34,9 @@ def split(n: int, test: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         test: a count 1..n-1 (an int), or a fraction in (0, 1) (a float), rounded, with at least one item on each side.
         seed: of the permutation; the same n, test and seed always give the same split.
 
+    Returns:
+        The numbers of the items in train, and of those in test, in the order of the permutation.
+
     Raises:
         InputError: fewer than 2 items, or a test or seed outside these.
     """

@@ -16,7 +16,7 @@ from .rows import Rows, of_rows
 
 @dataclass(frozen=True)
 class Batch:
-    """Items together: x (B, *shape), and by name the conditions that they come with, of B rows each."""
+    """Items together, x (B, *shape), and by name what they come with, `cond`, tensors of B rows each."""
 
     x: Tensor
     cond: Mapping[str, Tensor] = field(default_factory=dict)
@@ -25,11 +25,11 @@ class Batch:
         return len(self.x)
 
     def rows(self, index: Tensor | slice) -> Batch:
-        """Some of them."""
+        """Some of them, by their `index`: numbers (b,), a mask or a slice."""
         return Batch(self.x[index], {name: value[index] for name, value in self.cond.items()})
 
     def to(self, device: torch.device | str) -> Batch:
-        """All tensors there, without waiting where that can be."""
+        """All tensors on a device, without waiting where that can be."""
         move = lambda value: value.to(device, non_blocking=True)
         return Batch(move(self.x), {name: move(value) for name, value in self.cond.items()})
 
@@ -66,7 +66,9 @@ def item(entry) -> Tensor:
 
 
 def stack(dataset: Dataset, indices) -> Tensor:
-    """The items at `indices` (any sequence of integers) as one tensor (len(indices), *shape), without conditions.
+    """The items of a dataset at `indices` (any sequence of integers) as one tensor, without conditions.
+
+    It is (len(indices), *shape).
 
     Raises:
         InputError: an item has another shape than the first of them, or has no tensor (see `item`).
@@ -75,7 +77,15 @@ def stack(dataset: Dataset, indices) -> Tensor:
 
 
 def collate(dataset: Dataset, indices, names: Iterable[str] = ()) -> Batch:
-    """The items at `indices` (any sequence of integers), with the conditions of these names.
+    """Items of a dataset together.
+
+    Arguments:
+        dataset: items by number.
+        indices: any sequence of integers.
+        names: of the conditions that come with them.
+
+    Returns:
+        A `Batch`.
 
     Raises:
         InputError: an item has another shape than the first of them, has no tensor (see `item`) or lacks a condition.

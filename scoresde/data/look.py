@@ -52,10 +52,10 @@ def fingerprint(data: Data) -> str:
 
 
 def condition_prints(data: Data, names: Iterable[str]) -> dict[str, str]:
-    """By name, 16 hexadecimal digits of the SHA-256 of a condition's values for all items of both splits.
+    """By name, 16 hexadecimal digits of the SHA-256 of a condition's values for all items of both splits of the data.
 
-    They stand for what the items come with, which the fingerprint leaves out.  Of items that are read one by one at
-    most 2000 of each split enter, evenly spaced.
+    They stand for what the items come with, which the fingerprint leaves out, for the conditions in `names`.  Of items
+    that are read one by one at most 2000 of each split enter, evenly spaced.
 
     Raises:
         InputError: the data has no condition of that name.
@@ -77,7 +77,7 @@ def condition_prints(data: Data, names: Iterable[str]) -> dict[str, str]:
 
 
 def check_data(data: Data) -> list[str]:
-    """Looks at up to 512 items of each split, before a training: notes on what would go badly, a line each.
+    """Looks at up to 512 items of each split of the data, before a training: notes on what would go badly, a line each.
 
     Raises:
         InputError: an item of another shape, with NaN or infinite values or outside its levels; a condition that is not

@@ -128,11 +128,17 @@ class Rows(Dataset, ABC):
 
     @abstractmethod
     def rows(self, index: np.ndarray) -> Tensor:
-        """The items at these places (n,), as one tensor (n, *shape)."""
+        """The items at the places `index` (n,), as one tensor (n, *shape)."""
 
 
 class Tensors(Rows):
-    """The rows of one tensor x (N, *shape), in memory; `names` of the files that they were, if they were files."""
+    """The rows of one tensor, in memory.
+
+    Arguments:
+        x: (N, *shape).
+        names: of the files that they were, if they were files.
+        cond: what they come with, tensors of N rows by name.
+    """
 
     def __init__(self, x: Tensor, names: list[str] | None = None, cond: Mapping[str, Tensor] | None = None) -> None:
         self.x, self.names, self.cond = x, names, of_rows(cond, len(x))
@@ -142,6 +148,7 @@ class Tensors(Rows):
 
     @property
     def nbytes(self) -> int:
+        """The bytes of x."""
         return self.x.nbytes
 
     def rows(self, index: np.ndarray) -> Tensor:

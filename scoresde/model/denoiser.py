@@ -15,6 +15,11 @@ class Model(Known, Wrapped):
 
     The weights are the averaged ones; `weights` is a hash of them.  `moments` are those of the training data, None in
     folders of before they were kept; `conditions` says what it can be told.
+
+    Arguments:
+        denoiser: is put into evaluation mode, without gradients.
+        facts: of the data: name, shape, levels, columns, scale and shift, as a folder keeps them.
+        step: how many steps of training its weights have seen.
     """
 
     def __init__(self, denoiser: Denoiser, facts: Mapping[str, Any], step: int):
@@ -24,6 +29,7 @@ class Model(Known, Wrapped):
 
     @property
     def bare(self) -> Denoiser:
+        """The denoiser that was trained."""
         return self.denoiser
 
     def generate(
@@ -35,17 +41,22 @@ class Model(Known, Wrapped):
         guide: Callable[[Denoiser], Denoiser] | None = None,
         **options: Any,
     ) -> Tensor:
-        """n samples in the data's own values, (n, *shape).
+        """Samples in the data's own values.
 
         Arguments:
+            n: how many.
             sampler: `DPMpp2M()`, 21 evaluations, by default.
             seed: of the noise.
             cond: conditions by name, a row for each sample or one for all: {"label": 3}.
             guide: what leads the samples there: `lambda model: Guided(model, 3.0)`.
             options: those of `sample`.
 
+        Returns:
+            (n, *shape), as `decode` gives them.
+
         Raises:
             InputError: as `sample` does.
+            FloatingPointError: as `sample` does.
         """
         denoiser = self if guide is None else guide(self)
         return self.decode(sample(denoiser, sampler or DPMpp2M(), (n, *self.shape), seed, cond=cond, **options))

@@ -18,12 +18,20 @@ from .embedding import LevelEmbedding, Octave, Octaves
 class Encoder(Network):
     """Numbers of x at a noise level, a classifier's logits: `net(x, c)`, x (B, *shape), c (B,) -> (B, outputs).
 
-    For `shape` = (C, *space) of one to three space axes it is the half of `UNet` that goes down, with its settings and
-    its middle, the mean over the positions, and a linear layer.  For vectors (D,) it is the blocks of `MLP`, of the
-    width `channels`, `blocks` for each entry of `mults`, without that network's random waves: guidance takes the
-    gradient of a classifier, which they make rough.
+    For (C, *space) of one to three space axes it is the half of `UNet` that goes down, with its settings and its
+    middle, the mean over the positions, and a linear layer.  For vectors (D,) it is the blocks of `MLP`, without that
+    network's random waves: guidance takes the gradient of a classifier, which they make rough.
 
-    Dhariwal, Nichol (2021), arXiv 2105.05233, section 4.  Raises `InputError` for data of another number of axes.
+    Dhariwal, Nichol (2021), arXiv 2105.05233, section 4.
+
+    Arguments:
+        shape: of x, (D,) or (C, *space).
+        outputs: how many numbers, the classes.
+        channels, mults, blocks, attention, heads, dropout, octaves: as in `UNet`; for vectors `channels` is the width,
+            and there are `blocks` for each entry of `mults`.
+
+    Raises:
+        InputError: data of another number of axes, or settings that do not go together.
     """
 
     def __init__(
@@ -69,6 +77,7 @@ class Encoder(Network):
         self.leave = zero(nn.Linear(widths[-1], self.outputs))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """(B, outputs) of x (B, *shape) at c = log(sigma / alpha) (B,)."""
         level, given = self.embed(c), Embedded()
         if len(self.shape) == 1:
             h = self.enter(self.octaves(x))

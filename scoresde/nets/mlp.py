@@ -18,11 +18,22 @@ from .embedding import LevelEmbedding, Octave, Octaves
 class MLP(Network):
     """A residual MLP for data of any shape, flattened: `net(x, c)`, x (B, *shape), c (B,) -> (B, *shape).
 
-    The input is joined by `fourier` random waves sin, cos(2 pi w x) with w ~ N(0, fourier_scale^2 / D), which let a
-    small network follow fine structure (Tancik et al., 2020, arXiv 2006.10739); every block is modulated by c.
-    `octaves` adds the waves of `Octaves` of each entry.  With `conditions`, kinds by their names, it is
-    `net(x, c, cond)`: labels and vectors are added to the level's embedding, pictures join the input, and each block
-    attends to tokens.
+    The input is joined by random waves sin, cos(2 pi w x) with w ~ N(0, fourier_scale^2 / D), which let a small network
+    follow fine structure (Tancik et al., 2020, arXiv 2006.10739); every block is modulated by c.
+
+    Arguments:
+        shape: of x.
+        width: of each layer.
+        blocks: the number of residual blocks.
+        fourier: the number of waves.
+        fourier_scale: their frequencies' scale.
+        dropout: the chance of a feature within a block.
+        octaves: n of the waves sin, cos(2^n pi x) of each entry that join too: for data of many levels.
+        conditions: kinds by their names: it is then `net(x, c, cond)`; labels and vectors are added to the level's
+            embedding, pictures join the input, and each block attends to tokens.
+
+    Raises:
+        InputError: settings out of range.
     """
 
     def __init__(
@@ -53,6 +64,16 @@ class MLP(Network):
         nn.init.zeros_(self.leave[-1].bias)
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The answer of the network.
+
+        Arguments:
+            x: (B, *shape).
+            c: log(sigma / alpha) (B,).
+            cond: tensors by name with B rows each; what is absent is missing.
+
+        Returns:
+            (B, *shape).
+        """
         flat, level = x.flatten(1), self.embed(c)
         angle = flat @ self.waves
         parts, given = [self.octaves(flat), angle.sin(), angle.cos()], Embedded()

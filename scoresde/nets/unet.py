@@ -19,15 +19,26 @@ from .embedding import LevelEmbedding, Octave, Octaves
 class UNet(Network):
     """Residual blocks, attention and skips at several resolutions: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
-    The number of space axes (1, 2 or 3) is that of `shape` = (C, *space); any size will do, odd ones too.  Resolution
-    halves between the entries of `mults`, which multiply `channels`; each has `blocks` residual blocks, followed by
-    attention where the positions number at most `attention`.  The level c scales and shifts every block.
-    `octaves` adds the waves of `Octaves` to the input's channels.  With `conditions`, kinds by their names, it is
-    `net(x, c, cond)`: labels and vectors are added to the level's embedding, pictures are channels beside x, and where
-    there is attention each block attends to tokens too.
+    Resolution halves between the entries of `mults`; any size will do, odd ones too.  The level c scales and shifts
+    every block.
 
     Ronneberger, Fischer, Brox (2015), arXiv 1505.04597; Ho et al. (2020), arXiv 2006.11239; Dhariwal, Nichol (2021),
-    arXiv 2105.05233.  Raises `InputError` for data without a channel and one to three space axes.
+    arXiv 2105.05233.
+
+    Arguments:
+        shape: of x, (C, *space) with 1 to 3 space axes.
+        channels: of the first layer, a multiple of 8.
+        mults: the factors of `channels`, one for each resolution.
+        blocks: residual blocks for each of them.
+        attention: the most positions at which attention follows a block.
+        heads: of attention, a divisor of `channels`.
+        dropout: the chance of a feature within a block.
+        octaves: n of the waves sin, cos(2^n pi x) of each channel that join the input: for data of many levels.
+        conditions: kinds by their names: it is then `net(x, c, cond)`; labels and vectors are added to the level's
+            embedding, pictures are channels beside x, and where there is attention each block attends to tokens too.
+
+    Raises:
+        InputError: data without a channel and one to three space axes, or settings that do not go together.
     """
 
     def __init__(
@@ -75,6 +86,16 @@ class UNet(Network):
         self.leave = nn.Sequential(norm(width), nn.SiLU(), zero(conv(width, shape[0], 3, padding=1)))
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The answer of the network.
+
+        Arguments:
+            x: (B, C, *space).
+            c: log(sigma / alpha) (B,).
+            cond: tensors by name with B rows each; what is absent is missing.
+
+        Returns:
+            (B, C, *space).
+        """
         level, h, given = self.embed(c), self.octaves(x), Embedded()
         if self.conditions:
             given = self.conditioner(cond or {}, x)

@@ -37,19 +37,29 @@ class Objective(nn.Module, ABC):
         return self
 
     def trained(self, turn: str) -> list[nn.Parameter]:
-        """The parameters that this turn's optimizer moves."""
+        """The parameters that the optimizer of this turn moves."""
         return list(self.product.parameters())
 
     @abstractmethod
     def draw(self, batch: Batch, size: int, part: slice, turn: str) -> Any:
-        """What `forward` takes, of a batch of `size` items by torch's generator, of which these are the rows `part`."""
+        """The random numbers of a step, by torch's generator, with its items.
+
+        Arguments:
+            batch: the items of this process, raw.
+            size: of the whole batch, over all processes.
+            part: which rows of it these are.
+            turn: who moves, one of `turns`.
+
+        Returns:
+            What `forward` takes.
+        """
 
     @abstractmethod
     def forward(self, drawn: Any, turn: str) -> Tensor:
-        """The loss of each row (B,)."""
+        """The loss of each row (B,), from what was drawn, for this turn."""
 
     def after(self, step: int, average: nn.Module) -> None:
-        """Runs when step number `step` (1 is the first) has been made."""
+        """Runs when step number `step` (1 is the first) has been made, with the average of the product so far."""
         return None
 
     @abstractmethod
@@ -57,20 +67,22 @@ class Objective(nn.Module, ABC):
         """Gives lazy parts their weights, on the device, and draws what `check` looks at."""
 
     def check(self, average: nn.Module) -> dict[str, Any]:
-        """Figures of the averaged product, on held-out data with fixed numbers."""
+        """Figures of the average, the averaged product, on held-out data with fixed numbers."""
         return {}
 
     def several(self, add_up: Callable[[Tensor], Any]) -> None:
-        """Is told, of several processes, how a tensor is summed over them."""
+        """Is told, of several processes, how a tensor is summed over them in place: `add_up(tensor)`."""
         return None
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps beside the product, by name: all children with gradients, a critic's say, unless a
-        subclass says what else learns, such as a target."""
+        """What a checkpoint keeps beside the product, tensors by name.
+
+        All children with gradients, a critic's say, unless a subclass says what else learns, such as a target.
+        """
         return named(self._beside())
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Takes what `state` gave.  Raises `RuntimeError` as torch does."""
+        """Takes the state that `state` gave.  Raises `RuntimeError` as torch does."""
         load_named(self._beside(), state)
 
     def _beside(self) -> list[tuple[str, nn.Module]]:
@@ -87,7 +99,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def made(self, average: nn.Module, step: int) -> Any:
-        """The model of the averaged product, as `load` gives it: it has `save(folder)`."""
+        """The model of the average, the averaged product, at a step, as `load` gives it: it has `save(folder)`."""
 
     @abstractmethod
     def load(self, folder: Path) -> Any:

@@ -34,6 +34,8 @@ class Classify(Objective):
     gives the loss on up to 512 labelled test items, and the `accuracy` of the likeliest class at the least noise, both
     also by level: as `Validation`, in 8 bins of the times.
 
+    Song et al. (2021), arXiv 2011.13456, appendix I; Dhariwal, Nichol (2021), arXiv 2105.05233.
+
     Arguments:
         classifier: its weights are where training starts; a trained one is trained further, a copy.
         data: with a label for its items.
@@ -43,8 +45,8 @@ class Classify(Objective):
             flow weighs the classifier's gradient alike at all high c.
         dequantise: of data with levels: "uniform" within the bin, or "none", its middle.
 
-    Song et al. (2021), arXiv 2011.13456, appendix I; Dhariwal, Nichol (2021), arXiv 2105.05233.  Raises `InputError`
-    for data without that label, a classifier of another number of classes, and times that learn.
+    Raises:
+        InputError: data without that label, a classifier of another number of classes, and times that learn.
     """
 
     @checked

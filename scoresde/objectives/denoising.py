@@ -22,10 +22,15 @@ from .validation import Validation
 class Denoising(Objective):
     """`DenoisingLoss` on the items of a data set, with noise and times drawn afresh in each step.
 
-    `dequantise` of data with levels: "uniform" within the bin, or "none", its middle.  Of a denoiser with conditions
-    each is taken from a row with the chance `drop` of its kind, and all of them together with the largest of these
-    where there are several (Ho, Salimans, 2022, arXiv 2207.12598): so that it learns what they tell together, one by
-    one, and to do without.
+    Of a denoiser with conditions each is taken from a row with the chance `drop` of its kind, and all of them together
+    with the largest of these where there are several (Ho, Salimans, 2022, arXiv 2207.12598): so that it learns what
+    they tell together, one by one, and to do without.
+
+    Arguments:
+        denoiser: its weights are where training starts.
+        loss: its times, if they learn, do so in place.
+        data: whose items come with the denoiser's conditions.
+        dequantise: of data with levels: "uniform" within the bin, or "none", its middle.
     """
 
     def __init__(self, denoiser: Denoiser, loss: DenoisingLoss, data: Data, dequantise: str = "uniform"):

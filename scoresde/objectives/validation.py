@@ -15,8 +15,9 @@ from ..sde import SDE
 
 
 class HeldOut:
-    """Fixed test data, times and noise, the times stratified, in 8 bins (fewer of fewer items), low noise first: those
-    between the `noise_levels`.
+    """Fixed test data, times and noise, the times stratified, in 8 bins (fewer of fewer items), low noise first.
+
+    The bins are those between the `noise_levels`.
 
     Arguments:
         data: its test items.
@@ -65,7 +66,16 @@ class HeldOut:
 
 
 class Validation(HeldOut):
-    """The denoising loss on up to `n` test items with fixed times and noise, and its means by level: see `HeldOut`."""
+    """The denoising loss on up to `n` test items with fixed times and noise, and its means by level: see `HeldOut`.
+
+    Arguments:
+        data: its test items.
+        loss: the loss; a copy is kept, as times that learn would not be fixed.
+        denoiser: whose SDE and conditions count.
+        device: where they are kept.
+        n: the most items.
+        dequantise: "uniform" within the bin, or "none".
+    """
 
     def __init__(
         self,
@@ -80,12 +90,22 @@ class Validation(HeldOut):
         super().__init__(data, loss, denoiser.sde, denoiser.conditions, device, items, dequantise)
 
     def __call__(self, denoiser: Denoiser) -> tuple[float, list[float]]:
+        """The mean loss of a denoiser, and its means by level."""
         losses = self.rows(partial(self.loss.at, denoiser))
         return float(losses.mean()), self.by_level(losses)
 
 
 def noise_levels(loss: DenoisingLoss, sde: SDE, bins: int) -> list[float]:
-    """sigma / alpha at the ends of so many bins that the loss's times fall into alike: bins + 1 numbers, growing."""
+    """sigma / alpha at the ends of so many bins that the loss's times fall into alike.
+
+    Arguments:
+        loss: where the times are.
+        sde: of x_t.
+        bins: how many.
+
+    Returns:
+        bins + 1 numbers, growing.
+    """
     ends = torch.linspace(0, 1, bins + 1, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
     times = loss.place(ends, sde)
     return torch.exp(-sde.log_snr(times) / 2).tolist()

@@ -35,7 +35,18 @@ def fit(
         trained = fit(Classify(classifier, digits), digits, Training(steps=500), "classifier")
         model = ClassifierGuided(load("denoiser"), trained, label=3, scale=2.0)
 
-    `train` is this with `objectives.Denoising`, and says what the arguments are, what is kept in the folder, and what
-    is raised.
+    `train` is this with `objectives.Denoising`, and says what is kept in the folder.
+
+    Arguments:
+        objective: what is minimised; its parts are trained in place.
+        data: whose items are drawn.
+        training: the settings.
+        folder, report, device, fresh, progress, say, made: as in `train`.
+
+    Returns:
+        What `objective.made` makes: a `Model` of `Denoising`, a `TrainedClassifier` of `Classify`.
+
+    Raises:
+        InputError, FloatingPointError: as `train` does.
     """
     return minimise(objective, data, training, folder, report, device, fresh, progress, say, made)

@@ -11,9 +11,25 @@ BelowOne = Annotated[float, Range(0, below=1)]
 
 @dataclass(frozen=True)
 class Training(Checked):
-    """AdamW with a linear warm-up and a cosine decay to 0, gradients clipped to the norm `clip`, weights averaged with
-    the decay `ema`.  `batch_size` is over all processes; `precision` is accelerate's ("no", "bf16", "fp16").
-    `dequantise` of discrete data: "uniform" within its bin, anew at each step, or "none", the middle of the bin."""
+    """The settings of a training: AdamW with a linear warm-up and a cosine decay to 0, and averaged weights.
+
+    Arguments:
+        steps: of the optimizer.
+        batch_size: items a step, over all processes.
+        lr: the learning rate after the warm-up.
+        betas, weight_decay: AdamW's.
+        warmup: steps in which the rate rises.
+        clip: the largest norm of the gradient; infinite: none.
+        ema: the decay of the averaged weights a step.
+        seed: of all random numbers.
+        precision: accelerate's, "no", "bf16" or "fp16".
+        dequantise: of discrete data: "uniform" within its bin, anew at each step, or "none", the middle of the bin.
+        workers: processes that read items; 0: this one.
+        validate_every, checkpoint_every, log_every: steps between two validations, checkpoints and lines of figures.
+
+    Raises:
+        InputError: settings out of range.
+    """
 
     steps: Count = 1000
     batch_size: Count = 128
@@ -32,5 +48,5 @@ class Training(Checked):
     log_every: Count = 10
 
     def rate(self, step: int) -> float:
-        """The learning rate of step 0, 1, ..."""
+        """The learning rate of a step, 0, 1, ..."""
         return self.lr * min(1, (step + 1) / (self.warmup + 1)) * 0.5 * (1 + math.cos(math.pi * step / self.steps))

@@ -55,7 +55,9 @@ def train(
         data: a `Data`, a dataset, or a tensor (N, *shape) in the model's own units (unit variance): see `as_data`.
         loss: it is not changed: times that learn do so in a copy.
         training: the settings, or give its fields as `options`.
+        folder: where the model is kept; None: nowhere.
         report: called as report(step, **figures).
+        device: "auto": a GPU if there is one; or torch's name of one.
         progress: show the steps done, the loss and the time left, on standard error, where that takes 2 seconds or
             more; a function (step, words) gets them instead, after every step: words() are for reading.
         fresh: remove the model that is in the folder first.

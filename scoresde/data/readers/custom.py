@@ -42,12 +42,17 @@ def custom(
     what else is in an item is left out, and a note says so.
 
     Arguments:
+        train: the dataset.
         test: a second dataset; or a fraction or count to split off train; None: 10 % of it.
         levels: items hold the integers 0..levels-1, and the model's space is [-1, 1]; None: continuous.
+        name: what to call it; None: the name of the dataset's type.
         scale, shift: of continuous data, $x = \text{scale} \cdot \text{raw} + \text{shift}$.
         seed: of the split.
         key: of items that are dicts, where the tensor is; None: at "x", or else at the only place with one.
         conditions: of items that are dicts, what else there is to know, by name: the kind of each.
+
+    Returns:
+        A `Data`.
 
     Raises:
         InputError: no dataset with a length, or empty; a first item that is no finite tensor, does not fit levels or
@@ -80,7 +85,7 @@ def custom(
 
 
 def as_data(obj: Any) -> Data:
-    """A Data as it is; a tensor or an array, in units of about deviation 1, unscaled; a dataset through `custom`.
+    """A Data `obj` as it is; a tensor or an array, in units of about deviation 1, unscaled; a dataset through `custom`.
 
     Raises:
         InputError: it is none of these; whatever `from_tensor` and `custom` raise.

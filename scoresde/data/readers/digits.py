@@ -17,6 +17,10 @@ from ..rows import Tensors
 def digits(test: Part = 300, seed: Seed = 0) -> Data:
     """1797 handwritten digits, (1, 8, 8) uint8 with 17 levels 0..16, with their "label"; nothing is downloaded.
 
+    Arguments:
+        test: a fraction or a count of them.
+        seed: of the split.
+
     Raises:
         InputError: scikit-learn is not installed; a test or seed that `split` refuses.
     """

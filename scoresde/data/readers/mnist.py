@@ -24,8 +24,9 @@ Digit = Annotated[int, Range(0, 9)]
 
 @checked
 def mnist(root: Place, digits: Digit | Sequence[Digit] | None = None) -> Data:
-    """The standard idx files under root, with their own train and test sets: (1, 28, 28) uint8, 256 levels,
-    and a "label" where there are files of them.
+    """The standard idx files under root, with their own train and test sets: (1, 28, 28) uint8, 256 levels.
+
+    There is a "label" where there are files of them.
 
     Arguments:
         root: the folder with (train|t10k)-(images-idx3|labels-idx1)-ubyte, plain or .gz.

@@ -16,10 +16,16 @@ from ..standard import look_at, moments, standardise
 
 @checked
 def toy(kind: Annotated[str, OneOf(KINDS)] = "ring", n: Count = 20000, test: Count = 2000, seed: Seed = 0) -> Data:
-    """n training and `test` further test points, independent draws of one density on the plane: float32, shape (2,).
+    """Independent draws of one density on the plane: float32, shape (2,).
 
     Arguments:
         kind: ring (eight Gaussians on a circle), moons, checkerboard or swissroll.
+        n: how many training points.
+        test: how many further test points.
+        seed: of the draws.
+
+    Returns:
+        A `Data`.
 
     Raises:
         InputError: an unknown kind, a count below 1, a bad seed.

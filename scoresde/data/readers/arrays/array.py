@@ -41,7 +41,7 @@ def array(
     missing: Missing = "error",
     cond: Wanted = None,
 ) -> Data:
-    """The rows of an array file, (N, *shape), or of a table; see `from_tensor` for the options not listed.
+    """The rows of an array file, (N, *shape), or of a table; with its conditions.
 
     A .npy file of more than 2 GiB is read while it is used, and never as a whole.  The other arrays of an .npz or a .pt
     that have as many rows are conditions, under their keys: words and whole numbers (N,) of few values are labels,
@@ -50,10 +50,14 @@ def array(
 
     Arguments:
         root: a .npy, .npz, .pt, .csv, .tsv or .parquet file; pickled objects are never loaded.
+        test, seed, levels, standardize, channels, missing: as in `from_tensor`.
         key: which array of an .npz, or of a .pt that holds a dict; None: "x" if there is one, otherwise the first.
         columns: of a table, the columns to keep, in this order; None: all. Where they have no names, numbers from 1.
         cond: what the items come with: keys of the file, or columns of a table, which are then not in x; a mapping
             gives the kind of each, or None where its values tell it. None: of an .npz or a .pt all that fit.
+
+    Returns:
+        A `Data`.
 
     Raises:
         InputError: the file is missing, of another kind or unreadable, has no such key or column, has text for numbers;
@@ -97,7 +101,8 @@ def from_tensor(
 
     Arguments:
         x: a tensor, an array or a memory map; a masked array counts as having missing values.
-        test: the test set, a fraction or a count of the rows, drawn by a permutation with `seed`.
+        test: the test set, a fraction or a count of the rows.
+        seed: of the permutation that draws it.
         levels: x holds the integers 0..levels-1; None: continuous, whatever the dtype.
         standardize: of continuous data: "global" (one mean and deviation, of the training rows), "feature" (one for
             each entry of an item; constant entries keep their scale), None (as it is) or "auto": "feature" for vectors
@@ -108,6 +113,9 @@ def from_tensor(
         missing: rows with NaN or masked values are an "error", or left out ("drop").
         cond: what the rows come with, by name: a tensor, an array or a list of as many rows, or a pair of that and its
             kind; else its values tell the kind, as in `array`.
+
+    Returns:
+        A `Data`.
 
     Raises:
         InputError: no rows or no real numbers; missing or infinite values; levels with float data or with values out of
@@ -131,13 +139,17 @@ def from_table(
     missing: Missing = "error",
     cond: Wanted = None,
 ) -> Data:
-    """The rows of a table with named columns as vectors (N, D), their names kept; see `from_tensor` for the options.
+    """The rows of a table with named columns as vectors (N, D), their names kept.
 
     Arguments:
         x: a pandas, polars or pyarrow table, a structured array, or a dict of columns.
         columns: those to keep, in this order; None: all that are no conditions.
+        test, seed, levels, standardize, name, missing: as in `from_tensor`.
         cond: the columns that the rows come with, which are not in x: whole numbers of few values and words become
             labels, other numbers vectors of one; a mapping gives the kind of each, or None.
+
+    Returns:
+        A `Data`.
 
     Raises:
         InputError: no such column, a column that holds no numbers; whatever `from_tensor` raises.

@@ -47,13 +47,18 @@ def images(
     few values labels, other numbers vectors of one; a file without a row lacks them.
 
     Arguments:
+        root: the folder.
         size: the shorter side is resized to it (Lanczos), the centre size x size is kept; None: all have one size.
         channels: 1 (grey) or 3 (RGB); None: 1 if every file is grey, otherwise 3.
         test: a fraction or a count of the files; folders train/ and test/ (or validation/) of root are the splits.
+        seed: of the split.
         background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide.
         broken: a file that cannot be decoded is an "error", or left out ("skip").
         cond: what the images come with: names, or a mapping with the kind of each, or None where its values tell it.
             None: all that fit.
+
+    Returns:
+        A `Data`, whose datasets have `names`, the files' paths.
 
     Raises:
         InputError: no folder, no images, a file that cannot be decoded, different sizes with size=None, metadata that
