@@ -12,9 +12,12 @@ from .plots import figure
 
 
 def losses(path: Path, metrics: Path, levels: list[float] | None = None) -> None:
-    """The loss in training and on fixed test data, and the latter's last values by noise level, from metrics.jsonl.
+    """Plots the loss in training and on fixed test data, and the latter's last values by noise level.
 
-    `levels` are sigma / alpha at the ends of the bins that the values by level belong to: see `objective.noise_levels`.
+    Arguments:
+        path: of the PNG.
+        metrics: metrics.jsonl of a training.
+        levels: sigma / alpha at the ends of the bins that the values by level belong to: see `objectives.noise_levels`.
     """
     rows = read_rows(metrics)
 
@@ -50,7 +53,10 @@ def _by_level(axis, values: list[float], levels: list[float] | None) -> None:
 
 
 def front(path: Path, rows: dict[int, list[dict]]) -> None:
-    """Error against evaluations: every sampler with its best grid at each budget, the best of all in black."""
+    """Plots error against evaluations: every sampler with its best grid at each budget, the best of all in black.
+
+    `path` is of the PNG; `rows` are the trials by their budget, the best first, with sampler and error.
+    """
 
     def draw(axes) -> None:
         axis = axes[0, 0]
@@ -72,7 +78,13 @@ def front(path: Path, rows: dict[int, list[dict]]) -> None:
 
 
 def histogram(path: Path, values: dict[str, Tensor], units: str) -> None:
-    """The figures of single examples, one histogram for each data set, with its mean; those not finite are counted."""
+    """Plots the figures of single examples, a histogram for each data set, with its mean; those not finite are counted.
+
+    Arguments:
+        path: of the PNG.
+        values: (N,) by the name of a data set.
+        units: their word.
+    """
 
     def draw(axes) -> None:
         axis = axes[0, 0]
@@ -96,9 +108,16 @@ def histogram(path: Path, values: dict[str, Tensor], units: str) -> None:
 def intervals(
     path: Path, labels: list[str], figures: dict[str, list], floor: dict, states: list[str] | None = None
 ) -> None:
-    """A panel for each figure, four in a line: a row for each label, its value with its confidence interval where there
-    is one, over a grey band with that of real data.  A row without a value says its state, if that is not "done", or
-    "none"."""
+    """Plots a panel for each figure, four in a line, with a row for each label: its value with its confidence interval.
+
+    Arguments:
+        path: of the PNG.
+        labels: of the rows.
+        figures: by name a value for each label, with low and high where there is an interval, or None: the row then
+            says its state, if that is not "done", or "none".
+        floor: by name the value of real data, a grey line and band.
+        states: of the rows; None: all are done.
+    """
     columns = min(4, max(1, len(figures)))
     states = states or ["done"] * len(labels)
 

@@ -29,7 +29,10 @@ def names_of(data: Data) -> Sequence[str] | None:
 
 
 def some_real(data: Data, most: int = 4000) -> Tensor | None:
-    """Some of the test data, as a file of samples would have it, to draw beside others; none where that is images."""
+    """Some of the test data, as a file of samples would have it, to draw beside others; none where that is images.
+
+    `most` items at the most, 4 of series.
+    """
     kind = kind_of(data.shape)
     if kind.is_image:
         return None
@@ -46,11 +49,22 @@ def samples(
     names: Sequence[str] | None = None,
     groups: tuple[Sequence[str], Sequence[Tensor]] | None = None,
 ) -> None:
-    """What samples (N, *shape) look like: a sheet of the first 256 images, `columns` in a row; the density of numbers;
-    points; the first columns of a table, each and in pairs; the first series.  Over real data where that is given.
+    """Draws what samples look like, over real data where that is given.
 
-    `names` are those of a table's columns; `groups`, what each is called and the places of its samples, are rows of
-    images.  Raises `FloatingPointError` if no sample is finite.
+    A sheet of the first 256 images; the density of numbers; points; the first columns of a table, each and in pairs;
+    the first series.
+
+    Arguments:
+        path: of the PNG.
+        raw: the samples (N, *shape), in the data's own values.
+        levels: their number, None: continuous.
+        real: some real data (M, *shape).
+        columns: images in a row.
+        names: those of a table's columns.
+        groups: rows of images: what each is called, and the places of its samples.
+
+    Raises:
+        FloatingPointError: no sample is finite.
     """
     kind = kind_of(raw.shape[1:])
     if not kind.drawable():
@@ -124,10 +138,22 @@ def extremes(
     names: Sequence[str] | None = None,
     real: Tensor | None = None,
 ) -> None:
-    """The most and the least likely examples, each in order, with their `values` in `units`.
+    """Draws the most and the least likely examples, each in order.
 
-    Images and series in two lines; numbers and points over the `real` data; tables by parallel coordinates, in the
-    deviations of real data (of these examples, without it).  `names` are those of a table's columns.
+    Images and series in two lines; numbers and points over the real data; tables by parallel coordinates, in the
+    deviations of real data (of these examples, without it).
+
+    Arguments:
+        path: of the PNG.
+        most, least: the examples (N, *shape), in the data's own values.
+        levels: their number, None: continuous.
+        values: the figures (N,) of each of the two.
+        units: the word of the values.
+        names: those of a table's columns.
+        real: some real data (M, *shape).
+
+    Raises:
+        FloatingPointError: images with values that are not finite.
     """
     kind = kind_of(most.shape[1:])
     if not kind.drawable():

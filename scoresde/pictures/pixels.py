@@ -20,10 +20,21 @@ BACK, INK = 96, 255  # grey levels of what is around the images, and of words
 
 
 def as_bytes(raw: Tensor, levels: int | None, most: int = 4096) -> np.ndarray:
-    """Images (N, *shape), or slices of volumes, to bytes (N, h, w, 3), with no side longer than `most`, by means.
+    """Images, or slices of volumes, to bytes.
 
     Discrete values over their levels, others clamped to -3..3 standard deviations.  3 channels are colours, others lie
-    beside each other in grey, the first `kinds.MOST` of them.  Raises `FloatingPointError` for values not finite.
+    beside each other in grey, the first `kinds.MOST` of them.
+
+    Arguments:
+        raw: (N, *shape), in the data's own values.
+        levels: their number, None: continuous.
+        most: pixels of a side at the most; larger images shrink, by means.
+
+    Returns:
+        (N, h, w, 3).
+
+    Raises:
+        FloatingPointError: values that are not finite.
     """
     if not bool(raw.isfinite().all()):
         raise FloatingPointError("an image with values that are not finite is not drawn")
@@ -44,7 +55,7 @@ def as_bytes(raw: Tensor, levels: int | None, most: int = 4096) -> np.ndarray:
 
 
 def tile(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows of images (n, H, W, 3) to one picture with gaps; small images are enlarged without blur."""
+    """Rows of images, each (n, H, W, 3), to one picture (h, w, 3) with gaps; small images are enlarged without blur."""
     return sheet(rows)
 
 
@@ -55,8 +66,18 @@ def sheet(
     over: Sequence[str] = (),
     under: Sequence[Sequence[str]] = (),
 ) -> np.ndarray:
-    """Rows of images (n, H, W, 3) to one picture with words: a title, a head above each column, a line `over` each row,
-    and a word `under` each image."""
+    """Rows of images to one picture with words.
+
+    Arguments:
+        rows: bytes (n, H, W, 3) each.
+        title: above all.
+        heads: above each column.
+        over: a line over each row.
+        under: in each row a word under each image.
+
+    Returns:
+        Bytes (h, w, 3).
+    """
     height, width = rows[0].shape[1:3]
     factor = max(1, round(TILE / (height * width) ** 0.5))
     down, across = (max(factor, -(-FLAT // side)) for side in (height, width))
@@ -110,7 +131,7 @@ def _font():
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:
-    """Writes bytes (H, W, 3) as PNG."""
+    """Writes a picture, bytes (H, W, 3), as PNG to the path."""
     from PIL import Image
 
     files.write(path, lambda file: Image.fromarray(picture).save(file, "PNG"))

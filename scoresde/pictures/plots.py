@@ -27,10 +27,18 @@ def figure(
     height: float | None = None,
     title: str = "",
 ) -> None:
-    """Lets `draw` fill axes (rows, columns) of `size` by `height` inches each, and writes them as PNG.
+    """Lets `draw` fill the axes of a figure, and writes them as PNG.
 
     Nothing where matplotlib is missing: the command has said so.  Numbers stand at the ticks as they are, without
     offsets.
+
+    Arguments:
+        path: of the PNG.
+        columns, rows: how many axes there are.
+        draw: draw(axes), axes (rows, columns) of matplotlib.
+        size: the width of each, in inches.
+        height: likewise; None: the width.
+        title: above all.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -25,9 +25,19 @@ def trajectory(
     levels: int | None,
     names: Sequence[str] | None = None,
 ) -> None:
-    """x_t from noise to data, left to right, and the denoised estimates D(x_t, t): of an image below each, a pair of
-    rows a sample; else below all, the points of all samples, or the first series.  `names` are those of a table's
-    columns."""
+    """Draws x_t from noise to data, left to right, and the denoised estimates D(x_t, t).
+
+    Of an image they are below each, a pair of rows a sample; else below all, the points of all samples, or the first
+    series.
+
+    Arguments:
+        path: of the PNG.
+        times: t of each state, decreasing.
+        states, estimates: x_t and D(x_t, t) (B, *shape) at each, in the model's space.
+        decode: from there to the data's own values.
+        levels: their number, None: continuous.
+        names: those of a table's columns.
+    """
     kind = kind_of(states[0].shape[1:])
     if not kind.drawable():
         return
@@ -72,9 +82,15 @@ def walks(
     real: Tensor | None = None,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Raw walks (P, M, *shape) from `first` to `last` (P, *shape): a row each, the real ends set apart, or a plot.
+    """Draws walks between two examples: a row each, the real ends set apart, or a plot.
 
-    Points go over `real` ones; `names` are those of a table's columns.
+    Arguments:
+        path: of the PNG.
+        first, last: the ends (P, *shape), in the data's own values.
+        ways: (P, M, *shape), from first to last.
+        levels: their number, None: continuous.
+        real: some real data (M, *shape), below points.
+        names: those of a table's columns.
     """
     kind = kind_of(first.shape[1:])
     if not kind.drawable():
