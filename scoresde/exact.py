@@ -11,7 +11,7 @@ from .conditions import Label
 from .denoiser import Cond, Denoiser, Given
 from .denoiser.moments import LARGEST, Moments
 from .errors import InputError
-from .noise import normal
+from .noise import Stream, normal
 from .sde import SDE, as_time
 
 
@@ -139,13 +139,12 @@ class GaussianMixture(Denoiser):
             (n, *shape), and the numbers (n,) of the components.
         """
         alpha, sigma = (1.0, 0.0) if t is None else (float(a) for a in self.sde.marginal(t))
-        # Step -1: no sampler draws there, so that samples of the same seed are independent of these.
         generator = torch.Generator().manual_seed(seed)
         weights = self.log_weights.exp().cpu()
         k = torch.multinomial(weights, n, replacement=True, generator=generator).to(self.means.device)
         std = (alpha**2 * self.stds[k] ** 2 + sigma**2).sqrt()
         index = torch.arange(n, device=self.means.device)
-        return alpha * self.means[k] + std * normal(self.means[k], index, seed, -1, 0), k
+        return alpha * self.means[k] + std * normal(self.means[k], index, seed, *Stream.EXACT()), k
 
 
 class Empirical(Denoiser):

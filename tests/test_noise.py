@@ -1,5 +1,6 @@
 """Laws of scoresde.noise: the published bits, the right distribution, and nothing that depends on the batch."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import torch
 from problems import close
 from scipy import stats
 
-from scoresde.noise import Draws, bits, normal, philox, rademacher, uniform
+from scoresde.noise import Draws, Stream, bits, normal, philox, rademacher, uniform
+from scoresde.noise.streams import OF_DATA, Words
 
 # Random123 1.14, kat_vectors: philox 4x32-10, counter, key, answer (Salmon et al., 2011).
 KNOWN = [
@@ -157,3 +159,22 @@ def test_the_triton_kernel_gives_the_same_numbers():
         [sys.executable, "-c", TRITON], env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_no_two_uses_have_the_same_numbers():
+    for a, b in itertools.combinations(Stream, 2):
+        apart = {a, b} & OF_DATA and {a, b} - OF_DATA <= {Stream.SAMPLING}
+        assert apart or not a.value.meets(b.value), f"{a.name} and {b.name} draw the same numbers"
+    for a, b in itertools.combinations(OF_DATA - {Stream.BIN}, 2):
+        assert not a.value.meets(b.value), f"{a.name} and {b.name} draw the same numbers"
+    assert Words(range(5), range(3)).meets(Words(range(2**32 + 4, 2**32 + 5), range(2, 9)))
+    assert Words(range(-1, -3, -1), range(1)).meets(Words(range(2**32 - 2, 2**32 - 1), range(1)))
+
+
+def test_a_stream_has_its_own_words_and_no_others():
+    assert Stream.SAMPLING(3, 2) == (3, 2) and Stream.GAUSSIAN_PROBES(1, 4) == (-3, 4)
+    assert Stream.DEQUANTISER(draw=2) == (1, (1 << 22) + 2)
+    step, draw = Stream.TREE(32 + torch.tensor([0, 1]), torch.tensor([5, 6]))
+    assert step.tolist() == [2**31 + 32, 2**31 + 33] and draw.tolist() == [5, 6]
+    with pytest.raises(IndexError):
+        Stream.BOUND_NOISE(0, 1)

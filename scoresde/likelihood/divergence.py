@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import InputError
-from ..noise import normal, rademacher
+from ..noise import Stream, normal, rademacher
 from ..settings import Checked, Count, Range
 
 Velocity = Callable[[Tensor], Tensor]
@@ -162,9 +162,8 @@ class Hutchinson(Checked, Divergence):
     def probes(self, z, index, seed, first=0, draw=0):
         numbers = range(first, first + self.k)
         if self.kind == "rademacher":
-            return torch.stack([rademacher(z, index, seed, n, draw) for n in numbers], 1)
-        # Steps that no sampler and no data has: x is independent of the probes.
-        return torch.stack([normal(z, index, seed, -2 - n, draw) for n in numbers], 1)
+            return torch.stack([rademacher(z, index, seed, *Stream.SIGNS(n, draw)) for n in numbers], 1)
+        return torch.stack([normal(z, index, seed, *Stream.GAUSSIAN_PROBES(n, draw)) for n in numbers], 1)
 
     def estimate(self, product, z, probes):
         e = probes.transpose(0, 1)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from . import normal
+from . import Stream, normal
 
-_ABOVE = 1 << 31  # the step words of trees; a sampling loop's steps lie below
 _LEVELS = 32  # that a step word has room for
 
 
@@ -20,7 +19,7 @@ class BrownianTree:
 
     with z a function of (seed, index, step, level, l) alone.  So a solver may look the path up in any order, reject a
     step and take a shorter one, and meet the same path; memory does not grow.  `clock` maps places (an int64 tensor)
-    to increasing times of the same shape; `step` < 2^26 tells the trees of one seed apart.
+    to increasing times of the same shape; `step` < 2^25 tells the trees of one seed apart.
 
     Levy (1948), Processus stochastiques et mouvement brownien; Li, Wong, Chen, Duvenaud (2020), Scalable Gradients for
     Stochastic Differential Equations, arXiv 2001.01328, section 4.
@@ -28,10 +27,10 @@ class BrownianTree:
 
     def __init__(self, index: Tensor, seed: int, step: int, clock: Callable[[Tensor], Tensor], depth: int = 24):
         self.index, self.seed, self.clock, self.depth = index, seed, clock, depth
-        self.word = _ABOVE + step * _LEVELS
+        self.word = step * _LEVELS
 
     def _normal(self, like: Tensor, rows: Tensor, level: int, left: Tensor) -> Tensor:
-        return normal(like, self.index[rows], self.seed, self.word + level, left)
+        return normal(like, self.index[rows], self.seed, *Stream.TREE(self.word + level, left))
 
     def __call__(self, like: Tensor, rows: Tensor, place: Tensor) -> Tensor:
         """W of the samples index[rows] at `place` (b,), shaped and typed like `like` (b, *shape).

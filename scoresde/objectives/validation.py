@@ -42,9 +42,9 @@ class HeldOut:
         n, self.loss = len(items), copy.deepcopy(loss)
         batch, index = collate(data.test, items, names), torch.arange(n)
         raw = batch.x
-        u = noise.uniform(raw.float(), index, 0, 0) if dequantise == "uniform" else None
+        u = noise.uniform(raw.float(), index, 0, *noise.Stream.HELD_OUT_BIN()) if dequantise == "uniform" else None
         self.x0 = data.encode(raw, u).to(device)
-        self.eps = noise.normal(self.x0, index.to(device), 0, 1, 0)
+        self.eps = noise.normal(self.x0, index.to(device), 0, *noise.Stream.HELD_OUT_NOISE())
         # Strata are dealt out in a fixed order that does not follow the data's.
         strata = torch.randperm(n, generator=torch.Generator().manual_seed(0))
         self.t = self.loss.place((strata + 0.5) / n, sde).to(device)

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import grids
 from ..denoiser import Counted, Denoiser, Given, bind, device_of
 from ..errors import InputError
-from ..noise import Ahead, Draws, normal
+from ..noise import Ahead, Draws, Stream, normal
 from ..sde import SDE, Marginal
 from ..settings import Checked, Count, OneOf, Range, Seed, Whole, checked
 from . import hardware
@@ -162,7 +162,7 @@ def sample(
 @torch.no_grad()
 def _chunk(denoiser, sampler, times, like, seed, index, callback, watch) -> Tensor:
     model = denoiser if callback is None else Counted(denoiser)
-    x = denoiser.sde.prior(normal(like, index, seed, 0, 0)).to(like)
+    x = denoiser.sde.prior(normal(like, index, seed, *Stream.SAMPLING())).to(like)
     state, ahead = sampler.begin(denoiser.sde, times), Ahead(seed, index, len(times))
     if begin := getattr(callback, "start", None):
         begin(float(times[0]), x, model(x, times[0]))

@@ -96,7 +96,7 @@ def _examples(data: Data, settings: Interpolate, seed: int) -> tuple[Tensor, Ten
         )
     index = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed_of(seed, n)))[:n]
     raw = stack(examples, index)
-    return raw, data.encode(raw, noise.uniform(raw.float(), index, seed, 1)).double()
+    return raw, data.encode(raw, noise.uniform(raw.float(), index, seed, *noise.Stream.BIN())).double()
 
 
 def _errors(data: Data, raw: Tensor, x: Tensor, back: Tensor) -> dict:

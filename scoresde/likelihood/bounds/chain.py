@@ -10,11 +10,11 @@ from torch import Tensor
 from ...answers import batch
 from ...denoiser import Denoiser, Given, bind
 from ...errors import InputError
-from ...noise import normal
+from ...noise import Stream, normal
 from ...settings import Count, Seed, Whole, checked
 from ...spaces import Bins
 from ..paths import scored
-from .lower import _NOISE, Bound, _even, _pairs, _plan, _prior, _reconstruction, _rows, _spread
+from .lower import Bound, _even, _pairs, _plan, _prior, _reconstruction, _rows, _spread
 from .plan import Plan, squared_error
 
 
@@ -105,7 +105,7 @@ def _chain_terms(denoiser, x, chain, plan, n, index, seed, draw) -> Tensor:
             k = torch.searchsorted(mass.cumsum(0), u, right=True).clamp_max(count - 1)
             scale = 1 / (n * mass[k])
         step = i + draw * (n or count)
-        error = squared_error(denoiser, x, chain.log_snr[k], normal(x, index, seed, step, _NOISE), plan)
+        error = squared_error(denoiser, x, chain.log_snr[k], normal(x, index, seed, *Stream.BOUND_NOISE(step)), plan)
         if n is None:
             error = error + plan.mean_known(x, chain.log_snr[k])
         terms.append(-scale * (chain.weight[k] * error + chain.constant[k]))

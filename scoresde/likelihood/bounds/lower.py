@@ -11,16 +11,13 @@ from torch import Tensor
 from ...answers import batch
 from ...denoiser import Denoiser, Given, bind
 from ...errors import InputError
-from ...noise import normal, uniform
+from ...noise import Stream, normal, uniform
 from ...sde import widest
 from ...settings import Count, Scale, Seed, Whole, checked
 from ...spaces import Bins
 from ..brief import Result
 from ..paths import scored, start_time
 from .plan import Plan, fit_plan, squared_error
-
-# Numbers of the draws, apart from those of samplers, probes and dequantisation for the same sample.
-_PLACE, _NOISE, _END = 1 << 16, 1 << 17, 1 << 18
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,7 +100,7 @@ def elbo(
     terms = []
     for i, u in enumerate(_pairs(x, index, n, seed)):
         log_snr, weight = plan.place(u)
-        error = squared_error(denoiser, x, log_snr, normal(x, index, seed, i, _NOISE), plan)
+        error = squared_error(denoiser, x, log_snr, normal(x, index, seed, *Stream.BOUND_NOISE(i)), plan)
         terms.append(-0.5 * weight * error)
     terms = torch.stack(terms, 1)
     prior = _prior(sde, x, sde.t_max)
@@ -116,7 +113,8 @@ def elbo(
 def _pairs(x: Tensor, index: Tensor, n: int, seed: int, draw: int = 0) -> Iterator[Tensor]:
     """n places (B,) in (0, 1), two in each of n/2 equal parts, all independent."""
     for i in range(n):
-        yield (i // 2 + uniform(x.new_empty(len(x), 1), index, seed, i + n * draw, _PLACE)[:, 0]) / (n // 2)
+        words = Stream.BOUND_PLACE(i + n * draw)
+        yield (i // 2 + uniform(x.new_empty(len(x), 1), index, seed, *words)[:, 0]) / (n // 2)
 
 
 def _spread(terms: Tensor) -> Tensor:
@@ -135,7 +133,7 @@ def _reconstruction(denoiser, x, t, levels, plan, ends, index, seed) -> tuple[Te
     alpha, sigma = sde.marginal(t)
     values = []
     for i in range(ends):
-        eps = normal(x, index, seed, i, _END)
+        eps = normal(x, index, seed, *Stream.BOUND_END(i))
         if levels is None:
             log_snr = sde.log_snr(t).to(x.device).expand(len(x))
             error = squared_error(denoiser, x, log_snr, eps, plan) + plan.mean_known(x, log_snr)

@@ -9,12 +9,10 @@ from torch import Tensor
 
 from ...denoiser import Denoiser, Given, bind
 from ...errors import InputError
-from ...noise import normal, uniform
+from ...noise import Stream, normal, uniform
 from ...sde import SDE, expand, widest
 from ..brief import Shapes
 from ..paths import start_time
-
-_PILOT, _PLACE = 1 << 19, 1 << 20  # numbers of the draws, apart from those of the bound itself
 
 
 @dataclass(frozen=True, repr=False)
@@ -173,9 +171,9 @@ def fit_plan(
     gaussian = Plan(flat.edges, flat.mass, torch.ones_like(flat.mass), mean, std)
     beta, mass = [], []
     for k in range(bins):
-        u = uniform(x.new_empty(len(x), 1), index, seed, k, _PLACE)[:, 0]
+        u = uniform(x.new_empty(len(x), 1), index, seed, *Stream.PLAN_PLACE(k))[:, 0]
         log_snr, _ = flat.place((k + u) / bins)
-        noise = [normal(x, index, seed, 2 * k + i, _PILOT) for i in range(2)]
+        noise = [normal(x, index, seed, *Stream.PLAN_NOISE(2 * k + i)) for i in range(2)]
         f = [squared_error(denoiser, x, log_snr, eps, None) for eps in noise]
         g = [gaussian.known(x, log_snr, eps) for eps in noise]
         beta.append(float(((f[0] - f[1]) * (g[0] - g[1])).sum() / (g[0] - g[1]).square().sum()) if control else 0.0)

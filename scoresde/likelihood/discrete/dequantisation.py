@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...noise import uniform
+from ...noise import Stream, uniform
 from ...sde import widest
 from ...settings import Checked, Count
 from ...spaces import Bins
 from ..brief import Result
 
-_DRAW = 1 << 22  # the numbers of the draws start here, apart from those of bounds and samplers; uniform ones at 0
 PARTS = ("prior", "volume", "divergence", "diffusion", "reconstruction")
 
 
@@ -137,7 +136,7 @@ class Uniform(Dequantiser):
     draws: Count = field(default=1, init=False)
 
     def draw(self, raw, data, index, seed, i):
-        y = data.encode(raw, uniform(raw.float(), index, seed, 1, i))
+        y = data.encode(raw, uniform(raw.float(), index, seed, *Stream.BIN(draw=i)))
         y = y.to(widest(y.device))
         zero = y.new_zeros(len(y))
         return y, zero - Bins.of(data).log_volume(raw.shape[1:]), zero

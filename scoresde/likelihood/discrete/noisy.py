@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...noise import normal, uniform
+from ...noise import Stream, normal, uniform
 from ...sde import SDE
 from ...settings import Count, Scale
 from ...spaces import Bins
 from ..paths import start_time
-from .dequantisation import _DRAW, Dequantiser
+from .dequantisation import Dequantiser
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TruncatedNormal(Dequantiser):
     def draw(self, raw, data, index, seed, i):
         x, alpha, sigma, tau = self._bin(raw, data)
         mass = torch.erf(tau / math.sqrt(2))
-        u = uniform(x, index, seed, 1, _DRAW + i)
+        u = uniform(x, index, seed, *Stream.DEQUANTISER(draw=i))
         eps = math.sqrt(2) * torch.erfinv((2 * u - 1) * mass)
         log_q = -0.5 * eps**2 - 0.5 * math.log(2 * math.pi) - math.log(sigma) - mass.log()
         return alpha * x + sigma * eps, log_q.flatten(1).sum(1), x.new_zeros(len(x))
@@ -88,7 +88,7 @@ class Decoder(Dequantiser):
         levels = Bins.of(data)
         x = levels.place(raw)
         alpha, sigma = self.sde.marginal(start_time(self.sde, self.t_min))
-        eps = normal(x, index, seed, 1, _DRAW + i)
+        eps = normal(x, index, seed, *Stream.DEQUANTISER(draw=i))
         log_q = (-0.5 * eps**2 - 0.5 * math.log(2 * math.pi) - math.log(sigma)).flatten(1).sum(1)
         y = alpha * x + sigma * eps
         return y, log_q, levels.log_prob(raw, y, alpha, sigma)

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from ...answers import derivatives
 from ...denoiser import Denoiser, Given, bind
-from ...noise import normal
+from ...noise import Stream, normal
 from ...settings import Count, Positive, Seed, checked
 from ...spaces import Bins
-from .dequantisation import _DRAW, Dequantiser
+from .dequantisation import Dequantiser
 
 
 class BinNet(nn.Module):
@@ -61,7 +61,7 @@ class Variational(Dequantiser):
 
     def draw(self, raw, data, index, seed, i):
         levels = Bins.of(data)
-        e = normal(levels.place(raw), index, seed, 1, _DRAW + i)
+        e = normal(levels.place(raw), index, seed, *Stream.DEQUANTISER(draw=i))
         with torch.no_grad():
             u, log_q = _place(self.net, levels, raw, e)
         return levels.place(raw, u), log_q - levels.log_volume(raw.shape[1:]), log_q.new_zeros(len(raw))
@@ -120,7 +120,8 @@ def fit_variational(
     for step in range(steps):
         index = torch.randint(len(raw), (min(batch, len(raw)),), generator=generator).to(raw.device)
         rows = raw[index]
-        e = normal(levels.place(rows), torch.arange(len(rows), device=raw.device), seed, step, 2 * _DRAW)
+        words = Stream.DEQUANTISER_FIT(step)
+        e = normal(levels.place(rows), torch.arange(len(rows), device=raw.device), seed, *words)
         u, log_q = _place(net, levels, rows, e)
         y = levels.place(rows, u)
         with torch.no_grad():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...denoiser import Denoiser, Given, bind, device_of
 from ...errors import InputError
-from ...noise import normal
+from ...noise import Stream, normal
 from ...sde import widest
 from ...settings import Count, Positive, Range, Scale, Seed, checked
 from ..adaptive.flow import ProbabilityFlow
@@ -133,7 +133,7 @@ class _Fit:
         flow = ProbabilityFlow(rtol=tolerance, atol=tolerance, last="none", t_min=t_min)
         self.first, self.final = self.sde.along(flow.times(self.sde))
         like = torch.empty(len(rows), *mean.shape, dtype=widest(device_of(denoiser)), device=rows.device)
-        x = self.sde.prior(normal(like, rows, seed, 0, 0)).to(like)
+        x = self.sde.prior(normal(like, rows, seed, *Stream.SAMPLING())).to(like)
         parts = torch.arange(len(rows), device=rows.device).split(n)
         ends = [flow.step(denoiser.select(p), x[p], self.first, self.final, None, None)[0] for p in parts]
         self.z, self.end = x / self.first.n, torch.cat(ends) / self.final.n
