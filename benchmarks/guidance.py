@@ -7,9 +7,11 @@
 
 The judge is a classifier that was trained on one half of the training digits, apart from all that is judged.  Samples
 have all classes in equal numbers, from the same noise in every row (seed 0).  `read as its class` is the share that
-the judge reads as the class asked for; `class shares` the largest deviation of a class's share among the samples as
-read, in standard errors; `Frechet` the distance of the judge's features to those of the held-out digits, with its 95
-% interval; `real` are training digits that the judge was not trained on.  With `--picture FILE` the front is drawn.
+the judge reads as the class asked for, `surprise` its mean -log p of that class, in nats; `class shares` the largest
+deviation of a class's share among the samples as read, in standard errors; `Frechet` the distance of the judge's
+features to those of the held-out digits, with its 95 % interval; `real` are training digits that the judge was not
+trained on.  With `--picture FILE` the front is drawn: recall, how much of the data the samples cover, against the
+surprise, how clearly they are of their class.
 """
 
 import argparse
@@ -61,56 +63,59 @@ def judged(judge, test, x, labels, seed: int = 0) -> dict:
     """The figures of samples x (n, *shape) in the model's space."""
     features = judge(x)
     with torch.no_grad():
-        read = torch.cat([judge.net(part.float()).argmax(1) for part in x.split(512)])
+        logits = torch.cat([judge.net(part.float()) for part in x.split(512)])
+    read = logits.argmax(1)
+    surprise = float(torch.nn.functional.cross_entropy(logits.double(), labels))
     right = (read == labels).double()
     share = torch.bincount(labels, minlength=10).double() / len(labels)
     seen = torch.bincount(read, minlength=10).double() / len(read)
     away = float(((seen - share).abs() / (share * (1 - share) / len(read)).sqrt()).max())
     frechet = metrics.frechet(features, test, 20, seed)
     few = metrics.neighbours(features, test, 5, 20, seed)
-    return {"accuracy": float(right.mean()), "shares": away, "frechet": frechet, **few}
+    return {"accuracy": float(right.mean()), "surprise": surprise, "shares": away, "frechet": frechet, **few}
 
 
 def line(name: str, found: dict, seconds: float) -> str:
     value = lambda e, digits=2: f"{e.value:.{digits}f} ({e.low:.{digits}f} to {e.high:.{digits}f})"
     error = math.sqrt(found["accuracy"] * (1 - found["accuracy"]) / 700)
-    figures = [f"{100 * found['accuracy']:.1f} +- {100 * error:.1f}", f"{found['shares']:.1f}", value(found["frechet"])]
+    figures = [f"{100 * found['accuracy']:.1f} +- {100 * error:.1f}", f"{found['surprise']:.4f}"]
+    figures += [f"{found['shares']:.1f}", value(found["frechet"])]
     figures += [value(found[name]) for name in ("precision", "recall")]
     return f"| {name} | {' | '.join(figures)} | {seconds:.0f} |"
 
 
 def draw(path: Path, rows: dict[str, dict]) -> None:
-    """Accuracy against the Frechet distance, a point with its interval for each way, joined by kind."""
+    """Recall against surprise, a point with its interval for each way, joined by kind; the best is below, right."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axis = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    kinds = {"cfg": "cfg ", "cfg, interval": "interval", "autoguidance": "autoguidance", "classifier": "classifier"}
-    for kind, word in kinds.items():
-        own = {n: f for n, f in rows.items() if word in n and "rescale" not in n and (kind != "cfg" or "," not in n)}
-        x = [100 * f["accuracy"] for f in own.values()]
-        y = [f["frechet"].value for f in own.values()]
-        ends = [
-            [f["frechet"].value - f["frechet"].low for f in own.values()],
-            [f["frechet"].high - f["frechet"].value for f in own.values()],
-        ]
-        if own:
-            axis.errorbar(x, y, ends, marker="o", capsize=2, lw=1, label=kind)
-    for name, found in rows.items():
-        axis.annotate(
-            name.split(",")[0].split()[-1],
-            (100 * found["accuracy"], found["frechet"].value),
-            fontsize=7,
-            xytext=(3, 3),
-            textcoords="offset points",
-        )
-    real = rows["real"]
-    axis.axhline(real["frechet"].value, color="0.6", lw=1, ls="--", label="real digits")
-    axis.set(xlabel="read as the class asked for, %", ylabel="Frechet distance")
+    figure, axis = pyplot.subplots(figsize=(7.5, 5), layout="constrained")
+    kinds = {
+        "classifier-free": lambda name: name.startswith("cfg") and "," not in name,
+        "classifier-free, 0.2 < sigma/alpha < 2": lambda name: "interval" in name,
+        "by a weaker model": lambda name: name.startswith("autoguidance"),
+        "by a classifier": lambda name: name.startswith("classifier"),
+        "projected (APG)": lambda name: name.startswith("apg"),
+        "rescaled by 0.7": lambda name: "rescale" in name,
+        "real digits": lambda name: name == "real",
+    }
+    for kind, of in kinds.items():
+        own = {name: found for name, found in rows.items() if of(name)}
+        if not own:
+            continue
+        x, y = [[found[key] for found in own.values()] for key in ("recall", "surprise")]
+        ends = [[e.value - e.low for e in x], [e.high - e.value for e in x]]
+        line = axis.errorbar([e.value for e in x], y, xerr=ends, marker="o", capsize=2, lw=1.2, label=kind)
+        line[0].set_color("black" if kind == "real digits" else line[0].get_color())
+        for name, e, up in zip(own, x, y, strict=True):
+            scale = "" if name == "real" else f"w = {name.split(',')[0].split()[-1]}"
+            axis.annotate(scale, (e.value, up), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axis.set(yscale="log", xlabel="recall: share of held-out digits that the samples cover, 95 % interval")
+    axis.set(ylabel="mean -log p(class asked for) by the judge, nats", title="Guidance of digits, 700 samples each")
     axis.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -126,8 +131,8 @@ def main() -> None:
     test = judge(digits.encode(data.stack(digits.test, range(len(digits.test)))))
     labels = torch.arange(args.n) * 10 // args.n
     print(f"the judge names {100 * judge.accuracy:.1f} % of 300 held-out digits; {args.n} samples, {args.steps} steps")
-    print("| | read as its class, % | class shares, s.e. | Frechet | precision | recall | seconds |")
-    print("|---|---:|---:|---|---|---|---:|")
+    print("| | read as its class, % | surprise, nats | class shares, s.e. | Frechet | precision | recall | seconds |")
+    print("|---|---:|---:|---:|---|---|---|---:|")
     rows = {"real": judged(judge, test, rest[: args.n], own[: args.n])}
     print(line("real", rows["real"], 0))
     for name, make in ways(args).items():

@@ -98,3 +98,16 @@ def test_mistakes_are_one_line(cli):
     ):
         code, _, err = cli(*TOY, "task=interpolate", override)
         assert code == 1 and err.count("\n") == 1 and all(w in err for w in words), err
+
+
+def test_the_flow_of_what_is_given(cli, tmp_path):
+    own = [*TINY, "cond=[label]"]
+    assert cli(*own, "task=train")[0] == 0
+    for given in ([], ["given.label=[3,4]"], ["given.label=[3,4]", "guidance=cfg", "guidance.scale=2"]):
+        code, _, err = cli(*own, *WALK, *given)
+        assert code == 0, err
+    folders = (tmp_path / "runs").glob("*/interpolate-test-*")
+    found = [json.loads((folder / "summary.json").read_text())["round_trip_rms"] for folder in folders]
+    assert len(found) == len(set(found)) == 3  # three flows
+    code, _, err = cli(*own, *WALK, "given.label=10")
+    assert code and "label has a class 10" in err

@@ -24,7 +24,7 @@ class Single:
 
     def __init__(self, mixed_precision: str, cpu: bool):
         if mixed_precision == "fp16":
-            raise InputError("train.precision=fp16 needs accelerate: pip install accelerate, or say bf16 or no")
+            raise InputError("precision=fp16 needs accelerate: pip install accelerate, or say bf16 or no", "precision")
         self.device = torch.device("cpu" if cpu else best_device())
         self.bf16 = mixed_precision == "bf16"
 

@@ -57,7 +57,7 @@ class UNet(Network):
         shape, mults = tuple(shape), tuple(mults)
         if not 2 <= len(shape) <= 4:
             raise InputError(
-                f"a U-Net needs data of shape (channels, *space) with 1 to 3 space axes, not {shape}: use net=mlp"
+                f"a U-Net needs data of shape (channels, *space) with 1 to 3 space axes, not {shape}: take an MLP"
             )
         check_settings(channels, heads, mults)
         dims, level = len(shape) - 1, 4 * channels

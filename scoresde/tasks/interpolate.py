@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .. import noise, pictures
 from ..data import Data, stack
+from ..denoiser import bind
 from ..errors import InputError
 from ..machine import files
 from ..machine.progress import duration
@@ -19,11 +20,16 @@ from ..settings import Count, Positive, Range, Scale
 from ..tracking.report import bar
 from ..tracking.track import Metrics
 from ..training.order import seed_of
+from .given import given
 
 
 @dataclass(frozen=True)
 class Interpolate(Task):
-    """`pairs` of examples of the `split`, `points` on each walk; the flow to `rtol`, `atol`, from `t_min`."""
+    """`pairs` of examples of the `split`, `points` on each walk; the flow to `rtol`, `atol`, from `t_min`.
+
+    The flow is that of the model as it is guided and of what it is given, a row for each pair; where nothing is given,
+    of the model without conditions.
+    """
 
     pairs: Count = 6
     points: Annotated[int, Range(2, 10**6)] = 9
@@ -44,7 +50,7 @@ class Interpolate(Task):
 def interpolate(run: Run, settings: Interpolate) -> None:
     """Walks between the latents of pairs of examples: interpolation.npy (pairs, points, *shape), interpolation.png."""
     model, seed = run.model, run.config.seed
-    folder = run.place("interpolate", settings.split, run.plain["task"], seed, model.weights)
+    folder = run.place("interpolate", settings.split, run.plain["task"], seed, model.weights, *run.told())
     began = time.perf_counter()
     raw, walks, figures = _walks(run, settings)
     figures["seconds"] = time.perf_counter() - began
@@ -63,20 +69,24 @@ def _walks(run: Run, settings: Interpolate) -> tuple[Tensor, Tensor, dict]:
     """The raw pairs (pairs, 2, *shape), the raw walks (pairs, points, *shape) and the figures of both ways."""
     model, data, size = run.model, run.data, run.config.batch_size
     raw, x = _examples(data, settings, run.config.seed)
+    cond = given(run, settings.pairs) if run.plain["given"] else {}
+    flow = run.guided(cond)
+    flow = bind(flow, cond if flow.conditions else None, settings.pairs)
+    pair = torch.arange(settings.pairs, device=run.device)
     total = len(x) + settings.pairs * settings.points
     trips, walks = [], []
     shorter = lambda seconds: f"{total} points, {duration(seconds)} each: task.pairs and task.points say how many"
     with bar(run.console, "interpolating", total, 0, shorter) as advance:
-        for part in x.split(size):
-            trips.append(round_trip(model, part.to(run.device), **settings.flow))
+        for part, rows in zip(x.split(size), pair.repeat_interleave(2).split(size), strict=True):
+            trips.append(round_trip(flow.select(rows), part.to(run.device), **settings.flow))
             done = sum(len(t.x) for t in trips)
             words = f"{float(trips[-1].nfe.float().mean()):.0f} evaluations there and back"
             advance(done, f"{done} of {len(x)} encoded  {words}")
         latent = torch.cat([t.latent for t in trips]).unflatten(0, (settings.pairs, 2))
         ways = torch.linspace(0, 1, settings.points, dtype=torch.float64).tolist()
         path = torch.stack([slerp(latent[:, 0], latent[:, 1], w) for w in ways], 1).flatten(0, 1)
-        for part in path.split(size):
-            walks.append(from_latent(model, part, **settings.flow).cpu())
+        for part, rows in zip(path.split(size), pair.repeat_interleave(settings.points).split(size), strict=True):
+            walks.append(from_latent(flow.select(rows), part, **settings.flow).cpu())
             done = sum(len(w) for w in walks)
             advance(len(x) + done, f"{done} of {len(path)} decoded")
     back = torch.cat([t.x for t in trips]).cpu()

@@ -27,7 +27,7 @@ def digits(test: Part = 300, seed: Seed = 0) -> Data:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise InputError("data=digits needs scikit-learn: pip install scikit-learn") from error
+        raise InputError("the digits need scikit-learn: pip install scikit-learn") from error
     found = load_digits()
     x, y = torch.from_numpy(found.images).to(torch.uint8).unsqueeze(1), torch.from_numpy(found.target).long()
     train, hold = split(len(x), test, seed)

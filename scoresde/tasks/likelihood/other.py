@@ -26,7 +26,8 @@ class Shuffled(Dataset):
 
     def __getitem__(self, i: int) -> Tensor:
         x = item(self.items[i])
-        key = noise.uniform(torch.empty(1, x.numel(), dtype=torch.float64), torch.tensor([i]), self.seed, *noise.Stream.SHUFFLED())
+        like, words = torch.empty(1, x.numel(), dtype=torch.float64), noise.Stream.SHUFFLED()
+        key = noise.uniform(like, torch.tensor([i]), self.seed, *words)
         return x.flatten()[key[0].argsort()].reshape(x.shape)
 
 
@@ -48,7 +49,8 @@ def other(config: Any, data: Data) -> tuple[str, Dataset] | None:
         if data.levels is None:
             raise InputError("data.other=uniform needs data with levels: give data.other=shuffled, or an array file")
         like = torch.empty(len(data.test), *data.shape, dtype=torch.float64)
-        return node, Tensors((noise.uniform(like, torch.arange(len(like)), seed, *noise.Stream.RANDOM_LEVELS()) * data.levels).long())
+        drawn = noise.uniform(like, torch.arange(len(like)), seed, *noise.Stream.RANDOM_LEVELS())
+        return node, Tensors((drawn * data.levels).long())
     suffix, channels = Path(str(node)).suffix.lower(), config.data.get("channels")
     if suffix in SUFFIXES:
         how = {"columns": data.columns} if suffix in TABLES else {}

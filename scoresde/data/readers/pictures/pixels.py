@@ -55,7 +55,7 @@ def header(path: Path, known: bool = True) -> Header:
     """
     with opened(path, known) as image:
         if image.mode in ("I", "F") and not _sixteen(image):
-            raise InputError(f"{path} has 32-bit pixels (mode {image.mode}): make it 8 or 16 bits, or use data=array")
+            raise InputError(f"{path} has 32-bit pixels (mode {image.mode}): make it 8 or 16 bits, or read arrays")
         moves = image.format not in ("MPO", "PSD") and getattr(image, "is_animated", False)
         if image.format == "TIFF" and _turn(image) >= 5:
             image.load()  # some versions of pillow turn these, and then forget the tag
@@ -187,7 +187,7 @@ def pillow():
     try:
         from PIL import Image
     except ImportError as error:
-        raise InputError("data=images needs pillow: pip install pillow") from error
+        raise InputError("images need pillow: pip install pillow") from error
     with contextlib.suppress(ImportError):
         from pillow_heif import register_heif_opener
 
