@@ -94,7 +94,7 @@ class Run:
             except InputError as error:
                 raise making.placed(error, "sampler") from None
         guide.vet(config)
-        self.scoring = build.make(config.likelihood, "likelihood")
+        self.likelihood = build.make(config.likelihood, "likelihood")
         self.results: list[tuple[str, str]] = []
         self.made: dict[str, Path] = {}  # the folder of each result, by its task
         if processes.missed():

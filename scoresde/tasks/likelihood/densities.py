@@ -17,7 +17,7 @@ Columns = Callable[[Tensor, range, dict[str, Tensor]], dict[str, Tensor]]
 
 def time_of(run: Run) -> float:
     """Where the density is evaluated: `t_min`, or the time that matches the data's bins, or the SDE's own t_min."""
-    settings, sde = run.scoring, run.model.sde
+    settings, sde = run.likelihood, run.model.sde
     if settings.t_min is None and settings.dequantiser in OF_CENTRES:
         return lik.matching_time(sde, run.data)
     return lik.start_time(sde, settings.t_min)
@@ -25,7 +25,7 @@ def time_of(run: Run) -> float:
 
 def scorer(run: Run) -> Columns:
     """A function (raw items, their numbers, conditions) -> columns of figures in nats, the model's space apart."""
-    data, settings, seed, t_min = run.data, run.scoring, run.config.seed, time_of(run)
+    data, settings, seed, t_min = run.data, run.likelihood, run.config.seed, time_of(run)
     known = ("probes", "divergence", "target_stderr", "max_probes", "steps", "rtol", "atol", "method")
     flow = {k: getattr(settings, k) for k in known} | {"t_min": t_min, "seed": seed, "control": _control(run, t_min)}
     dequantiser = _dequantiser(run, t_min) if data.levels else None
@@ -59,7 +59,7 @@ def scorer(run: Run) -> Columns:
 
 def _control(run: Run, t_min: float) -> lik.Control | None:
     """The control variate of the divergence, from training data."""
-    kind, data = run.scoring.control, run.data
+    kind, data = run.likelihood.control, run.data
     some = stack(data.train, range(min(len(data.train), 8 if kind == "average" else 20_000)))
     if kind == "average":
         cond = of_items(run, data.train, range(len(some)))
@@ -68,7 +68,7 @@ def _control(run: Run, t_min: float) -> lik.Control | None:
 
 
 def _dequantiser(run: Run, t_min: float) -> lik.Dequantiser:
-    settings, sde = run.scoring, run.model.sde
+    settings, sde = run.likelihood, run.model.sde
     if settings.dequantiser == "variational":
         raw = stack(run.data.train, range(min(len(run.data.train), 20_000)))
         cond = of_items(run, run.data.train, range(len(raw)))
@@ -87,7 +87,7 @@ def _bound(run: Run, t_min: float) -> Columns:
     It is in that one's units: on the density of dequantised data, or on the probability of the levels for a model of
     the bins' centres.
     """
-    model, data, settings, seed = run.model, run.data, run.scoring, run.config.seed
+    model, data, settings, seed = run.model, run.data, run.likelihood, run.config.seed
     discrete = data.levels is not None and settings.dequantiser in OF_CENTRES
     levels = Bins.of(data) if discrete else None
     uniform = lik.Uniform()

@@ -45,9 +45,9 @@ def _mean(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std() / math.sqrt(n)) if n > 1 else math.nan
 
 
-def figures(run: Run, columns: dict[str, Tensor]) -> tuple[dict, list[tuple[str, str]]]:
+def summarised(run: Run, columns: dict[str, Tensor]) -> tuple[dict, list[tuple[str, str]]]:
     """Nats in the data's own units, with bits/dim and its terms for discrete data; and the rows of the table."""
-    data, settings = run.data, run.scoring
+    data, settings = run.data, run.likelihood
     mean, stderr = _mean(columns["log_prob"] + data.log_det)
     units = "of the unit cube" if data.levels else "in the data's units"
     n, split = len(columns["log_prob"]), settings.split
@@ -87,14 +87,14 @@ def _bound_bits(run: Run, columns: dict[str, Tensor]) -> lik.BitsPerDim:
     data, seed, dims = run.data, run.config.seed, math.prod(run.data.shape)
     parts = {k: columns[f"bound_{k}"] for k in ("prior", "diffusion", "reconstruction")}
     bound = lik.Bound(columns["bound"], columns["bound_stderr"], **parts, nfe=0)
-    if run.scoring.dequantiser in OF_CENTRES:
+    if run.likelihood.dequantiser in OF_CENTRES:
         return lik.discrete_bits_per_dim(lik.discrete_bound(bound, data), data, seed)
     return lik.bits_per_dim(bound.log_prob, dims, data.levels, data.log_det, parts, seed=seed)
 
 
 def compare(run: Run, name: str, columns: dict[str, dict[str, Tensor]]) -> tuple[dict, tuple[str, str]]:
     """The mean of the other data, and the chance that one of its examples is less likely than one of the test data."""
-    own, far = (_per_example(run.data, columns[k]) for k in (run.scoring.split, name))
+    own, far = (_per_example(run.data, columns[k]) for k in (run.likelihood.split, name))
     if run.data.levels is not None:
         own, far = -own, -far
     pairs = torch.searchsorted(far.sort().values, own.contiguous())
@@ -107,7 +107,7 @@ def compare(run: Run, name: str, columns: dict[str, dict[str, Tensor]]) -> tuple
 
 def draw(run: Run, folder: Path, sets: dict[str, Dataset], columns: dict[str, dict[str, Tensor]]) -> None:
     """histogram.png of the figures of single examples, and extremes.png: the most and the least likely ones."""
-    data, split = run.data, run.scoring.split
+    data, split = run.data, run.likelihood.split
     values = {name: _per_example(data, found) for name, found in columns.items()}
     units = "nats" if data.levels is None else "bits/dim"
     pictures.histogram(folder / "histogram.png", values, units)

@@ -23,8 +23,8 @@ from ...settings import Checked, Count, OneOf, Positive, Scale
 from ...tracking.report import bar
 from ...tracking.track import Metrics, read_rows
 from ..given import of_items
-from . import figures as scores
 from .densities import scorer, time_of
+from .figures import by_name, compare, draw, summarised
 from .other import other
 from .parts import Examples, batches, write_columns
 
@@ -76,8 +76,8 @@ class Score(Task):
 
 
 def score(run: Run) -> None:
-    """Does what `Score` says, by the settings `run.scoring`."""
-    model, data, settings, seed = run.model, run.data, run.scoring, run.config.seed
+    """Does what `Score` says, by the settings `run.likelihood`."""
+    model, data, settings, seed = run.model, run.data, run.likelihood, run.config.seed
     second = other(run.config, data)
     parts = (run.plain["likelihood"], seed, model.weights, *([str(run.config.data.other)] if second else []))
     parts = (*parts, *run.told())
@@ -95,18 +95,18 @@ def score(run: Run) -> None:
     for name, found in columns.items():
         path = folder / f"likelihood{'' if name == settings.split else '_other'}.npz"
         write_columns(path, found)
-        scores.by_name(path.with_suffix(".csv"), sets[name], data, found)
+        by_name(path.with_suffix(".csv"), sets[name], data, found)
     own = columns[settings.split]
     t_min = time_of(run)
     figures = {"n": len(own["log_prob"]), "evaluations": float(own["nfe"].mean())}
     figures |= {"seconds": time.perf_counter() - began, "t_min": t_min}
-    more, rows = scores.figures(run, own)
+    more, rows = summarised(run, own)
     figures |= more
     if second:
-        more, line = scores.compare(run, second[0], columns)
+        more, line = compare(run, second[0], columns)
         figures |= more
         rows.append(line)
-    scores.draw(run, folder, sets, columns)
+    draw(run, folder, sets, columns)
     Metrics(folder / "metrics.jsonl", run.tracker, "likelihood/").log(0, **figures)
     how = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("n", "t_min")}
     about = {"seed": seed, "ema": True, "step": model.step, "weights": model.weights}
@@ -131,7 +131,7 @@ def _known(run: Run, folder: Path) -> bool:
 
 def _columns(run: Run, folder: Path, name: str, items: Dataset) -> dict[str, Tensor]:
     """The figures of the first n items, a column each; on the first process only."""
-    n = min(run.scoring.n or len(items), len(items))
+    n = min(run.likelihood.n or len(items), len(items))
     device, store = run.config.device, Examples(folder / f"parts-{name}", n)
     processes.wait(device)
     todo = store.missing()
