@@ -60,6 +60,11 @@ class Stream(Enum):
     RANDOM_LEVELS = Words(_one(3), _one(0))
 
     def __call__(self, step: int | Tensor = 0, draw: int | Tensor = 0) -> tuple[int | Tensor, int | Tensor]:
+        """The words of the number `step`, `draw` of this use, each a number or each sample's own, (B,).
+
+        Raises:
+            IndexError: the use has no such number.
+        """
         return _word(self.value.steps, step), _word(self.value.draws, draw)
 
 
