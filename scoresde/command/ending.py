@@ -1,6 +1,8 @@
 """How a command ends: one line for what went wrong, and an exit code."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
@@ -9,12 +11,27 @@ from omegaconf import DictConfig
 from ..config.jobs import closing
 from ..errors import InputError, package
 from ..machine import launcher
+from ..machine.signals import Terminated, listen
 from ..sampling.hardware import OutOfMemory, out_of_memory
 from ..tracking.report import plain, say
 
 MISTAKES = (InputError, FloatingPointError, OSError, OutOfMemory, MemoryError)  # a line is enough
 TOLD = (*MISTAKES, RuntimeError, ModuleNotFoundError)  # `told` looks closer
 AGAIN = "the same command goes on from the last checkpoint"
+
+
+@contextlib.contextmanager
+def in_a_line() -> Iterator[None]:
+    """What ends the block ends the process, with a line and an exit code: a signal, or what `told` has words for."""
+    try:
+        listen()
+        yield
+    except KeyboardInterrupt:
+        stopped("stopped", 130)
+    except Terminated as asked:
+        stopped(f"stopped by {asked}", 128 + asked.number)
+    except TOLD as error:
+        fail(told(error))
 
 
 def stopped(words: str, code: int) -> None:

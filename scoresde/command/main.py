@@ -17,9 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..config.jobs import SWEEP, Job, fingerprint, sweep_name
 from ..machine import launcher, locks
-from ..machine.signals import Terminated, listen
 from ..tracking.report import called, say
-from .ending import TOLD, end_sweep, fail, stopped, told
+from .ending import TOLD, end_sweep, fail, in_a_line, told
 from .explain import explain
 
 OPEN = "given."
@@ -43,24 +42,18 @@ def main(conf: Path) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ[SWEEP] = sweep_name(sys.argv[1:])
     sys.argv[1:] = sorted(map(quoted, sys.argv[1:]), key=lambda w: w not in ("--multirun", "-m"))  # as argparse wants
-    try:
-        listen()
+    with in_a_line():
         if words := launcher.ignored():
             say(words)
         launcher.forget()
-        hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(run)()
+        except Exception as error:
+            end_sweep()  # the jobs' own tracebacks are in their folders
+            if isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error):
+                fail(explain(error, conf))
+            raise
         end_sweep()
-    except KeyboardInterrupt:
-        stopped("stopped", 130)
-    except Terminated as asked:
-        stopped(f"stopped by {asked}", 128 + asked.number)
-    except Exception as error:
-        end_sweep()  # the jobs' own tracebacks are in their folders
-        if isinstance(error, HydraException | OmegaConfBaseException) or "Config group override" in str(error):
-            fail(explain(error, conf))
-        if isinstance(error, TOLD):
-            fail(told(error))
-        raise
 
 
 def quoted(word: str) -> str:
