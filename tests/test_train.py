@@ -75,6 +75,7 @@ def test_a_training_killed_in_its_very_last_moment_leaves_nothing(tmp_path):
         left |= {"summary.json"}
         assert {p.name for p in tmp_path.iterdir()} == left
         shutil.copy(tmp_path / "checkpoint.pt", tmp_path / "checkpoint.before.pt")
+        (tmp_path / ".checkpoint.pt.4711.passing").write_bytes(b"half")
 
 
 def test_training_leaves_the_global_generator_alone():

@@ -40,12 +40,14 @@ class Book:
         return None if self.folder is None else self.folder / "checkpoint.pt"
 
     def prepare(self, fresh: bool) -> str:
-        """Puts the checkpoint before in the place of a damaged one, or removes the model that is there (`fresh`).
+        """Puts the checkpoint before in the place of a damaged one, or removes the model that is there (`fresh`); what
+        killed processes were writing is removed.  Only for whoever holds the folder's lock.
 
         Returns what there is to say of it.
         """
         if self.folder is None:
             return ""
+        files.sweep(self.folder)
         files.check(self.checkpoint)
         for name in REMAINS if fresh else ():
             (self.folder / name).unlink(missing_ok=True)
