@@ -39,6 +39,13 @@ def test_idx(tmp_path, pack):
     assert len(D.mnist(tmp_path, digits=1).train) == 2
     refuses("digits=[7]", "no images", call=lambda: D.mnist(tmp_path, digits=7))
     refuses("digits=[10]", call=lambda: D.mnist(tmp_path, digits=[10]))
+    (path,) = tmp_path.glob("t10k-labels-*")
+    path.write_bytes(path.read_bytes()[:-1])  # one that is there is not passed over
+    refuses(path, "fetch it again", call=lambda: D.mnist(tmp_path))
+    write_idx(tmp_path, "t10k", images[:3], labels[:2], pack)
+    refuses("3 images and 2 labels", call=lambda: D.mnist(tmp_path))
+    path.unlink()
+    assert not D.mnist(tmp_path).conditions and len(D.mnist(tmp_path).train) == 6
 
 
 def test_idx_refuses(tmp_path):

@@ -51,17 +51,13 @@ def mnist(root: Place, digits: Digit | Sequence[Digit] | None = None) -> Data:
 
 
 def _part(root: Path, part: str, digits: list[int] | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Images (N, 1, H, W), and their labels (N,) where there is a file that fits them."""
+    """Images (N, 1, H, W), and their labels (N,) where there is a file of them."""
     images = read_idx(_file(root, f"{part}-images-idx3-ubyte"), 3)
-    labels = None
-    try:
-        labels = read_idx(_file(root, f"{part}-labels-idx1-ubyte"), 1)
+    path, labels = _find(root, name := f"{part}-labels-idx1-ubyte"), None
+    if path is not None or digits is not None:
+        labels = read_idx(path or _file(root, name), 1)
         if len(labels) != len(images):
             raise InputError(f"root={root}: {part} has {len(images)} images and {len(labels)} labels", "root")
-    except InputError:
-        if digits is not None:  # else nothing that is asked for needs them
-            raise
-        labels = None
     if digits is not None:
         kept = np.isin(labels, digits)
         images, labels = images[kept], labels[kept]
@@ -71,10 +67,13 @@ def _part(root: Path, part: str, digits: list[int] | None) -> tuple[torch.Tensor
     return torch.from_numpy(images).unsqueeze(1), None if labels is None else torch.from_numpy(labels).long()
 
 
+def _find(root: Path, name: str) -> Path | None:
+    return next((path for path in (root / name, root / f"{name}.gz") if path.is_file()), None)
+
+
 def _file(root: Path, name: str) -> Path:
-    for path in (root / name, root / f"{name}.gz"):
-        if path.is_file():
-            return path
+    if path := _find(root, name):
+        return path
     raise InputError(f"root={root} has no file {name} or {name}.gz: {REMEDY}", "root")
 
 
