@@ -1,20 +1,23 @@
 """A critic and a generator that take turns: the smallest objective with two, for what the loop does with several.
 
-python tests/adversarial.py FOLDER [STEPS]      trains it there, and goes on where it was stopped
+python tests/adversarial.py folder=FOLDER [train.KEY=VALUE ...]     trains it there, and goes on where it was stopped
 """
 
 import sys
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from scoresde.command.ending import in_a_line
 from scoresde.data import Affine, Data, Tensors
-from scoresde.model import checkpoint
+from scoresde.model import folder as room
 from scoresde.model.description import about
 from scoresde.model.known import Known, facts
 from scoresde.model.state import load_state
 from scoresde.objectives import Objective
+from scoresde.tracking.report import say
 from scoresde.training import Training, fit
 
 MEAN, STD = torch.tensor([1.0, -0.5]), torch.tensor([0.5, 1.2])
@@ -96,9 +99,9 @@ class Adversarial(Objective):
         return Made(average, facts(self.data), step)
 
     def load(self, folder):
-        state = checkpoint.load(folder / "checkpoint.pt")
-        load_state(self.product, state["ema"])
-        return self.made(self.product, state["step"])
+        state, _, step = room._kept(folder, room.described(folder), "cpu")
+        load_state(self.product, state)
+        return self.made(self.product, step)
 
     @property
     def facts(self):
@@ -112,6 +115,13 @@ def play(folder: Path | None = None, steps: int = 400, kind: type = Adversarial,
     return fit(kind(data), data, Training(steps=steps, **SETTINGS | own), folder, device="cpu", **options)
 
 
+def main() -> None:
+    """The command, by those words of sys.argv; it ends with a line and an exit code, as scoresde's own."""
+    words = OmegaConf.to_container(OmegaConf.from_dotlist(sys.argv[1:]))
+    with in_a_line():
+        play(Path(words["folder"]), progress=False, say=say, **words.get("train", {}))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    play(Path(sys.argv[1]), *map(int, sys.argv[2:]), progress=False)
+    main()

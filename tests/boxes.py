@@ -17,19 +17,13 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from trainings import TRAININGS, Trained
 
 from scoresde.model import checkpoint
 from scoresde.model.folder import weights_of
 
-ROOT = Path(__file__).resolve().parent.parent
-# Trains in half a second once Python is warm.
-_DATA = ["data=toy", "data.n=400", "data.test=50", "net.width=16", "net.blocks=1"]
-_STEPS = {"steps": 60, "batch_size": 32, "warmup": 5, "validate_every": 20, "checkpoint_every": 5, "log_every": 5}
-_DRAWS = ["n=40", "likelihood.n=40", "sampler=ddim", "sampler.steps=10"]
-TINY = [*_DATA, *(f"train.{k}={v}" for k, v in _STEPS.items()), *_DRAWS, "gif=false", "wandb=disabled", "device=cpu"]
-TRAIN, SAMPLE, SCORE = ([*TINY, f"task={name}"] for name in ("train", "sample", "likelihood"))
-SLOW = "train.steps=200"
 FAULTS = {}  # every kind by its name: a function of a Box
+ONLY_DRAWS = {}  # those of what draws, and why
 WARM = ["command.main", "run", "tasks.train", "tasks.sample", "tasks.likelihood.task"]
 LATE = ["torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp", "torch.onnx", "accelerate.utils"]
 LATE += ["matplotlib.backends.backend_agg", "matplotlib.axes", "PIL.PngImagePlugin", "hydra._internal.core_plugins"]
@@ -44,10 +38,8 @@ def _warm():
     return context
 
 
-def _main(overrides: list[str], folder: Path, log: Path, before, args: tuple) -> None:
-    """`python run.py OVERRIDES` in this process, after `before(*args)`."""
-    from scoresde.command.main import main
-
+def _main(main, overrides: list[str], folder: Path, log: Path, before, args: tuple) -> None:
+    """`python run.py OVERRIDES`, or another script's `main`, in this process, after `before(*args)`."""
     for name, descriptor in (("out", 1), ("err", 2)):
         file = os.open(f"{log}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
@@ -59,7 +51,7 @@ def _main(overrides: list[str], folder: Path, log: Path, before, args: tuple) ->
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
     try:
         before(*args)
-        main(ROOT / "conf")
+        main()
         code = 0
     except SystemExit as stop:
         code = stop.code or 0
@@ -87,9 +79,9 @@ class Ended:
 class Job:
     """A command at work."""
 
-    def __init__(self, folder: Path, log: Path, overrides, before=nothing, args: tuple = ()):
+    def __init__(self, main, folder: Path, log: Path, overrides, before=nothing, args: tuple = ()):
         self.log = log
-        self.process = _warm().Process(target=_main, args=([*overrides], folder, log, before, args))
+        self.process = _warm().Process(target=_main, args=(main, [*overrides], folder, log, before, args))
         self.process.start()
         self.pid = self.process.pid
 
@@ -126,10 +118,13 @@ class Job:
 
 
 class Box:
-    """A folder to run commands in, and references: the same commands, left alone."""
+    """A folder to run the commands of a training in, and references: the same commands, left alone."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, of: str = "plain"):
         self.folder, self.jobs, self.known = folder, 0, {}
+        self.of: Trained = TRAININGS[of]
+        self.train, self.sample, self.score, self.full = map(self.of.words, ("train", "sample", "likelihood", "full"))
+        self.uses = [self.train, *([self.sample] if self.of.draws else [])]
         self.model = folder / "m"
         self.last: Ended | None = None
 
@@ -137,7 +132,8 @@ class Box:
         """Starts a command on the model folder `folder`."""
         self.jobs += 1
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        return Job(self.folder, self.folder / "logs" / str(self.jobs), [*overrides, f"folder={folder}"], before, args)
+        log, words = self.folder / "logs" / str(self.jobs), [*overrides, f"folder={folder}"]
+        return Job(self.of.main, self.folder, log, words, before, args)
 
     def run(self, overrides, **options) -> Ended:
         """Runs a command that must end well."""
@@ -209,14 +205,16 @@ def _read(path: Path):
 
 
 def differences(whole: Path, other: Path) -> list[str]:
-    """Where the weights, rows, samples and likelihoods of two model folders differ, to the bit."""
+    """Where two model folders differ, to the bit: weights, averages, what learns beside them, the optimizers' moments,
+    figures, samples and likelihoods."""
     wrong, a, b = [], *(checkpoint.load(folder / "checkpoint.pt") for folder in (whole, other))
     wrong += [f"step {b['step']}"] * (a["step"] != b["step"])
     wrong += ["model.safetensors"] * (weights_of(whole) != weights_of(other))
-    for part in ("model", "ema"):
-        wrong += [f"{part}.{name}" for name in a[part] if not torch.equal(a[part][name], b[part][name])]
-    losses = [[(r["step"], r["loss"]) for r in _read(f / "metrics.jsonl") if "loss" in r] for f in (whole, other)]
-    wrong += ["metrics.jsonl"] * (losses[0] != losses[1])
+    mine, theirs = (dict(_tensors({k: v for k, v in state.items() if k != "facts"})) for state in (a, b))
+    wrong += sorted(mine.keys() ^ theirs.keys())
+    wrong += [name for name in mine.keys() & theirs.keys() if not torch.equal(mine[name], theirs[name])]
+    figures = [[r | {"seconds": 0, "time": 0} for r in _read(f / "metrics.jsonl")] for f in (whole, other)]
+    wrong += ["metrics.jsonl"] * (figures[0] != figures[1])
     for path in (*whole.glob("sample-*/samples.npy"), *whole.glob("likelihood-*/likelihood.npz")):
         mine, theirs = (_read(folder / path.relative_to(whole)) for folder in (whole, other))
         pairs = [(mine[k], theirs[k]) for k in mine] if isinstance(mine, dict) else [(mine, theirs)]
@@ -225,15 +223,36 @@ def differences(whole: Path, other: Path) -> list[str]:
     return wrong + [f"only in one: {p}" for p in names[0] ^ names[1] if not p.name.startswith(".")]
 
 
-def fault(function):
-    """Adds a kind of fault to the table."""
+def _tensors(value, name: str = ""):
+    """The tensors within dictionaries and lists, by their paths."""
+    if torch.is_tensor(value):
+        yield name, value
+    elif isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors(part, f"{name}.{key}" if name else str(key))
+
+
+def fault(function=None, *, only_draws: str = ""):
+    """Adds a kind of fault to the table; `only_draws`: why there is none for a script that only trains."""
+    if function is None:
+        return lambda function: fault(function, only_draws=only_draws)
     FAULTS[function.__name__] = function
+    if only_draws:
+        ONLY_DRAWS[function.__name__] = only_draws
     return function
 
 
+def applies(name: str, of: str) -> bool:
+    """Whether there is such a fault of this training."""
+    return TRAININGS[of].draws or name not in ONLY_DRAWS
+
+
 def begun(box: Box, job: Job) -> Job:
-    """Waits for the first checkpoint."""
-    job.until(lambda: (box.model / "checkpoint.pt").exists())
+    """Waits for its first checkpoint."""
+    path = box.model / "checkpoint.pt"
+    written = lambda: path.stat().st_mtime_ns if path.exists() else 0
+    before = written()
+    job.until(lambda: written() != before)
     return job
 
 

@@ -1,6 +1,7 @@
 """Faults of the machine and of the numbers: killed, asked to stop, starved, in the way, NaN, packages missing."""
 
 import ctypes
+import dataclasses
 import errno
 import json
 import os
@@ -12,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from boxes import ROOT, SAMPLE, SCORE, SLOW, TINY, TRAIN, begun, differences, fault, rows
+from boxes import begun, differences, fault, rows
 from fault_files import quiet
+from trainings import ROOT, SLOW
 
 from scoresde.errors import package
 from scoresde.model import checkpoint
@@ -25,54 +27,53 @@ ONE = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.envi
 # Killed
 
 
-LONG = [*SAMPLE, "n=20000", "sampler.steps=200"]
+NO_SAMPLES = "the script draws no samples"
 
 
-def _sampling(box):
-    """A command that samples a trained model, under way."""
-    box.run(TRAIN)
-    job = box.start(LONG)
+def _sampling(box, number, code, *words):
+    """A command that samples a trained model gets a signal."""
+    box.run(box.train)
+    long = [*box.sample, "n=20000", "sampler.steps=200"]
+    job = box.start(long)
     job.until(lambda: "sampling" in job.said())
-    return job
+    box.fails(job.send(number).wait(), code, *words)
+    assert not list(box.model.glob("sample-*/summary.json"))
+    box.same(box.train, long)
 
 
 @fault
 def kill_in_training(box):
-    job = begun(box, box.start([*TRAIN, SLOW]))
+    job = begun(box, box.start([*box.train, SLOW]))
     box.fails(job.send().wait(), -9)
-    box.same([*TRAIN, SLOW])
+    box.same([*box.train, SLOW])
 
 
-@fault
+@fault(only_draws=NO_SAMPLES)
 def kill_in_sampling(box):
-    job = _sampling(box)
-    box.fails(job.send().wait(), -9)
-    assert not list(box.model.glob("sample-*/summary.json"))
-    box.same(TRAIN, LONG)
+    _sampling(box, signal.SIGKILL, -9)
 
 
-@fault
+@fault(only_draws="the script scores nothing")
 def kill_in_scoring(box):
-    command = [*SCORE, "likelihood.n=50", "batch_size=2"]
-    box.run(TRAIN)
+    command = [*box.score, "likelihood.n=50", "batch_size=2"]
+    box.run(box.train)
     job = box.start(command)
     job.until(lambda: len(list(box.model.glob("likelihood-*/parts-*/[0-9]*.npz"))) > 2)
     box.fails(job.send().wait(), -9)
     assert "scored before" in box.start(command).wait().out
-    box.same(TRAIN, command)
+    box.same(box.train, command)
 
 
 @fault
 def kill_with_data_readers(box):
     """They live on for seconds, but they do not hold the folder."""
-    command = [*TRAIN, SLOW, "train.workers=2"]
+    command = [*box.train, SLOW, "train.workers=2"]
     job = begun(box, box.start(command))
     readers = _children(job)
     job.send()
     while Path(f"/proc/{job.pid}").exists():
         time.sleep(0.01)
-    again = box.start(command)
-    again.until(lambda: "training" in again.said())
+    again = begun(box, box.start(command))
     assert any(Path(f"/proc/{pid}").exists() for pid in readers)
     box.fails(job.wait(), -9)
     assert again.wait().code == 0
@@ -87,12 +88,12 @@ def _children(job) -> list[int]:
 
 
 def _asked(box, number, code, words):
-    job = box.start([*TRAIN, SLOW, "train.checkpoint_every=1000"])
+    job = box.start([*box.train, SLOW, "train.checkpoint_every=1000"])
     job.until(lambda: rows(box) > 2)
     box.fails(job.send(number).wait(), code, words)
     step = checkpoint.load(box.model / "checkpoint.pt")["step"]
     assert 15 <= step < 200  # where it was, though no checkpoint was due
-    box.same([*TRAIN, SLOW, "train.checkpoint_every=1000"])
+    box.same([*box.train, SLOW, "train.checkpoint_every=1000"])
 
 
 @fault
@@ -112,10 +113,10 @@ def sighup_in_training(box):
 
 @fault
 def sighup_under_nohup(box):
-    job = box.start([*TRAIN, SLOW], signal.signal, (signal.SIGHUP, signal.SIG_IGN))
+    job = box.start([*box.train, SLOW], signal.signal, (signal.SIGHUP, signal.SIG_IGN))
     job.until(lambda: rows(box) > 2)
     assert job.send(signal.SIGHUP).wait().code == 0
-    box.same([*TRAIN, SLOW])
+    box.same([*box.train, SLOW])
 
 
 def _at_the_end(number: int) -> None:
@@ -133,7 +134,7 @@ def _at_the_end(number: int) -> None:
 
 @fault
 def sigterm_after_the_last_step(box):
-    command = [*TRAIN, "train.workers=1"]
+    command = [*box.train, "train.workers=1"]
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)):
         box.fails(box.start(command, _at_the_end, (number,)).wait(), code, "stopped")
         assert checkpoint.load(box.model / "checkpoint.pt")["step"] == 60
@@ -144,7 +145,7 @@ def sigterm_after_the_last_step(box):
 @fault
 def signal_to_all_processes_of_a_training(box):
     """As a cluster and a terminal do: the readers of data get it too, and leave it to the training when to end."""
-    command = [*TRAIN, SLOW, "train.checkpoint_every=1000", "train.workers=1"]
+    command = [*box.train, SLOW, "train.checkpoint_every=1000", "train.workers=1"]
     for number, code in ((signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGTERM, 143)):
         job = box.start(command)
         job.until(lambda: rows(box) > 2)
@@ -156,17 +157,15 @@ def signal_to_all_processes_of_a_training(box):
         shutil.rmtree(box.model)
 
 
-@fault
+@fault(only_draws=NO_SAMPLES)
 def sigterm_in_sampling(box):
-    job = _sampling(box)
-    box.fails(job.send(signal.SIGTERM).wait(), 143, "stopped by SIGTERM")
-    box.same(TRAIN, LONG)
+    _sampling(box, signal.SIGTERM, 143, "stopped by SIGTERM")
 
 
 @fault
 def sigterm_to_two_processes(box):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(ROOT / "run.py"), *TRAIN, "train.steps=120", "train.checkpoint_every=1000"]
+    command += [str(box.of.script), *box.train, "train.steps=120", "train.checkpoint_every=1000"]
     options = {"cwd": box.folder, "stdout": subprocess.DEVNULL, "text": True, "env": {**os.environ, **ONE}}
     job = subprocess.Popen([*command, "folder=m"], stderr=subprocess.PIPE, **options)
     while rows(box) < 3 and job.poll() is None:
@@ -183,12 +182,9 @@ def sigterm_to_two_processes(box):
 # Numbers that are none
 
 
-def _spoil(what: str, step: int) -> None:
-    """In the process: NaN in the data, the loss's gradient or the weights, from a step on."""
-    from scoresde.data import Batch
-    from scoresde.objectives import denoising as room
-    from scoresde.training import average as ema
-    from scoresde.training import order
+def _spoil(what: str, step: int, turn: str) -> None:
+    """In the process: NaN in the data, or in a turn's gradients or weights, from a step on."""
+    from scoresde.training import loop, order
 
     calls = [0]
 
@@ -198,33 +194,42 @@ def _spoil(what: str, step: int) -> None:
 
     if what == "data":
         get = order._Items.__getitems__
-        order._Items.__getitems__ = lambda self, i: Batch(get(self, i).x * (float("nan") if late() else 1))
+
+        def spoilt(self, i):
+            batch = get(self, i)
+            return dataclasses.replace(batch, x=batch.x * float("nan")) if late() else batch
+
+        order._Items.__getitems__ = spoilt
     elif what == "gradients":
-        forward = room.Denoising.forward
+        begin = loop._Trainer.__init__
 
-        def spoilt(self, *drawn):
-            value = forward(self, *drawn)
-            if late():
+        def spoil(objective, drawn, value):
+            if drawn[1] == turn and late():
                 value.register_hook(lambda g: g * float("nan"))
-            return value
 
-        room.Denoising.forward = spoilt
+        def spoilt(self, objective, *given):
+            begin(self, objective, *given)
+            objective.register_forward_hook(spoil)
+
+        loop._Trainer.__init__ = spoilt
     else:
-        update = ema.EMA.update
+        update = loop._Trainer._update
 
-        def spoilt(self, model, step):
-            update(self, model, step)
+        def spoilt(self, batch):
+            found = update(self, batch)
             if late():
-                next(model.parameters()).data.fill_(float("nan"))
+                self.objective.trained(turn)[0].data.fill_(float("nan"))
+            return found
 
-        ema.EMA.update = spoilt
+        loop._Trainer._update = spoilt
 
 
-def _nan(box, what, *words, step=23, kept=20):
-    box.fails(box.start(TRAIN, _spoil, (what, step)).wait(), 1, "not finite at step", *words)
+def _nan(box, what, *words, step=23, kept=20, turn=""):
+    box.fails(box.start(box.train, _spoil, (what, step, turn)).wait(), 1, "not finite at step", *words)
     state = checkpoint.load(box.model / "checkpoint.pt")
-    assert state["step"] == kept and all(v.isfinite().all() for v in state["model"].values())
-    box.same(TRAIN)
+    assert state["step"] == kept and all(v.isfinite().all() for k in ("model", "loss") for v in state[k].values())
+    box.same(box.train)
+    shutil.rmtree(box.model)
 
 
 @fault
@@ -234,29 +239,30 @@ def nan_in_data(box):
 
 @fault
 def nan_in_gradients(box):
-    _nan(box, "gradients", "step 24")
+    for turn, _ in box.of.turns:
+        _nan(box, "gradients", f"{turn} loss or its gradient", "step 24", turn=turn)
 
 
 @fault
 def nan_in_weights(box):
-    words = ("the weights net.", "are not finite")
-    _nan(box, "weights", "step 25", *words)
-    shutil.rmtree(box.model)
-    _nan(box, "weights", "step 20", *words, step=19, kept=15)  # just before they would be saved
+    for turn, name in box.of.turns:
+        words = (f"the weights {name}", "are not finite")
+        _nan(box, "weights", "step 25", *words, turn=turn)
+        _nan(box, "weights", "step 20", *words, step=19, kept=15, turn=turn)  # just before they would be saved
 
 
-@fault
+@fault(only_draws="the script uses no trained model")
 def nan_in_a_model(box):
-    box.run(TRAIN)
+    box.run(box.train)
     path = box.model / "model.safetensors"
     whole, model = path.read_bytes(), load(box.model)
     next(model.parameters()).fill_(float("nan"))
     save(box.model, model)
-    box.fails(box.start(SAMPLE).wait(), 1, "not finite")
+    box.fails(box.start(box.sample).wait(), 1, "not finite")
     assert not list(box.model.glob("sample-*/samples.npy"))
-    box.fails(box.start(SCORE).wait(), 1, "not finite")
+    box.fails(box.start(box.score).wait(), 1, "not finite")
     path.write_bytes(whole)
-    box.same(TRAIN, SAMPLE)
+    box.same(box.train, box.sample)
 
 
 # Too little, or in the way
@@ -278,7 +284,8 @@ def _starve(step: int) -> None:
 
 @fault
 def out_of_memory(box):
-    command = [*TRAIN, "train.steps=12", "train.batch_size=4096", "net.width=128", "train.log_every=4"]
+    rows = 4096 if box.of.draws else 65536  # the script's networks are small
+    command = [*box.train, "train.steps=12", f"train.batch_size={rows}", "net.width=128", "train.log_every=4"]
     box.fails(box.start(command, _starve, (7,)).wait(), 1, "memory ran out", "train.batch_size")
     assert checkpoint.load(box.model / "checkpoint.pt")["step"] == 5
     box.same(command)
@@ -286,17 +293,17 @@ def out_of_memory(box):
 
 @fault
 def two_in_one_folder(box):
-    job = begun(box, box.start([*TRAIN, SLOW]))
-    box.fails(box.start([*TRAIN, SLOW]).wait(), 1, "another command is at work in m")
+    job = begun(box, box.start([*box.train, SLOW]))
+    box.fails(box.start([*box.train, SLOW]).wait(), 1, "another command is at work in m")
     assert job.wait().code == 0
-    box.same([*TRAIN, SLOW])
+    box.same([*box.train, SLOW])
 
 
 @fault
 def folder_taken_away(box):
     """Removed, and another training begun in its place: the first one stops, and has written nothing there."""
-    other = [*TRAIN, SLOW, "sde=ve"]
-    job = begun(box, box.start([*TRAIN, "train.steps=100000"]))
+    other = [*box.train, SLOW, "train.lr=0.003"]
+    job = begun(box, box.start([*box.train, "train.steps=100000"]))
     shutil.rmtree(box.model)
     second = box.start(other)
     box.fails(job.wait(), 1, "m was removed, moved or replaced while this command was at work in it")
@@ -306,22 +313,22 @@ def folder_taken_away(box):
 
 @fault
 def folder_moved(box):
-    job = begun(box, box.start([*TRAIN, SLOW, "train.checkpoint_every=1"]))
+    job = begun(box, box.start([*box.train, SLOW, "train.checkpoint_every=1"]))
     box.model.rename(box.folder / "aside")
     box.fails(job.wait(), 1, "m was removed, moved or replaced")
     assert not box.model.exists()
     (box.folder / "aside").rename(box.model)
-    box.same([*TRAIN, SLOW, "train.checkpoint_every=1"])
+    box.same([*box.train, SLOW, "train.checkpoint_every=1"])
 
 
 @fault
 def training_beneath(box):
     """A command in a folder leaves a training in a folder beneath it alone."""
-    whole = box.reference([*TRAIN, "train.checkpoint_every=1"])
-    job = box.start([*TRAIN, "train.checkpoint_every=1"], _slow_writes, folder="m/b")
+    whole = box.reference([*box.train, "train.checkpoint_every=1"])
+    job = box.start([*box.train, "train.checkpoint_every=1"], _slow_writes, folder="m/b")
     job.until(lambda: (box.model / "b" / "checkpoint.pt").exists())
     while job.process.is_alive():
-        box.run([*TRAIN, "train.steps=1"])
+        box.run([*box.train, "train.steps=1"])
     box.last = job.wait()
     assert box.last.code == 0 and not differences(whole, box.model / "b"), box.last
 
@@ -345,9 +352,9 @@ def _no_locks(number: int) -> None:
 @fault
 def no_locks(box):
     for number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-        box.last = box.run(TRAIN, before=_no_locks, args=(number,))
+        box.last = box.run(box.train, before=_no_locks, args=(number,))
         assert box.last.out.count("has no locks") == 1, box.last
-        assert not differences(box.reference(TRAIN), box.model)
+        assert not differences(box.reference(box.train), box.model)
         shutil.rmtree(box.model)
 
 
@@ -356,10 +363,10 @@ def lock_is_a_link(box):
     box.model.mkdir()
     (box.folder / "precious").write_text("everything")
     (box.model / ".lock").symlink_to(box.folder / "precious")
-    box.fails(box.start(TRAIN).wait(), 1, "m/.lock is a link, which is not followed")
+    box.fails(box.start(box.train).wait(), 1, "m/.lock is a link, which is not followed")
     assert (box.folder / "precious").read_text() == "everything"
     (box.model / ".lock").unlink()
-    box.same(TRAIN)
+    box.same(box.train)
 
 
 def _set(variables: dict[str, str]) -> None:
@@ -369,9 +376,9 @@ def _set(variables: dict[str, str]) -> None:
 @fault
 def launcher_left_over(box):
     left = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
-    box.last = box.run(TRAIN, before=_set, args=(left,))
+    box.last = box.run(box.train, before=_set, args=(left,))
     assert "RANK=1, LOCAL_RANK=1, WORLD_SIZE=2 in the environment: ignored" in box.last.out, box.last
-    box.same(TRAIN)
+    box.same(box.train)
 
 
 @fault
@@ -379,7 +386,7 @@ def stale_files(box):
     box.model.mkdir()
     (box.model / ".lock").write_text("4711")
     (box.model / ".checkpoint.pt.4711.passing").write_bytes(b"half")
-    box.same(TRAIN)
+    box.same(box.train)
 
 
 def _clock_back() -> None:
@@ -395,19 +402,19 @@ def _clock_back() -> None:
 
 @fault
 def clock_goes_back(box):
-    job = begun(box, box.start([*TRAIN, SLOW], _clock_back))
+    job = begun(box, box.start([*box.train, SLOW], _clock_back))
     job.send().wait()
     for path in box.model.iterdir():
         os.utime(path, (time.time() + 1e6,) * 2)
-    box.run([*TRAIN, SLOW], before=_clock_back)
-    box.same([*TRAIN, SLOW])
+    box.run([*box.train, SLOW], before=_clock_back)
+    box.same([*box.train, SLOW])
     seconds = json.loads((box.model / "summary.json").read_text())["seconds"]
     assert 0 < seconds < 600
 
 
 @fault
 def data_reader_dies(box):
-    command = [*TRAIN, SLOW, "train.workers=1"]
+    command = [*box.train, SLOW, "train.workers=1"]
     job = begun(box, box.start(command))
     os.kill(_children(job)[0], signal.SIGKILL)
     box.fails(job.wait(), 1, "a process that reads data died")
@@ -429,12 +436,12 @@ def _hide(*names: str) -> None:
 @fault
 def packages_missing(box):
     names = ("wandb", "matplotlib", "PIL", "accelerate")
-    command = [o for o in TINY if not o.startswith("wandb")] + ["task=full"]
-    ended = box.run(command, before=_hide, args=names)
+    ended = box.run([*box.full, "wandb=offline"], before=_hide, args=names)
     words = " ".join(ended.out.split())
-    assert all(words.count(f"{package(name)} is not installed") == 1 for name in names) and not ended.err, ended
-    assert not [*box.model.rglob("*.png"), *box.model.rglob("*.gif")]
-    whole = box.reference([*TINY, "task=full"])
+    told = int(box.of.draws)  # by the command; a script that uses none of them has nothing to say
+    assert all(words.count(f"{package(name)} is not installed") == told for name in names), ended
+    assert not ended.err and not [*box.model.rglob("*.png"), *box.model.rglob("*.gif")], ended
+    whole = box.reference(box.full)
     wrong = [d for d in differences(whole, box.model) if not d.endswith((".png", ".gif"))]
     assert not wrong, wrong  # the same weights, samples and likelihoods without them
     box.last = ended
@@ -450,7 +457,6 @@ def _cut_off() -> None:
 
 @fault
 def no_network(box):
-    command = [o for o in TINY if not o.startswith("wandb")] + ["task=full", "wandb=offline"]
-    box.last = box.run(command, before=_cut_off)
-    wrong = [d for d in differences(box.reference([*TINY, "task=full"]), box.model) if "wandb" not in d]
+    box.last = box.run([*box.full, "wandb=offline"], before=_cut_off)
+    wrong = [d for d in differences(box.reference(box.full), box.model) if "wandb" not in d]
     assert not wrong, wrong

@@ -2,6 +2,7 @@
 
 python tests/faults.py [NAME ...]        runs them and prints a table; folder=PATH tries another disk than /tmp
 python tests/faults.py kills=100         that many kill -9 at random moments, in training and in sampling
+python tests/faults.py of=label          either of these for another training: plain (the default), label, turns
 """
 
 import random
@@ -13,8 +14,9 @@ import traceback
 from pathlib import Path
 
 import fault_files  # noqa: F401
-import fault_runs  # noqa: F401
-from boxes import FAULTS, SAMPLE, TRAIN, Box, differences, unreadable
+from boxes import FAULTS, ONLY_DRAWS, Box, applies, differences, unreadable
+from fault_runs import NO_SAMPLES
+from trainings import TRAININGS
 
 from scoresde.model import checkpoint
 
@@ -25,7 +27,7 @@ def kills(box: Box, n: int, sampling: bool, seed: int = 0) -> dict:
     Every file is read after every kill, and what the command leaves in the end is compared with an undisturbed run.
     """
     rng, began = random.Random(seed), time.monotonic()
-    commands = [TRAIN, [*SAMPLE, "n=400", "sampler.steps=40"]] if sampling else [TRAIN]
+    commands = [box.train, *([[*box.sample, "n=400", "sampler.steps=40"]] if sampling else [])]
     counts = {"kills": 0, "kills in the middle of a write": 0, "runs": 0, "corrupt": 0, "lost": 0, "left behind": 0}
     length = _undisturbed(box, commands)
     while counts["kills"] < n:
@@ -67,12 +69,12 @@ def _undisturbed(box: Box, commands) -> float:
     return time.monotonic() - start
 
 
-def try_one(name: str, place: str | None = None) -> tuple[bool, str, str, float]:
+def try_one(name: str, of: str = "plain", place: str | None = None) -> tuple[bool, str, str, float]:
     """(passed, exit code, message, seconds) of one kind."""
-    box, began = Box(Path(tempfile.mkdtemp(prefix="fault-", dir=place))), time.monotonic()
+    box, began = Box(Path(tempfile.mkdtemp(prefix="fault-", dir=place)), of), time.monotonic()
     try:
         FAULTS[name](box)
-        passed, words = True, "" if box.last is None else (box.last.err or "").strip()
+        passed, words = True, box.last.err.strip() if box.last and box.last.code > 0 else ""
     except Exception:
         passed, words = False, " ".join(traceback.format_exc().split())[-1500:]
     shutil.rmtree(box.folder, ignore_errors=True)
@@ -82,19 +84,27 @@ def try_one(name: str, place: str | None = None) -> tuple[bool, str, str, float]
 def main(words: list[str]) -> int:
     """The table; the number of failures."""
     options = dict(word.split("=", 1) for word in words if "=" in word)
-    place, wrong = options.get("folder"), 0
+    place, of, wrong = options.get("folder"), options.get("of", "plain"), 0
     for kind in options.get("in", "training,sampling").split(",") if "kills" in options else ():
+        if kind == "sampling" and not TRAININGS[of].draws:
+            print(f"{of}, {kind}: none, {NO_SAMPLES}", flush=True)
+            continue
         folder = Path(tempfile.mkdtemp(prefix="kills-", dir=place))
-        counts = kills(Box(folder), int(options["kills"]), kind == "sampling", int(options.get("seed", 0)))
+        counts = kills(Box(folder, of), int(options["kills"]), kind == "sampling", int(options.get("seed", 0)))
         wrong += counts["lost"] + counts["corrupt"] + counts["left behind"]
-        print(f"{kind}: " + ", ".join(f"{v} {k}" for k, v in counts.items()), flush=True)
+        print(f"{of}, {kind}: " + ", ".join(f"{v} {k}" for k, v in counts.items()), flush=True)
         shutil.rmtree(folder, ignore_errors=True)
     names = [word for word in words if "=" not in word] or ([] if "kills" in options else list(FAULTS))
+    counts = {"pass": 0, "FAIL": 0, "none": 0}
     for name in names:
-        passed, code, said, seconds = try_one(name, place)
-        wrong += not passed
-        print(f"{'pass' if passed else 'FAIL'}  {name:28} {code:>4}  {seconds:4.0f} s  {said}", flush=True)
-    return wrong
+        there = applies(name, of)
+        passed, code, said, seconds = try_one(name, of, place) if there else (True, "", ONLY_DRAWS[name], 0)
+        word = ("pass" if passed else "FAIL") if there else "none"
+        counts[word] += 1
+        print(f"{word}  {name:40} {code:>4}  {seconds:4.0f} s  {said}", flush=True)
+    if names:
+        print(f"{of}: " + ", ".join(f"{v} {k}" for k, v in counts.items()))
+    return wrong + counts["FAIL"]
 
 
 if __name__ == "__main__":

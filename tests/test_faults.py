@@ -1,37 +1,38 @@
-"""Faults: the quick kinds here, all of them and random kills with -m slow; `python tests/faults.py` prints a table."""
+"""Faults: the quick kinds here, more of them and random kills with -m slow; `python tests/faults.py` prints a table."""
 
 import pytest
 import torch
-from boxes import Box
-from faults import FAULTS, kills
+from boxes import FAULTS, Box, applies
+from faults import kills
 
 import scoresde
 from scoresde.machine.devices import Single
 from scoresde.model import checkpoint
 from scoresde.training import loop as room
 
-QUICK = ("sigterm_in_training", "nan_in_gradients", "full_disk")
-
-
-@pytest.fixture
-def box(tmp_path):
-    return Box(tmp_path)
+QUICK = [("plain", "sigterm_in_training"), ("plain", "nan_in_gradients"), ("plain", "full_disk")]
+QUICK += [("label", "kill_in_training"), ("turns", "kill_in_training"), ("turns", "nan_in_weights")]
+FEW = ["sigterm_to_two_processes", "kill_with_data_readers", "checkpoint_bit_flipped", "full_disk", "idx_cut_short"]
 
 
 def _kinds():
-    return [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FAULTS]
+    names = {"plain": [*FAULTS], "label": FEW, "turns": FEW}
+    kinds = dict.fromkeys([*QUICK, *((of, name) for of in names for name in names[of] if applies(name, of))])
+    return [pytest.param(*kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in kinds]
 
 
-@pytest.mark.parametrize("name", _kinds())
-def test_fault(box, name):
-    FAULTS[name](box)
+@pytest.mark.parametrize(("of", "name"), _kinds())
+def test_fault(tmp_path, of, name):
+    FAULTS[name](Box(tmp_path, of))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampling", [False, True], ids=["training", "sampling"])
-def test_random_kills(box, sampling):
-    counts = kills(box, 25, sampling, seed=1)
-    assert counts["lost"] == counts["corrupt"] == counts["left behind"] == 0 and counts["kills"] >= 25, counts
+@pytest.mark.parametrize(
+    ("of", "sampling"), [("plain", False), ("plain", True), ("label", False), ("label", True), ("turns", False)]
+)
+def test_random_kills(tmp_path, of, sampling):
+    counts = kills(Box(tmp_path, of), 25 if of == "plain" else 10, sampling, seed=1)
+    assert counts["lost"] == counts["corrupt"] == counts["left behind"] == 0 and counts["kills"] >= 10, counts
 
 
 def test_a_flipped_bit_is_seen_and_the_checkpoint_before_takes_its_place(tmp_path):

@@ -399,10 +399,17 @@ def test_the_command_gives_the_same_from_two_processes(monkeypatch, capfd, tmp_p
     assert done.returncode != 0 and "grid='foo'" in done.stderr
 
 
-@pytest.mark.parametrize("options", [[], ["loss=likelihood", "train.batch_size=15"]], ids=["default", "likelihood"])
-def test_two_processes_train_as_one(monkeypatch, capfd, tmp_path, options):
+WAYS = {
+    "default": VECTORS,
+    "likelihood": [*VECTORS, "loss=likelihood", "train.batch_size=15"],
+    "label": [*TINY[2:], "net=mlp", "net.width=16", "cond=[label]", "drop=0.3", "train.batch_size=15"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_train_as_one(monkeypatch, capfd, tmp_path, way):
     """The same global batch, whoever holds which of its rows: the same weights and the same figures."""
-    options = [*VECTORS, *options, "task=train", "train.steps=20", "train.log_every=1"]
+    options = [*WAYS[way], "task=train", "train.steps=20", "train.log_every=1"]
     done = launch(ROOT / "run.py", *options, "wandb=disabled", "out=two", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     code, _, err = command(monkeypatch, capfd, tmp_path, *options, "out=one")
