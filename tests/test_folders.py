@@ -1,5 +1,6 @@
 """Whatever happened to a model's folder, a command ends well or with one line: damaged side files, links, odd names."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -7,11 +8,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from adversarial import play
 from commands import command, held
 from sweeps import SMALL, lines
 
 import scoresde
 from scoresde.model import checkpoint
+from scoresde.model.folder import step_of, weights_of
 from scoresde.objectives import validation as train
 from scoresde.sweeps import compare
 from scoresde.sweeps.figures import Figure, Row
@@ -57,6 +60,18 @@ def one_line(cli):
         return out
 
     return run
+
+
+def test_any_bit_flipped_in_a_model_is_seen_or_harmless(tmp_path):
+    play(tmp_path, 6)  # the smallest there is
+    path = tmp_path / "model.safetensors"
+    whole, known = path.read_bytes(), weights_of(tmp_path)
+    for bit in range(8 * whole.index(b"space.")):  # what is before the tensors: its step, and hashes
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        with contextlib.suppress(scoresde.InputError):
+            assert (step_of(tmp_path), weights_of(tmp_path)) == (6, known)
 
 
 def test_damaged_side_files_of_a_model(one_line, tmp_path):

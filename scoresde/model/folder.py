@@ -24,7 +24,7 @@ from . import checkpoint, moments
 from .classifier import NoisyClassifier, TrainedClassifier
 from .denoiser import Model
 from .description import FORMAT
-from .known import SPACE, WEIGHTS, Known, hash_of
+from .known import SPACE, WEIGHTS, Known, hash_of, seal
 from .state import load_state
 from .trust import check_trust
 
@@ -104,8 +104,9 @@ def _weights(folder: Path, device: str) -> tuple[dict[str, Tensor], dict[str, Te
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            step, known = (file.metadata() or {})["step"], (file.metadata() or {})["hash"]
-        if hash_of(state) != known:
+            about = file.metadata() or {}
+        step, known = about["step"], about["hash"]
+        if hash_of(state) != known or about.get("seal", seal(step, known)) != seal(step, known):  # older ones have none
             raise ValueError("it has a wrong checksum")
         step = int(step)
     except Exception as error:  # of safetensors, as it happens to be

@@ -69,7 +69,8 @@ class Known(ABC):
         state = {k: v.clone() for k, v in state.items()}  # tensors that share memory are refused
         affine = self.space
         state |= {f"{SPACE}{k}": torch.as_tensor(getattr(affine, k), dtype=torch.float64) for k in ("scale", "shift")}
-        data = to_bytes(state, {"step": str(self.step), "format": "pt", "hash": hash_of(state)})
+        step, found = str(self.step), hash_of(state)
+        data = to_bytes(state, {"step": step, "format": "pt", "hash": found, "seal": seal(step, found)})
         files.write(folder / WEIGHTS, lambda file: file.write(data))
 
 
@@ -80,6 +81,11 @@ def hash_of(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:12]
+
+
+def seal(step: str, found: str) -> str:
+    """Twelve hexadecimal digits of what the hash of the tensors does not cover, their step."""
+    return hashlib.sha256(f"{step} {found}".encode()).hexdigest()[:12]
 
 
 def facts(data: Data) -> dict:
