@@ -89,6 +89,8 @@ def _unfinished(box, change):
     job = box.start([*box.train, SLOW])
     job.until(checkpoint.before(path).exists)
     assert job.send().wait().code == -9
+    path.with_name(".own").write_bytes(path.read_bytes())  # killed within a save, the two may be one file
+    path.with_name(".own").replace(path)
     change(path)
     ended = box.run([*box.train, SLOW])
     assert "was damaged: the checkpoint before it" in " ".join(ended.out.split()), ended
@@ -150,7 +152,7 @@ def _refused(box, change, *words):
 def model_damaged(box):
     """model.safetensors cut short or a bit flipped: sampling is refused, training falls back to the checkpoint."""
     path = box.model / "model.safetensors"
-    for change in (lambda data: data[:-300], lambda data: data[:-300] + bytes([data[-300] ^ 4]) + data[-299:]):
+    for change in (lambda data: data[:-300], lambda data: data[:-1] + bytes([data[-1] ^ 4])):
         box.run(box.train)
         path.write_bytes(change(path.read_bytes()))
         if box.of.draws:

@@ -148,11 +148,11 @@ def test_resume_is_exact(tmp_path, at):
         if step == at:
             raise Stop
 
-    play(tmp_path / "whole", 20)
+    play(tmp_path / "whole", 20, log_every=1)
     with pytest.raises(Stop):
         play(tmp_path / "parts", 20, report=stop, log_every=1)
     assert checkpoint.load(tmp_path / "parts" / "checkpoint.pt")["step"] == at // 5 * 5
-    made = play(tmp_path / "parts", 20)
+    made = play(tmp_path / "parts", 20, log_every=1)
     state = checkpoint.load(tmp_path / "whole" / "checkpoint.pt")
     assert state["loss"] and len(state["optimizers"]) == 1  # the critic's: they are compared as all that is in it
     assert not (differ := differences(tmp_path / "whole", tmp_path / "parts")), differ
