@@ -213,7 +213,7 @@ def differences(whole: Path, other: Path) -> list[str]:
     mine, theirs = (dict(_tensors({k: v for k, v in state.items() if k != "facts"})) for state in (a, b))
     wrong += sorted(mine.keys() ^ theirs.keys())
     wrong += [name for name in mine.keys() & theirs.keys() if not torch.equal(mine[name], theirs[name])]
-    figures = [[r | {"seconds": 0, "time": 0} for r in _read(f / "metrics.jsonl")] for f in (whole, other)]
+    figures = [[r | {"seconds": 0} for r in _read(f / "metrics.jsonl")] for f in (whole, other)]
     wrong += ["metrics.jsonl"] * (figures[0] != figures[1])
     for path in (*whole.glob("sample-*/samples.npy"), *whole.glob("likelihood-*/likelihood.npz")):
         mine, theirs = (_read(folder / path.relative_to(whole)) for folder in (whole, other))
@@ -247,9 +247,9 @@ def applies(name: str, of: str) -> bool:
     return TRAININGS[of].draws or name not in ONLY_DRAWS
 
 
-def begun(box: Box, job: Job) -> Job:
-    """Waits for its first checkpoint."""
-    path = box.model / "checkpoint.pt"
+def begun(box: Box, job: Job, name: str = "checkpoint.pt") -> Job:
+    """Waits until it has written its first checkpoint, or another file."""
+    path = box.model / name
     written = lambda: path.stat().st_mtime_ns if path.exists() else 0
     before = written()
     job.until(lambda: written() != before)

@@ -73,7 +73,7 @@ def kill_with_data_readers(box):
     job.send()
     while Path(f"/proc/{job.pid}").exists():
         time.sleep(0.01)
-    again = begun(box, box.start(command))
+    again = begun(box, box.start(command), "summary.json")
     assert any(Path(f"/proc/{pid}").exists() for pid in readers)
     box.fails(job.wait(), -9)
     assert again.wait().code == 0
