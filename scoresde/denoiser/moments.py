@@ -48,7 +48,7 @@ class Moments:
 
     @classmethod
     def of_covariance(cls, mean: Tensor, covariance: Tensor) -> Moments:
-        """Those of a mean (*shape) and a covariance (D, D) of the flattened data, positive semidefinite."""
+        """Those of a mean (*shape) and a covariance (D, D) of the flattened data."""
         variances, basis = torch.linalg.eigh(covariance.detach().cpu().double())
         return cls(mean, variances.clamp_min(0).sqrt(), (basis,))
 

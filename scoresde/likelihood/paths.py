@@ -77,7 +77,7 @@ class AdaptivePath(Checked):
             z at t_max (B, *shape); the mean integral and its variance (B,); evaluations (B,).
 
         Raises:
-            InputError: a grid with other ends.
+            InputError: a control of another dimension.
             FloatingPointError: the model is not finite.
         """
         z, sde = problem.z, problem.denoiser.sde

@@ -115,7 +115,7 @@ def uniform(x: Tensor, index: Tensor, seed: int, step: int | Tensor, draw: int |
         index, seed, step, draw: as in `bits`.
 
     Returns:
-        (B, *shape), multiples of 2^-24 and a half of it.
+        (B, *shape), of 24 random bits each.
     """
     size = x[0].numel()
     words = torch.cat(bits(index, size, seed, step, draw), 1)[:, :size]

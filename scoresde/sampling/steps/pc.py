@@ -47,7 +47,8 @@ class PC(Sampler):
             extrapolate along a trajectory.
         corrector: "langevin", "ald", "gibbs", "none", or a function (denoiser, x, u, t, s, noise) -> x at the same time
             u.
-        snr, batch_norms: those of `Langevin` and `ALD`.
+        snr: that of `Langevin` and `ALD`.
+        batch_norms: that of `Langevin`.
         corrector_steps: how many at a time.
         correct: "before", at the time t, and then the predictor's step from t to s; "after" it, at s.
         between: (low, high) of sigma / alpha where the corrector acts; None: everywhere.

@@ -63,7 +63,7 @@ class EulerMaruyama(Sampler):
 
     Arguments:
         eta: the noise of the way, a number or a function of t, from 0 on; 0 is the probability flow, 1 the reverse SDE.
-        temperature: a factor of the noise; below 1 it trades variety for likely samples.
+        temperature: a factor of the noise.
     """
 
     steps: Steps = 200
@@ -89,7 +89,7 @@ class ReverseDiffusion(Sampler):
     Song et al. (2021), arXiv 2011.13456, appendix E, where a = sqrt(1 - beta_i) for VP and 1 for VE.
 
     Arguments:
-        temperature: a factor of the noise; below 1 it trades variety for likely samples.
+        temperature: a factor of the noise.
     """
 
     steps: Steps = 200
