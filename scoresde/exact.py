@@ -111,8 +111,15 @@ class GaussianMixture(Denoiser):
 
         Returns:
             (B,), in nats.
+
+        Raises:
+            InputError: a condition that the mixture does not have, or a value that is none of it.
         """
-        cond = {name: self.conditions[name].rows(name, value, len(x)) for name, value in (cond or {}).items()}
+        cond = dict(cond or {})
+        if unknown := [name for name in cond if name not in self.conditions]:
+            known = ", ".join(self.conditions) or "none"
+            raise InputError(f"condition {unknown[0]!r} is unknown: the mixture has {known}")
+        cond = {name: self.conditions[name].rows(name, value, len(x)) for name, value in cond.items()}
         alpha, sigma = (torch.ones(()), torch.zeros(())) if t is None else self.sde.marginal(t)
         return self._components(x, alpha, sigma, cond)[0].logsumexp(1)
 

@@ -172,6 +172,8 @@ def test_the_labelled_mixture_is_that_of_its_classes(sde):
         found = scoresde.log_likelihood(model, x, terminal=end, cond={"label": label})
         close(found.log_prob, alone.log_prob(x, alone.sde.t_min), rtol=0, atol=2e-3)
     assert torch.equal(model(x, t, {"label": torch.full((6,), -1)}), model(x, t))
+    with pytest.raises(scoresde.InputError, match="'lable' is unknown: the mixture has label"):
+        model.log_prob(x, t, {"lable": 0})
 
 
 # -- learned ----------------------------------------------------------------------------------------------------------

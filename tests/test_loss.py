@@ -236,6 +236,7 @@ def test_draws_are_spread_as_they_say(n):
         scale = n if how in ("stratified", "even") else 1
         for part in (first * scale, last * scale - (scale - 1)):
             assert stats.kstest(part.numpy(), "uniform").pvalue > 1e-4
+    refuses("how='odd': choose among iid", call=lambda: spread(n, "odd"))
 
 
 # -- times that learn -------------------------------------------------------------------------------------------------

@@ -255,3 +255,10 @@ def test_the_interval_of_a_share_is_wilson_s(hits, n):
 
     theirs = binomtest(hits, n).proportion_ci(method="wilson")
     assert wilson(hits / n, n, 1.959963984540054) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_orders_below_1_are_no_distance():
+    x = torch.randn(40, 2)
+    for distance in (metrics.sliced_wasserstein, metrics.wasserstein):
+        with pytest.raises(InputError, match="p=0"):
+            distance(x, x, p=0)

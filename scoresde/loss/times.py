@@ -213,7 +213,12 @@ def spread(n: int, how: str, generator: torch.Generator | None = None) -> Tensor
 
     Returns:
         (n,).
+
+    Raises:
+        InputError: an unknown `how`.
     """
+    if how not in DRAWS:
+        raise InputError(f"how={how!r}: choose among {', '.join(DRAWS)}", "how")
     u = torch.rand(n, dtype=torch.float64, generator=generator)
     if how == "iid":
         return u

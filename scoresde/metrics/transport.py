@@ -34,8 +34,9 @@ def sliced_wasserstein(
         An `Estimate`.
 
     Raises:
-        InputError: rows of two shapes, fewer than groups, or not finite.
+        InputError: rows of two shapes, fewer than groups, or not finite; p below 1.
     """
+    _order(p)
     x, y = rows(x, y, groups)
     group_x, group_y = (parts(len(v), groups, seed + side).to(x.device) for side, v in enumerate((x, y)))
     generator = torch.Generator().manual_seed(seed)
@@ -128,8 +129,7 @@ def _pot():
 
 
 def _exact(x: Tensor, y: Tensor, p: int) -> float:
-    if p < 1:
-        raise InputError(f"p={p!r}: the order of a Wasserstein distance is at least 1")
+    _order(p)
     if x.shape[1] == 1:
         return float(_sorted_power(x.sort(0).values, y.sort(0).values, p)) ** (1 / p)
     cost = (torch.cdist(x, y) ** p).cpu().numpy()
@@ -140,3 +140,8 @@ def _exact(x: Tensor, y: Tensor, p: int) -> float:
         return float(cost[rows, columns].mean()) ** (1 / p)
     weights = ([1 / len(x)] * len(x), [1 / len(y)] * len(y))
     return float(_pot().emd2(*weights, cost, numItermax=10**7)) ** (1 / p)
+
+
+def _order(p: float) -> None:
+    if p < 1:
+        raise InputError(f"p={p!r}: the order of a Wasserstein distance is at least 1")
