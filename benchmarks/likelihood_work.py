@@ -1,7 +1,7 @@
 """What makes a log-likelihood exact: its error against the work, for tolerances, probes, steps and control variates.
 
     python run.py task=train sde=vp                                # prints the folder of the digits model
-    python benchmarks/likelihood_work.py --model FOLDER --out docs/likelihood.png
+    python benchmarks/likelihood_work.py --model FOLDER --out docs/pictures/likelihood.png
 
 Two exact mixtures (2-D, 3 components; 64-D, 10 components; error against the exact log-density) and a trained digits
 model (held-out digits; error against its exact divergence at a tolerance of 1e-6).  The error is the mean of

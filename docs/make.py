@@ -1,6 +1,8 @@
-"""Makes the pages of docs/: python docs/make.py [settings] [matrix] [orders] [samplers --model FOLDER]."""
+"""Makes the pages of docs/: python docs/make.py [settings] [matrix] [orders] [samplers --model FOLDER] [site]."""
 
 import argparse
+import importlib.util
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,8 +12,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 
 import matrix
 import orders
-import settings_page
 import torch
+from machinery import settings_page
 from problems import SONG
 from samplers import DETERMINISTIC, SAMPLERS, STOCHASTIC
 
@@ -80,7 +82,7 @@ def gallery(folder: str, n: int) -> str:
     chosen["gaussian_adams"] = scoresde.sampling.GaussianAdams()
     chosen["ancestral"] = SAMPLERS["ancestral"](200)
     chosen |= {f"pc_{c}": scoresde.sampling.PC(predictor="ancestral", corrector=c) for c in ("ald", "gibbs")}
-    (HERE / "samplers").mkdir(exist_ok=True)
+    (HERE / "pictures" / "samplers").mkdir(exist_ok=True)
     lines = [
         "# Samplers on trained digits",
         "",
@@ -99,20 +101,38 @@ def gallery(folder: str, n: int) -> str:
         began = time.perf_counter()
         raw = model.decode(scoresde.sample(counted, sampler, (n, *model.shape)))
         seconds = time.perf_counter() - began
-        pictures.samples(HERE / "samplers" / f"{name}.png", raw[:20], model.levels, columns=20)
+        pictures.samples(HERE / "pictures" / "samplers" / f"{name}.png", raw[:20], model.levels, columns=20)
         row = f"{name} | {counted.rows / n:.0f} | {seconds:.1f} | {1e3 * energy(raw / levels, held_out):.0f}"
-        lines.append(f"| {row} | ![{name}](samplers/{name}.png) |")
+        lines.append(f"| {row} | ![{name}](../pictures/samplers/{name}.png) |")
         print(row, flush=True)
     return "\n".join([*lines, ""])
 
 
+def site() -> int:
+    """Builds docs/_build/html, where a warning is an error.  Returns Sphinx's exit code."""
+    if importlib.util.find_spec("sphinx") is None:
+        print("error: the site needs sphinx: pip install 'scoresde[docs]'", file=sys.stderr)
+        return 1
+    built = HERE / "_build"
+    words = ["-b", "html", "-W", "--keep-going", "-q", "-d", str(built / "doctrees"), str(HERE), str(built / "html")]
+    began = time.perf_counter()
+    code = subprocess.run([sys.executable, "-m", "sphinx", *words]).returncode
+    if code == 0:
+        print(f"wrote docs/_build/html/index.html in {time.perf_counter() - began:.0f} s")
+    return code
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="+", choices=["settings", "matrix", "orders", "samplers"])
+    parser.add_argument("what", nargs="+", choices=["settings", "matrix", "orders", "samplers", "site"])
     parser.add_argument("--model", help="the folder of a trained digits model, for samplers")
     parser.add_argument("--n", type=int, default=200, help="samples of each sampler (default: 200)")
     args = parser.parse_args()
     for what in args.what:
+        if what == "site":
+            if code := site():
+                sys.exit(code)
+            continue
         if what == "samplers" and not args.model:
             parser.error("samplers needs --model FOLDER (python run.py task=train prints it)")
         file, make = {
@@ -121,8 +141,8 @@ def main() -> None:
             "orders": ("orders.md", orders_table),
             "samplers": ("samplers.md", lambda: gallery(args.model, args.n)),
         }[what]
-        (HERE / file).write_text(make())
-        print(f"wrote docs/{file}")
+        (HERE / "reference" / file).write_text(make())
+        print(f"wrote docs/reference/{file}")
 
 
 if __name__ == "__main__":

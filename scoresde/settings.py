@@ -9,7 +9,7 @@
     Wobble(eta=2)          InputError: eta=2: give a number from 0 to 1
 
 `Checked` does it for dataclasses and `checked` for functions; the command line puts the place in front (`sampler.eta`),
-and `docs/settings.md` prints the same words.
+and `docs/reference/settings.md` prints the same words.
 """
 
 import contextlib

@@ -29,7 +29,7 @@ def cell(name: str, corrector: str) -> str:
 
 
 def table() -> str:
-    """The table of docs/compatibility.md."""
+    """The table of docs/reference/compatibility.md."""
     lines = [
         "# What goes with what",
         "",

@@ -104,7 +104,7 @@ def test_own_target_with_a_wrong_argument_is_named():
 
 def test_the_page_of_settings_is_what_the_code_asks_for():
     """As `python docs/make.py settings` writes it."""
-    spec = importlib.util.spec_from_file_location("settings_page", ROOT / "docs" / "settings_page.py")
+    spec = importlib.util.spec_from_file_location("settings_page", ROOT / "docs" / "machinery" / "settings_page.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.page() == (ROOT / "docs" / "settings.md").read_text(), "run python docs/make.py settings"
+    assert module.page() == (ROOT / "docs" / "reference" / "settings.md").read_text(), "run python docs/make.py settings"

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from scoresde import data
 
-PAGE = (ROOT / "docs" / "data.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "data.md").read_text()
 
 
 def test_its_snippets_run(tmp_path, monkeypatch):

@@ -181,7 +181,7 @@ def test_labels_and_the_hash_of_the_data():
 
 
 def test_the_page_on_metrics_says_what_runs():
-    page = (ROOT / "docs" / "metrics.md").read_text()
+    page = (ROOT / "docs" / "howto" / "metrics.md").read_text()
     lines = re.findall(r"^    python run.py (.*?)(?:#.*)?$", page, re.M)
     assert len(lines) >= 5
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -124,7 +124,7 @@ def test_likelihoods_are_of_each_item_s_own_class(say, trained):
 
 # -- the page ---------------------------------------------------------------------------------------------------------
 
-PAGE = (ROOT / "docs" / "conditions.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "conditions.md").read_text()
 
 
 def test_the_page_s_snippet_runs():

@@ -48,4 +48,4 @@ def test_what_does_not_go_together_is_refused_with_the_reason(name):
 
 
 def test_the_table_in_the_docs_is_this_one():
-    assert (ROOT / "docs" / "compatibility.md").read_text() == table(), "run python docs/make.py matrix"
+    assert (ROOT / "docs" / "reference" / "compatibility.md").read_text() == table(), "run python docs/make.py matrix"

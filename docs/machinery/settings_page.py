@@ -1,4 +1,4 @@
-"""docs/settings.md: every setting of the command line, its default and what it takes, by the code's annotations."""
+"""docs/reference/settings.md: every setting of the command line, its default and what it takes, by the code's annotations."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from scoresde import making, settings
 from scoresde.config.options import GROUPS, Options
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def page() -> str:
