@@ -1,6 +1,7 @@
 # make run                           sets up .venv once, then trains, samples and scores on digits
 # make run ARGS="sde=ve sampler=ode" passes overrides on
 # make test                          the same environment, ruff and the whole test suite but for the slow laws
+# make docs                          docs/_build/html, where a warning is an error
 # make test-slow                     the laws that take minutes; PART=2/3 for the second third of them
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ READY := $(VENV)/.ready
 ARGS ?= sde=vp sampler=pc
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
-.PHONY: run test test-slow
+.PHONY: run test test-slow docs
 
 run: $(READY)
 	$(BIN)/python run.py $(ARGS)
@@ -21,6 +22,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(PYTEST) -m 'slow and not gpu' $(if $(PART),--slow-part $(PART))
+
+docs: $(READY)
+	$(BIN)/python docs/make.py site
 
 # Installs again only when what is to be installed changes; the mark is written last, so a broken install is not taken for a whole one.
 $(READY): pyproject.toml constraints.txt

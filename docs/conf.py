@@ -24,7 +24,7 @@ extensions = [
     "machinery.rooms",
 ]
 exclude_patterns = ["_build", "tutorials", "machinery", "**/sg_execution_times.rst", "sg_execution_times.rst"]
-suppress_warnings = ["toc.empty_glob", "config.cache"]  # pages that others add: there may be none yet
+suppress_warnings = ["config.cache"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 3

@@ -107,4 +107,5 @@ def test_the_page_of_settings_is_what_the_code_asks_for():
     spec = importlib.util.spec_from_file_location("settings_page", ROOT / "docs" / "machinery" / "settings_page.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.page() == (ROOT / "docs" / "reference" / "settings.md").read_text(), "run python docs/make.py settings"
+    page = ROOT / "docs" / "reference" / "settings.md"
+    assert module.page() == page.read_text(), "run python docs/make.py settings"

@@ -1,20 +1,18 @@
-"""The page on data says what is so: its snippets run, its commands compose, its table is within its bounds."""
+"""The pages on data say what is so: their snippets run, their names are there, the table is within its bounds."""
 
 import re
-import shlex
 
+import pages
 import torch
-from commands import ROOT
-from hydra import compose, initialize_config_dir
 
 from scoresde import data
 
-PAGE = (ROOT / "docs" / "howto" / "data.md").read_text()
+PAGE, TABLES = pages.text("docs/howto/data.md"), pages.text("docs/howto/tables.md")
 
 
 def test_its_snippets_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    units, table, beside, shapes = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    (units, beside, shapes), (table,) = pages.blocks("docs/howto/data.md"), pages.blocks("docs/howto/tables.md")
     names = {}
     exec(units, names)
     assert names["x"].dtype == torch.float32 and names["error"].max() < 1e-6
@@ -28,19 +26,11 @@ def test_its_snippets_run(tmp_path, monkeypatch):
     assert names["shape"] == (1, 28, 28) and "images of one channel" in names["note"]
 
 
-def test_its_commands_compose():
-    lines = re.findall(r"^    python run.py (.*)$", PAGE, re.M)
-    assert len(lines) == 3
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for line in lines:
-            compose("config", shlex.split(line))
-
-
 def test_its_names_are_there():
-    for name in re.findall(r"`(from_\w+|array|images|custom|check_data)\(", PAGE):
+    for name in re.findall(r"`(from_\w+|array|images|custom|check_data)\(", PAGE + TABLES):
         assert callable(getattr(data, name))
     settings = set(
-        re.findall(r"`(?:data\.)?(standardize|channels|missing|columns|background|broken|levels|cond)=", PAGE)
+        re.findall(r"`(?:data\.)?(standardize|channels|missing|columns|background|broken|levels|cond)=", PAGE + TABLES)
     )
     assert settings == {"standardize", "channels", "missing", "columns", "background", "broken", "levels", "cond"}
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pages
 import pytest
 import torch
 from commands import FEW, ROOT, TINY, command
-from hydra import compose, initialize_config_dir
 
 from scoresde import InputError, data, metrics
 from scoresde.metrics import features
@@ -181,14 +181,7 @@ def test_labels_and_the_hash_of_the_data():
 
 
 def test_the_page_on_metrics_says_what_runs():
-    page = (ROOT / "docs" / "howto" / "metrics.md").read_text()
-    lines = re.findall(r"^    python run.py (.*?)(?:#.*)?$", page, re.M)
-    assert len(lines) >= 5
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for line in lines:
-            words = [w for w in line.split() if not w.startswith("--")]
-            compose("config", [re.sub(r"=([a-z_0-9]+),.*", r"=\1", w) if "[" not in w else w for w in words])
-    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    (code,) = pages.blocks("docs/howto/metrics.md")
     names = {}
     for line in code.splitlines():
         shown = re.match(r"print\((.*)\)  # (.*)", line)

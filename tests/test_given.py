@@ -2,16 +2,14 @@
 
 import json
 import re
-import shlex
 
 import numpy as np
+import pages
 import pytest
 import torch
-from commands import ROOT, TINY, command
-from hydra import compose, initialize_config_dir
+from commands import TINY, command
 
 import scoresde
-from scoresde.command.main import quoted
 from scoresde.conditions import Label
 
 
@@ -124,26 +122,16 @@ def test_likelihoods_are_of_each_item_s_own_class(say, trained):
 
 # -- the page ---------------------------------------------------------------------------------------------------------
 
-PAGE = (ROOT / "docs" / "howto" / "conditions.md").read_text()
+PAGE = "docs/howto/conditions.md"
 
 
 def test_the_page_s_snippet_runs():
-    (snippet,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-    names = {}
-    exec(snippet.replace("STEPS", "2, progress=False"), names)
+    names = pages.run(PAGE, STEPS="2, progress=False")
     assert names["each"].shape == (10, 1, 8, 8) and names["log_p"].shape == (5,)
 
 
-def test_the_page_s_commands_compose():
-    lines = re.findall(r"^    python run.py (.*?)(?:  +#.*)?$", PAGE, re.M)
-    assert len(lines) == 10
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for line in lines:
-            compose("config", [quoted(word) for word in shlex.split(line)])
-
-
 def test_the_page_names_what_is_there():
-    for name in re.findall(r"`([A-Z]\w+)\(", PAGE):
+    for name in re.findall(r"`([A-Z]\w+)\(", pages.text(PAGE)):
         assert hasattr(scoresde.guidance, name) or hasattr(scoresde.conditions, name), name
 
 

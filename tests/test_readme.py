@@ -1,20 +1,16 @@
-"""The README's Python runs."""
+"""What the README and the first pages show runs, and gives what they say."""
 
-import re
-import shlex
-
+import pages
 import pytest
 import torch
-from commands import ROOT, TINY, command
+from commands import TINY, command
 
 import scoresde
-
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
 
 
 def test_mixture_and_training(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    mixture, training, _, _ = BLOCKS
+    (training,), (mixture, _) = pages.blocks("README.md"), pages.blocks("docs/start/index.md")
     names = {}
     exec(mixture, names)
     assert names["x"].shape == (1000, 2)
@@ -35,26 +31,15 @@ def test_a_trained_folder(tmp_path, monkeypatch, capfd):
     assert code == 0, err
     names = {}
     here = repr(str(tmp_path / "here"))
-    exec(BLOCKS[2].replace("FOLDER", here), names)
+    exec(pages.blocks("docs/start/index.md")[1].replace("FOLDER", here), names)
     images = names["images"]
     assert images.shape == (16, 1, 8, 8) and images.dtype == torch.uint8
-    exec(BLOCKS[3].replace("FOLDER", here), names)
+    pages.run("docs/howto/samplers.md", names, FOLDER=here)
     assert names["between"].shape == (1, 1, 8, 8) and (names["again"] - names["x"]).abs().max() < 1e-9
     assert (scoresde.sampling.decode(names["denoiser"], names["z"]) - names["x"]).abs().max() < 0.05
     assert (names["denoiser"].decode(names["x"]) == images).all()
 
 
-def test_every_command_in_the_readme_composes():
-    from hydra import compose, initialize_config_dir
-
-    from scoresde.command.main import quoted
-
-    lines = re.findall(r"^    python run.py (.*?)(?:#.*)?$", (ROOT / "README.md").read_text(), re.M)
-    assert len(lines) > 8
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for line in lines:
-            if "--config-dir" not in line and "--help" not in line:
-                # Launchers are packages of their own: tests/test_launchers.py runs them.
-                words = [w for w in shlex.split(line) if not w.startswith(("--", "hydra"))]
-                words = [quoted(w) for w in words]
-                compose("config", [re.sub(r"=([a-z_0-9]+),.*", r"=\1", w) if "[" not in w else w for w in words])
+def test_the_readme_is_short_and_names_the_test_command():
+    lines = pages.text("README.md").splitlines()
+    assert len(lines) <= 130 and "    make test " in pages.text("README.md")

@@ -1,8 +1,9 @@
 """Links from a page to what lies beside docs/, and from an equation to the test that proves it.
 
-A page is written so that its links are right in the repository; on the site a link to README.md leads to the front page,
-one to ARCHITECTURE.md to its copy in docs/reference/repository, which is made here, and one to any other file gives the file.
-The role test, as in {test}`test_sde.py::test_perturb_and_prior`, warns of a test that does not exist, and leads to its text.
+A page is written so that its links are right in the repository; on the site a link to README.md leads to the front
+page, one to ARCHITECTURE.md to its copy in docs/reference/repository, which is made here, and one to any other file
+gives the file.  The role test, as in {test}`test_sde.py::test_perturb_and_prior`, leads to the test's text, and
+warns of one that does not exist.
 """
 
 import ast
@@ -62,7 +63,8 @@ def named_tests() -> list[tuple[str, str]]:
 
 def proofs() -> str:
     """The page with the text of each test that another page names."""
-    lines = ["Proofs", "======", "", "The tests that the other pages name: each is run by ``make test`` or ``make test-slow``.", ""]
+    words = "The tests that the other pages name: each is run by ``make test`` or ``make test-slow``."
+    lines = ["Proofs", "======", "", words, ""]
     last = None
     for file, test in named_tests():
         if test not in tests_of(file):
@@ -85,7 +87,8 @@ class Test(SphinxRole):
     def run(self):
         file, _, test = self.text.partition("::")
         if test not in tests_of(file):
-            logging.getLogger(__name__).warning("there is no test tests/%s::%s", file, test, location=self.get_location())
+            where = self.get_location()
+            logging.getLogger(__name__).warning("there is no test tests/%s::%s", file, test, location=where)
             return [nodes.literal(self.rawtext, self.text)], []
         here = Path(self.env.doc2path(self.env.docname)).parent
         to = os.path.relpath(PLACE / "proofs.html", here) + "#" + anchor(file, test)

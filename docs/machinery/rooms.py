@@ -1,8 +1,11 @@
 """The pages of the API, one for each room, in docs/reference/api: what `__all__` names, under its shortest name."""
 
-import importlib
+import functools
+import importlib.util
 import inspect
+import os
 import pkgutil
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -30,8 +33,8 @@ def public(room: ModuleType) -> dict[str, object]:
         return {name: getattr(room, name) for name in room.__all__}
     if room.__name__.rpartition(".")[2] not in FILES:
         return {}
-    own = {k: v for k, v in vars(room).items() if not k.startswith("_") and getattr(v, "__module__", "") == room.__name__}
-    return {k: v for k, v in own.items() if inspect.isclass(v) or inspect.isfunction(v)}
+    things = {k: v for k, v in vars(room).items() if inspect.isclass(v) or inspect.isfunction(v)}
+    return {k: v for k, v in things.items() if not k.startswith("_") and v.__module__ == room.__name__}
 
 
 def short(room: str, name: str, thing: object) -> str:
@@ -77,7 +80,7 @@ def first(room: ModuleType) -> str:
 
 def index(found: dict[str, ModuleType]) -> str:
     """The page of rooms."""
-    lines = ["API", "===", "", "What the code says of itself, a page for each room, from the ground up to the command line.", ""]
+    lines = ["API", "===", "", "What the code says of itself, a page for each room.", ""]
     lines += [".. list-table::", "   :widths: 25 75", ""]
     for name, room in found.items():
         lines += [f"   * - :doc:`{name}`", f"     - {first(room)}"]
@@ -99,6 +102,38 @@ def write(app) -> None:
             path.write_text(words)
 
 
+def back(app, error) -> None:
+    """Mends the way back from a source to its page: Sphinx takes all of a file to have one prefix, which ours has not."""
+    if error or app.builder.format != "html":
+        return
+    names = {}
+    for name, entry in app.env.get_domain("py").objects.items():
+        names.setdefault((entry.docname, bare(name)), entry.node_id)
+    for path in (Path(app.outdir) / "_modules").rglob("*.html"):
+
+        def link(match: re.Match, path: Path = path) -> str:
+            page = os.path.relpath((path.parent / match[2]).resolve(), app.outdir).removesuffix(".html")
+            return f"{match[1]}{match[2]}#{names.get((page, bare(match[3])), match[3])}"
+
+        path.write_text(re.sub(r'(class="viewcode-back" href=")([^"#]*)#([\w.]+)', link, path.read_text()))
+
+
+def bare(name: str) -> str:
+    """A name without its package and room: SDE.time of scoresde.SDE.time and of scoresde.sde.base.SDE.time."""
+    parts = name.split(".")
+    modules = [i for i in range(1, len(parts) + 1) if is_module(".".join(parts[:i]))]
+    return ".".join(parts[max(modules, default=0) :])
+
+
+@functools.cache
+def is_module(name: str) -> bool:
+    try:
+        return bool(importlib.util.find_spec(name))
+    except (ImportError, ValueError):
+        return False
+
+
 def setup(app) -> dict:
     app.connect("builder-inited", write)
+    app.connect("build-finished", back, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

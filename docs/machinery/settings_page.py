@@ -1,4 +1,4 @@
-"""docs/reference/settings.md: every setting of the command line, its default and what it takes, by the code's annotations."""
+"""docs/reference/settings.md: every setting of the command line, its default and what it takes, by annotations."""
 
 import re
 from pathlib import Path
