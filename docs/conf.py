@@ -36,6 +36,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
 python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
 

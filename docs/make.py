@@ -114,7 +114,18 @@ def site() -> int:
         print("error: the site needs sphinx: pip install 'scoresde[docs]'", file=sys.stderr)
         return 1
     built = HERE / "_build"
-    words = ["-b", "html", "-W", "--keep-going", "-q", "-d", str(built / "doctrees"), str(HERE), str(built / "html")]
+    words = [
+        "-b",
+        "html",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-E",
+        "-d",
+        str(built / "doctrees"),
+        str(HERE),
+        str(built / "html"),
+    ]
     began = time.perf_counter()
     code = subprocess.run([sys.executable, "-m", "sphinx", *words]).returncode
     if code == 0:

@@ -46,6 +46,7 @@ def composes(lines: list[str], conf: Path = ROOT / "conf") -> None:
                 continue
             words = [quoted(w) for w in shlex.split(line) if not w.startswith(("--", "hydra")) and w != "..."]
             compose("config", [re.sub(r"=([a-z_0-9]+),.*", r"=\1", w) if "[" not in w else w for w in words])
+            SEEN.add(line)
 
 
 def run(page: str, names: dict | None = None, **put: object) -> dict:

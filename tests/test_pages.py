@@ -21,7 +21,12 @@ OWN = {
     "docs/howto/conditions.md": "test_given.py",
     "docs/howto/metrics.md": "test_evaluation.py",
 }
-WITH_BLOCKS = [page for page in pages.pages() if pages.blocks(page) and page not in OWN]
+SLOW = {"docs/howto/survival.md"}  # its block is the self-test
+WITH_BLOCKS = [
+    pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page
+    for page in pages.pages()
+    if pages.blocks(page) and page not in OWN
+]
 NAMED = re.compile(r"\{test\}`(\w+\.py)::(\w+)`")
 
 

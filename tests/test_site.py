@@ -152,4 +152,8 @@ def test_every_sampler_and_sde_has_its_words_in_the_api(site):
     for name in ("scoresde.VP", "scoresde.Denoiser", "scoresde.sample", "scoresde.log_likelihood", "scoresde.train"):
         assert f'id="{name}"' in pages
     for name in scoresde.sampling.__all__:
-        assert f'id="scoresde.sampling.{name}"' in pages or f'id="scoresde.{name}"' in pages or name in ("encode", "decode")
+        assert (
+            f'id="scoresde.sampling.{name}"' in pages
+            or f'id="scoresde.{name}"' in pages
+            or name in ("encode", "decode")
+        )

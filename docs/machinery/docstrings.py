@@ -46,9 +46,9 @@ def text(line: str, argument: bool = False) -> str:
         head, line = match[0], line[match.end() :]
     parts = re.split(r"(``.+?``|`[^`]+`)", line)
     made = [code(p.strip("`")) if i % 2 else escaped(p) for i, p in enumerate(parts)]
-    for i in range(1, len(made), 2):  # markup that touches a letter or a bracket needs an empty escape between
-        made[i - 1] += "\\ " if re.search(r"[\w)\]]$", made[i - 1]) else ""
-        made[i + 1] = ("\\ " if re.match(r"[\w(\[]", made[i + 1]) else "") + made[i + 1]
+    for i in range(1, len(made), 2):  # markup that touches anything else needs an empty escape between
+        made[i - 1] += "" if re.search(r"""(^|[\s'"(\[{</:-])$""", made[i - 1]) else "\\ "
+        made[i + 1] = ("" if re.match(r"""$|[\s'")\]}>/:.,;!?-]""", made[i + 1]) else "\\ ") + made[i + 1]
     return head + "".join(made)
 
 

@@ -14,6 +14,7 @@ import scoresde
 PLACE = Path(__file__).resolve().parents[1] / "reference" / "api"
 FILES = ("exact", "grids", "tuning", "errors")  # rooms of one file
 ALL = "__all__"
+BACK = re.compile(r'(<a class="viewcode-back" href=")([^"#]*)#([\w.]+)(">[^<]*</a>)')
 
 
 def rooms() -> dict[str, ModuleType]:
@@ -52,7 +53,7 @@ def page(name: str, room: ModuleType) -> str:
     title = f"scoresde.{name}"
     lines = [title, "=" * len(title), "", f".. automodule:: {title}", "   :no-members:", ""]
     classes, functions, others = [], [], []
-    for own, thing in sorted(public(room).items(), key=lambda pair: pair[0].lower()):
+    for own, thing in sorted(public(room).items(), key=lambda pair: (not inspect.isabstract(pair[1]), pair[0].lower())):
         full = short(name, own, thing)
         if inspect.isclass(thing) or inspect.isfunction(thing):
             if not thing.__module__.startswith(room.__name__):
@@ -103,7 +104,7 @@ def write(app) -> None:
 
 
 def back(app, error) -> None:
-    """Mends the way back from a source to its page: Sphinx takes all of a file to have one prefix, which ours has not."""
+    """Mends the way back from a source to its page: Sphinx takes all names of a file to have one prefix."""
     if error or app.builder.format != "html":
         return
     names = {}
@@ -113,9 +114,10 @@ def back(app, error) -> None:
 
         def link(match: re.Match, path: Path = path) -> str:
             page = os.path.relpath((path.parent / match[2]).resolve(), app.outdir).removesuffix(".html")
-            return f"{match[1]}{match[2]}#{names.get((page, bare(match[3])), match[3])}"
+            there = names.get((page, bare(match[3])))
+            return f"{match[1]}{match[2]}#{there}{match[4]}" if there else ""
 
-        path.write_text(re.sub(r'(class="viewcode-back" href=")([^"#]*)#([\w.]+)', link, path.read_text()))
+        path.write_text(BACK.sub(link, path.read_text()))
 
 
 def bare(name: str) -> str:
