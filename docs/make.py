@@ -114,20 +114,9 @@ def site() -> int:
         print("error: the site needs sphinx: pip install 'scoresde[docs]'", file=sys.stderr)
         return 1
     built = HERE / "_build"
-    words = [
-        "-b",
-        "html",
-        "-W",
-        "--keep-going",
-        "-q",
-        "-E",
-        "-d",
-        str(built / "doctrees"),
-        str(HERE),
-        str(built / "html"),
-    ]
+    words = ["-b", "html", "-W", "--keep-going", "-q", "-E", "-d", str(built / "doctrees")]
     began = time.perf_counter()
-    code = subprocess.run([sys.executable, "-m", "sphinx", *words]).returncode
+    code = subprocess.run([sys.executable, "-m", "sphinx", *words, str(HERE), str(built / "html")]).returncode
     if code == 0:
         print(f"wrote docs/_build/html/index.html in {time.perf_counter() - began:.0f} s")
     return code

@@ -35,6 +35,9 @@ def commands(page: str) -> list[str]:
     return lines + re.findall(r"`python run.py ([^`]*)`", text(page).replace("\n", " "))
 
 
+SEEN: set[str] = set()  # what has been composed: many a command stands on several pages
+
+
 def composes(lines: list[str], conf: Path = ROOT / "conf") -> None:
     """Each command is one that Hydra takes: of several values of a sweep the first, without launchers' own settings.
 
@@ -42,7 +45,7 @@ def composes(lines: list[str], conf: Path = ROOT / "conf") -> None:
     """
     with initialize_config_dir(str(conf), version_base="1.3"):
         for line in lines:
-            if "--config-dir" in line or "--help" in line or "--version" in line:
+            if line in SEEN or "--config-dir" in line or "--help" in line or "--version" in line:
                 continue
             words = [quoted(w) for w in shlex.split(line) if not w.startswith(("--", "hydra")) and w != "..."]
             compose("config", [re.sub(r"=([a-z_0-9]+),.*", r"=\1", w) if "[" not in w else w for w in words])

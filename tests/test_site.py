@@ -1,4 +1,4 @@
-"""The site of docs/ builds without a warning, asks nothing of the network, and is found in by the words of its readers."""
+"""The site of docs/ builds without a warning, asks nothing of the network, and its search finds what readers ask."""
 
 import html.parser
 import importlib.util
@@ -69,11 +69,12 @@ def site(tmp_path_factory):
     return place / "docs" / "_build" / "html"
 
 
+LOADS = dict.fromkeys(("img", "script", "iframe", "source", "video", "audio", "embed"), "src")
+LOADS |= {"object": "data", "use": "href"}
+
+
 class Page(html.parser.HTMLParser):
     """What a page loads, where it links to, and the names in it."""
-
-    LOADS = {"img": "src", "script": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
-    LOADS |= {"embed": "src", "object": "data", "use": "href"}
 
     def __init__(self, path: Path):
         super().__init__()
@@ -84,8 +85,8 @@ class Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.names |= {attrs[k] for k in ("id", "name") if attrs.get(k)}
-        if attrs.get(self.LOADS.get(tag, "-")):
-            self.loads.append(attrs[self.LOADS[tag]])
+        if attrs.get(LOADS.get(tag, "-")):
+            self.loads.append(attrs[LOADS[tag]])
         if tag == "link" and attrs.get("rel") in ("stylesheet", "icon", "preload", "preconnect", "dns-prefetch"):
             self.loads.append(attrs["href"])
         if "style" in attrs:
@@ -151,9 +152,5 @@ def test_every_sampler_and_sde_has_its_words_in_the_api(site):
     pages = " ".join(p.read_text() for p in (site / "reference" / "api").glob("*.html"))
     for name in ("scoresde.VP", "scoresde.Denoiser", "scoresde.sample", "scoresde.log_likelihood", "scoresde.train"):
         assert f'id="{name}"' in pages
-    for name in scoresde.sampling.__all__:
-        assert (
-            f'id="scoresde.sampling.{name}"' in pages
-            or f'id="scoresde.{name}"' in pages
-            or name in ("encode", "decode")
-        )
+    for name in set(scoresde.sampling.__all__) - {"encode", "decode"}:  # their names of before
+        assert f'id="scoresde.sampling.{name}"' in pages or f'id="scoresde.{name}"' in pages, name
