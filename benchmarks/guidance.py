@@ -78,7 +78,7 @@ def judged(judge, test, x, labels, seed: int = 0) -> dict:
 def line(name: str, found: dict, seconds: float) -> str:
     value = lambda e, digits=2: f"{e.value:.{digits}f} ({e.low:.{digits}f} to {e.high:.{digits}f})"
     error = math.sqrt(found["accuracy"] * (1 - found["accuracy"]) / 700)
-    figures = [f"{100 * found['accuracy']:.1f} +- {100 * error:.1f}", f"{found['surprise']:.4f}"]
+    figures = [f"{100 * found['accuracy']:.1f} +- {100 * error:.1f}", f"{found['surprise']:.2g}"]
     figures += [f"{found['shares']:.1f}", value(found["frechet"])]
     figures += [value(found[name]) for name in ("precision", "recall")]
     return f"| {name} | {' | '.join(figures)} | {seconds:.0f} |"
