@@ -51,6 +51,7 @@ __all__ = [
     "metrics",
     "nets",
     "objectives",
+    "plot",
     "sample",
     "sampling",
     "to_latent",
@@ -60,6 +61,6 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    if name == "metrics":  # whoever asks for these waits for them: they are seldom of use beside a model
-        return importlib.import_module(".metrics", __name__)
+    if name in ("metrics", "plot"):  # whoever asks for these waits for them: they are seldom of use beside a model
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
