@@ -36,6 +36,7 @@ FLOOR = {
     "loss": {"sde", "denoiser"},
     "likelihood": {"spaces", "ode", "sde", "noise", "denoiser", "grids"},
     "sampling": {"machine", "ode", "sde", "noise", "denoiser", "grids", "likelihood"},
+    "plot": {"noise", "sde", "denoiser", "likelihood", "sampling"},
     "tuning": {"sde", "denoiser", "sampling"},
     "model": {"machine", "spaces", "conditions", "sde", "data", "denoiser", "sampling"},
     "tracking": {"machine"},
@@ -70,6 +71,7 @@ OUTSIDE = {
     "data": {"sklearn", "PIL", "pillow_heif", "pyarrow"},
     "model": {"safetensors", "yaml"},
     "tracking": {"wandb", "PIL", "rich"},
+    "plot": {"matplotlib"},
     "pictures": {"matplotlib", "PIL"},
     "config": HYDRA,
     "run": HYDRA | {"rich"},
@@ -117,7 +119,7 @@ def test_imports_point_one_way(path):
 
 def test_import_is_light():
     heavy = ("hydra", "omegaconf", "wandb", "matplotlib", "accelerate", "sklearn", "PIL", "rich", "scipy", "torchsde")
-    heavy += ("numpy.random", "numpy.polynomial", "scoresde.metrics")
+    heavy += ("numpy.random", "numpy.polynomial", "scoresde.metrics", "scoresde.plot")
     code = f"import sys, scoresde; print([m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"
@@ -134,7 +136,7 @@ def test_import_takes_little_beside_torch():
 
 
 def test_what_is_imported_late_is_there():
-    assert scoresde.metrics.frechet and scoresde.load and not hasattr(scoresde, "nothing")
+    assert scoresde.metrics.frechet and scoresde.plot.density and scoresde.load and not hasattr(scoresde, "nothing")
     assert all(hasattr(scoresde, name) for name in scoresde.__all__)
 
 

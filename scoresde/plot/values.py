@@ -17,7 +17,7 @@ from .canvas import Limits
 
 CHUNK = 20_000  # points that are carried through the flow at a time
 TOLERANCE = 1e-3  # of the flow: densities to about 0.003 of their highest
-QUANTILES = 1000  # of a number, that are carried through the flow
+QUANTILES = 1500  # of a number, that are carried through the flow
 Points = Annotated[int, Range(2, 2000)]
 
 

@@ -73,7 +73,7 @@ def paths(
     """The times (T,) of a sampling and its states (T, n, D), x_T first."""
     sde = denoiser.sde
     if sampler is None:
-        sampler = ProbabilityFlow(rtol=1e-4, atol=1e-4)
+        sampler = ProbabilityFlow()
     if sampler.steps == 1 and isinstance(sampler.grid, str):  # the adaptive flow, stopping on its way
         end = sde.t_min if sampler.t_min is None else sampler.t_min
         grid = [t for t in values.moments_of_time(sde, STOPS) if t > end] + [end]
