@@ -14,7 +14,7 @@ from scoresde import pictures
 from scoresde.pictures import animation
 from scoresde.pictures.kinds import kind_of
 from scoresde.pictures.pixels import LINE
-from scoresde.pictures.plots import tick_labels
+from scoresde.pictures.plots import pairs, tick_labels
 from scoresde.sweeps.figures import Figure as Value
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (2, 8, 8), (1, 4, 8, 8), (2, 3, 4, 8, 8), (1, 16), (2, 16), (7, 16), (1,), (2,), (5,)]
@@ -62,7 +62,8 @@ def titles(figure):
         ((2,), "plane", 2, (), ""),
         ((2, 1), "plane", 2, (), ""),
         ((3,), "table", 3, (), ""),
-        ((13,), "table", 13, (), "columns 1 to 4 of 13"),
+        ((6,), "table", 6, (), ""),
+        ((13,), "table", 13, (), "columns 1 to 6 of 13"),
         ((1, 16), "series", 1, (16,), ""),
         ((5, 16), "series", 5, (16,), "channels 1 to 4 of 5"),
         ((2, 1, 9), "series", 2, (9,), ""),
@@ -145,18 +146,18 @@ def test_a_very_long_series_keeps_its_extremes(tmp_path, figures):
 
 
 def test_a_table_is_drawn_by_its_columns_over_the_data(tmp_path, figures):
-    x, real = torch.randn(50, 5) * torch.tensor([100.0, 0.01, 1, 1, 1]), torch.randn(70, 5)
-    pictures.samples(tmp_path / "x.png", x, None, real, names=["a", "b", "c", "d", "e"])
+    x, real = torch.randn(50, 7) * torch.tensor([100.0, 0.01, 1, 1, 1, 1, 1]), torch.randn(70, 7)
+    pictures.samples(tmp_path / "x.png", x, None, real, names=list("abcdefg"))
     (figure,) = figures
-    grid = np.array(figure.axes).reshape(4, 4)
-    assert [[axis.get_visible() for axis in row] for row in grid] == [[j <= i for j in range(4)] for i in range(4)]
-    for i in range(4):
-        assert grid[3, i].get_xlabel() == "abcd"[i]
+    grid = np.array(figure.axes).reshape(6, 6)
+    assert [[axis.get_visible() for axis in row] for row in grid] == [[j <= i for j in range(6)] for i in range(6)]
+    for i in range(6):
+        assert grid[5, i].get_xlabel() == "abcdef"[i]
         for j in range(i):
             data, samples = (np.asarray(c.get_offsets()) for c in grid[i, j].collections)
             assert np.allclose(data, real[:, [j, i]]) and np.allclose(samples, x[:, [j, i]], atol=1e-6)
             assert grid[i, j].get_aspect() == "auto"
-    assert figure.get_suptitle() == "columns 1 to 4 of 5"
+    assert figure.get_suptitle() == "columns 1 to 6 of 7"
     assert [t.get_text() for t in grid[0, 0].get_legend().get_texts()] == ["data", "samples"]
 
 
@@ -311,7 +312,7 @@ def test_a_trajectory_of_a_table_names_its_columns_and_times(tmp_path, figures):
     (figure,) = figures
     assert titles(figure) == ["t 1", "t 0.25", "t 0"]
     grid = np.array(figure.axes).reshape(4, 3)
-    assert [axis.get_ylabel() for axis in grid[:, 0]] == ["x_t, b", "x_t, d", "D(x_t, t), b", "D(x_t, t), d"]
+    assert [axis.get_ylabel() for axis in grid[:, 0]] == ["x_t\nb", "x_t\nd", "D(x_t, t)\nb", "D(x_t, t)\nd"]
     assert [axis.get_xlabel() for axis in grid[:, 0]] == list("acac")
     for j, x in enumerate(states):
         assert np.allclose(grid[1, j].collections[0].get_offsets(), x[:, [2, 3]])
@@ -328,6 +329,26 @@ def test_a_trajectory_of_images_has_a_head_for_each_time(tmp_path, words):
     x = torch.randn(1, 1, 8, 8)
     pictures.trajectory(tmp_path / "x.png", [1.0, 0.5, 0.001], [x] * 3, [x] * 3, lambda y: y, None)
     assert words == ["above x_t, below it D(x_t, t)", "t 1", "t 0.5", "t 0.001"]
+
+
+def test_a_trajectory_names_its_noise_levels(tmp_path, figures, words):
+    levels = [152.3, 1.004, 0.0]
+    for shape in ((1, 8, 8), (2,), (2, 16)):
+        x = torch.randn(3, *shape)
+        pictures.trajectory(tmp_path / "x.png", [1.0, 0.5, 0.0], [x] * 3, [x] * 3, lambda y: y, None, None, levels)
+    assert words[0] == "above x_t, below it D(x_t, t), noise: sigma / alpha"
+    assert words[1:] == ["t 1", "t 0.5", "t 0", "noise 150", "noise 1", "noise 0"]
+    for figure in figures:
+        assert titles(figure) == ["t 1\nnoise 150", "t 0.5\nnoise 1", "t 0\nnoise 0"]
+        assert figure.get_suptitle().endswith("noise: sigma / alpha")
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [(3, [(0, 1), (1, 2)]), (4, [(0, 1), (2, 3)]), (5, [(0, 1), (2, 3), (3, 4)]), (9, [(0, 1), (2, 3), (4, 5)])],
+)
+def test_pairs_of_columns_leave_none_out(columns, expected):
+    assert pairs(kind_of((columns,))) == expected
 
 
 def test_a_walk_of_images_has_the_real_ends_at_its_sides(tmp_path, words):

@@ -113,6 +113,8 @@ x_s = scoresde.sample(point, jump, (n, 1))
 print(f"x_s: mean {x_s.mean():.3f}, deviation {x_s.std():.3f}; alpha_s x_0 {alpha_s * x_0:.3f}, sigma_s {sigma_s:.3f}")
 assert abs(x_s.mean() - alpha_s * x_0) < 0.02 and abs(x_s.std() - sigma_s) < 0.02
 
+plt.show()
+
 # %%
 # For data that is more than a point the guess :math:`E[x_0 | x_t]` is not :math:`x_0`. How the way back is right all
 # the same is the next page.

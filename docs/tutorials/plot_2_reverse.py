@@ -40,7 +40,7 @@ for axis, t in zip(axes, (0.01, 0.1, 0.5), strict=True):
 # Below are ways of both, over the density :math:`p_t`. They go from right, noise, to left, data. Those of the equation
 # with noise are rough, those of the flow are smooth and never cross.
 
-reverse, flow = EulerMaruyama(steps=400), ProbabilityFlow()
+reverse, flow = EulerMaruyama(steps=1000, grid="uniform"), ProbabilityFlow()
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained", sharey=True)
 for axis, sampler, title in zip(axes, (reverse, flow), ("reverse SDE", "probability flow"), strict=True):
     plot.marginals(mixture, n=8, sampler=sampler, axes=axis)
@@ -96,3 +96,4 @@ gaussian = scoresde.exact.GaussianMixture(torch.ones(1), mean[None], variance.sq
 x = scoresde.sample(gaussian, EulerMaruyama(last="none"), (n, 1), seed=1)
 print(f"with the Gaussian's score: mean {x.mean():.3f} (data {mean.item():.3f}), distance {distance(x, sde.t_min):.3f}")
 assert abs(x.mean() - mean) < 0.1 and distance(x, sde.t_min) > 0.1
+plt.show()

@@ -113,3 +113,4 @@ for values, colour, name in ((error, "#0072B2", "simple, $t$ even"), (bound, "#D
     axes.plot(t, values / torch.trapezoid(values, t), color=colour, label=name)
 axes.set(xlabel="$t$", ylabel="share of the loss, per unit of $t$", yscale="log")
 axes.legend(frameon=False)
+plt.show()

@@ -83,11 +83,11 @@ def walk(n):
 found = orders([float((walk(n) - exact[fine // n - 1 :: fine // n]).square().mean(1).max().sqrt()) for n in counts])
 assert all(abs(order - 1) < 0.2 for order in found)
 figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-axes.plot(at, exact[:, 0], color="0.75", linewidth=0.8, label="SDE")
+axes.plot(at, exact[:, 0], color="0.7", linewidth=0.8, label="SDE")
 for n, colour in ((10, "#D55E00"), (50, "#E69F00"), (400, "#0072B2")):
     axes.plot(torch.arange(n + 1) / n, [x_0, *walk(n)[:, 0]], color=colour, linewidth=1.2, label=f"N = {n}")
-axes.set(xlabel="$t$", ylabel="$x_t$", title="a chain and its limit")
-axes.legend(frameon=False, ncols=2)
+axes.set(xlim=(0, 0.5), xlabel="$t$", ylabel="$x_t$", title="a chain and its limit")
+axes.legend(frameon=False, ncols=2, loc="upper left")
 
 # %%
 # And back
@@ -114,6 +114,8 @@ for n in counts:
     errors.append(float(error.norm()))
 found = orders(errors)
 assert sorted(found) == found and abs(found[-1] - 1) < 0.1
+
+plt.show()
 
 # %%
 # Hence the freedom of the score SDE: a network trained on the equation can be sampled with any number of steps, at any

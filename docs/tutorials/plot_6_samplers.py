@@ -28,11 +28,11 @@ means, stds = torch.tensor([[-2.0, 0.0], [1.0, 1.5], [1.5, -1.5]]), torch.tensor
 mixture = scoresde.exact.GaussianMixture(torch.tensor([1.0, 2.0, 1.0]), means, stds, sde)
 
 # %%
-# The way is short and bent: few large steps cut the corner. Left ten steps of DDIM, right the flow, from the same noise
+# The way is short and bent: few large steps cut the corner. Left four steps of DDIM, right the flow, from the same noise
 # (a sample's noise is a function of its seed and number, whatever the sampler).
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharex=True, sharey=True)
-for axis, sampler, title in zip(axes, (DDIM(steps=10), None), ("DDIM, 10 steps", "the flow"), strict=True):
+for axis, sampler, title in zip(axes, (DDIM(steps=4), None), ("DDIM, 4 steps", "the flow"), strict=True):
     plot.trajectories(mixture, 40, sampler, axes=axis)
     axis.set_title(title, loc="left")
 
@@ -102,6 +102,8 @@ for name, kind in (("Euler and Maruyama", EulerMaruyama), ("ancestral (DDPM)", D
         found.append(float(scoresde.metrics.energy(x, exact).value))
     print(f"{name:20} 5, 20, 80 steps: " + ", ".join(f"{d:.4f}" for d in found))
     assert found[0] > found[1] and found[2] < 0.01
+
+plt.show()
 
 # %%
 # ``python run.py task=tune`` makes this picture for your own model, and keeps the best sampler of each budget.

@@ -94,3 +94,4 @@ exact = scoresde.log_likelihood(model, near).log_prob
 z = (found.log_prob - exact) / found.stderr
 print(f"standard error {found.stderr.mean():.3f} nats; differences in units of it: {z.mean():.2f} +- {z.std():.2f}")
 assert abs(z.mean()) < 0.3 and 0.8 < z.std() < 1.3
+plt.show()

@@ -104,3 +104,4 @@ except scoresde.InputError as error:
     print(error)
 else:
     raise AssertionError("a guided model was scored")
+plt.show()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-MOST = 4  # columns of a table, channels of a series or of an image, that are drawn
+MOST = 4  # channels of a series or of an image that are drawn
+COLUMNS = 6  # of a table
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Kind:
     @property
     def shown(self) -> int:
         """How many of the parts are drawn: the first ones."""
-        return min(self.parts, MOST)
+        return min(self.parts, MOST if self.area else COLUMNS)
 
     @property
     def note(self) -> str:

@@ -71,7 +71,7 @@ def sheet(
     Arguments:
         rows: bytes (n, H, W, 3) each.
         title: above all.
-        heads: above each column.
+        heads: above each column, of one line or more.
         over: a line over each row.
         under: in each row a word under each image.
 
@@ -87,7 +87,8 @@ def sheet(
     whole = max(columns * step + gap, *(text_width(words) + 2 * gap for words in (title, *over)))
     middles = [gap + i * step + across * width / 2 for i in range(columns)]
     lines = [text(whole, [(gap, title)])] if title else []
-    lines += [text(whole, zip(middles, heads, strict=False), centred=True)] if heads else []
+    for head in zip(*(head.split("\n") for head in heads), strict=True):
+        lines.append(text(whole, zip(middles, head, strict=False), centred=True))
     for i, row in enumerate(rows):
         lines += [text(whole, [(gap, over[i])])] if over else []
         line = np.full((down * height + gap, whole, 3), BACK, np.uint8)

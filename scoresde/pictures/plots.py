@@ -116,9 +116,10 @@ def panels(kind: Kind) -> int:
 
 def pairs(kind: Kind) -> list[tuple[int, int]]:
     """The columns of a plane or a table that are drawn against each other; none of a number or a series."""
-    return {"number": [], "series": [], "plane": [(0, 1)]}.get(
-        kind.name, [(0, 1), (1, 2) if kind.parts == 3 else (2, 3)]
-    )
+    if kind.name not in ("plane", "table"):
+        return []
+    last = kind.shown - 1  # of an odd number of columns it is drawn against one that was there before
+    return [(min(i, last - 1), min(i, last - 1) + 1) for i in range(0, kind.shown, 2)]
 
 
 def panel(axis, kind: Kind, k: int, x: Tensor, real: Tensor | None = None, names=None, **style) -> None:

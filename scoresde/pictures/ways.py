@@ -24,6 +24,7 @@ def trajectory(
     decode,
     levels: int | None,
     names: Sequence[str] | None = None,
+    noise: Sequence[float] | None = None,
 ) -> None:
     """Draws x_t from noise to data, left to right, and the denoised estimates D(x_t, t).
 
@@ -37,11 +38,15 @@ def trajectory(
         decode: from there to the data's own values.
         levels: their number, None: continuous.
         names: those of a table's columns.
+        noise: sigma / alpha at each of the times, which is then said too.
     """
     kind = kind_of(states[0].shape[1:])
     if not kind.drawable():
         return
     heads = [f"t {t:.3g}" for t in times]
+    said = "" if noise is None else "noise: sigma / alpha"
+    if noise is not None:
+        heads = [f"{head}\nnoise {float(f'{level:.2g}'):g}" for head, level in zip(heads, noise, strict=True)]
     if kind.is_image:
         # Noise is far outside the range of data: each x_t is shown scaled to its own range, D as data.
         noisy = [as_bytes(x, None, SIDE) for x in states]
@@ -49,7 +54,7 @@ def trajectory(
         rows = []
         for i in range(len(states[0])):
             rows += [np.stack([n[i] for n in noisy]), np.stack([c[i] for c in clean])]
-        save_png(path, sheet(rows, words("above x_t, below it D(x_t, t)", kind.note), heads))
+        save_png(path, sheet(rows, words("above x_t, below it D(x_t, t)", said, kind.note), heads))
         return
     count = plots.panels(kind)
 
@@ -63,13 +68,13 @@ def trajectory(
                     axis.locator_params(nbins=4)
                 for side in plots.SIDES.get(kind.name, "xy"):  # the noise of VE is far wider than the data
                     plots.one_scale(row, side, 4.0)
-                row[0].set_ylabel(words(name, row[0].get_ylabel()), fontsize=8)
+                row[0].set_ylabel(f"{name}\n{row[0].get_ylabel()}".strip(), fontsize=8)
                 for axis in row[1:]:
                     axis.set(xlabel="", ylabel="")
         for axis, head in zip(axes[0], heads, strict=True):
             axis.set_title(head, fontsize=8)
 
-    note = words("sample 1" if kind.name == "series" else "", kind.note)
+    note = words("sample 1" if kind.name == "series" else "", said, kind.note)
     figure(path, len(states), draw, 1.8, 2 * count, 1.3 if kind.name == "series" else None, note)
 
 

@@ -143,6 +143,7 @@ def _trajectory(run: Run, path: Path, names: Sequence[str] | None, denoiser: Den
     files.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))
     shown = sorted({round(i) for i in np.linspace(0, len(times) - 1, columns)})
     strip = ([part[i] for i in shown] for part in (times, x, x0))
-    pictures.trajectory(path, *strip, model.decode, model.levels, names)
+    noise = [at[i].sigma / at[i].alpha for i in shown]
+    pictures.trajectory(path, *strip, model.decode, model.levels, names, noise)
     if run.config.gif:
         animation(path.with_suffix(".gif"), times, x, x0, model.decode, model.levels, names)
