@@ -69,7 +69,7 @@ torch.nn.init.zeros_(zero.weight)
 torch.nn.init.zeros_(zero.bias)
 constant = float(0.5 / sigma**2 - explicit(zero).detach())
 print(f"in closed form:        {constant:.6f}")
-assert abs(constant - float(values[1] - values[0])) < 1e-6
+assert abs(constant - float((values[1] - values[0]).detach())) < 1e-6
 
 # %%
 # Tweedie's formula

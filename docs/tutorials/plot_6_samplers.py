@@ -28,8 +28,8 @@ means, stds = torch.tensor([[-2.0, 0.0], [1.0, 1.5], [1.5, -1.5]]), torch.tensor
 mixture = scoresde.exact.GaussianMixture(torch.tensor([1.0, 2.0, 1.0]), means, stds, sde)
 
 # %%
-# The way is short and bent: few large steps cut the corner. Left four steps of DDIM, right the flow, from the same noise
-# (a sample's noise is a function of its seed and number, whatever the sampler).
+# The way is short and bent: few large steps cut the corner. Left four steps of DDIM, right the flow, from the same
+# noise (a sample's noise is a function of its seed and number, whatever the sampler).
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharex=True, sharey=True)
 for axis, sampler, title in zip(axes, (DDIM(steps=4), None), ("DDIM, 4 steps", "the flow"), strict=True):
