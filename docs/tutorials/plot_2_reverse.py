@@ -40,10 +40,10 @@ for axis, t in zip(axes, (0.01, 0.1, 0.5), strict=True):
 # Below are ways of both, over the density :math:`p_t`. They go from right, noise, to left, data. Those of the equation
 # with noise are rough, those of the flow are smooth and never cross.
 
-reverse, flow = EulerMaruyama(steps=1000, grid="uniform"), ProbabilityFlow()
+reverse, flow = EulerMaruyama(steps=300, grid="uniform"), ProbabilityFlow()
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained", sharey=True)
 for axis, sampler, title in zip(axes, (reverse, flow), ("reverse SDE", "probability flow"), strict=True):
-    plot.marginals(mixture, n=8, sampler=sampler, axes=axis)
+    plot.marginals(mixture, n=5, sampler=sampler, axes=axis)
     axis.set_title(title)
 
 # %%

@@ -97,8 +97,9 @@ assert (bayes - tweedie).abs().max() < 1e-6 and (mixture(x, t)[:, 0] - tweedie).
 # Training
 # --------
 #
-# What ``scoresde.train`` minimises is the denoising objective at all noise levels at once. From 4000 samples, and
-# without ever being told a score, a small network finds it where there is data.
+# What ``scoresde.train`` minimises is the denoising objective at all noise levels at once (Song et al., 2021, arXiv
+# 2011.13456, equation 7). From 4000 samples, and without ever being told a score, a small network finds it where there
+# is data.
 
 torch.set_default_dtype(torch.float32)
 data = scoresde.data.from_tensor(mixture.sample(4000).float(), standardize=None)
