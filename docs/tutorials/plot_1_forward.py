@@ -68,7 +68,7 @@ assert abs(walk.std() - sigma) < 5 * sigma / (2 * n) ** 0.5 + 1e-3
 # = \sigma_t^2 - a^2 \sigma_s^2`: :math:`x_t \mid x_s \sim N(a x_s, b^2)`. By Bayes' rule so is the way back of a sample
 # whose :math:`x_0` is known (Ho et al., equations 6 and 7, here for any two times):
 #
-# .. math:: q(x_s \mid x_t, x_0) = N\!\left(\frac{a \sigma_s^2}{\sigma_t^2} x_t + \frac{\alpha_s b^2}{\sigma_t^2} x_0,\
+# .. math:: q(x_s \mid x_t, x_0) = N\left(\frac{a \sigma_s^2}{\sigma_t^2} x_t + \frac{\alpha_s b^2}{\sigma_t^2} x_0,\
 #           \frac{\sigma_s^2 b^2}{\sigma_t^2}\right).
 
 

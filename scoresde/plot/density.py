@@ -73,7 +73,8 @@ def density(
         if over is not None:
             axis.scatter(*over.T.numpy(), s=3, c=canvas.RED, alpha=0.5, linewidths=0)
         canvas.dress(axis, limits, called)
-    axis.set_title(canvas.moment(sde, t), fontsize=10)
+    own = hasattr(denoiser, "log_prob")
+    axis.set_title(canvas.moment(sde, sde.t_min if t is None and not own else t), fontsize=10)
     return figure
 
 

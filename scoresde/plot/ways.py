@@ -99,7 +99,7 @@ def _plane(axis: Any, x: Tensor) -> None:
     from matplotlib.collections import LineCollection
 
     thin = x.shape[1] > CROWD
-    style = {"colors": canvas.GREY, "linewidths": 0.5 if thin else 0.9, "alpha": 0.3 if thin else 0.6}
+    style = {"colors": canvas.GREY, "linewidths": 0.6 if thin else 0.9, "alpha": 0.5 if thin else 0.6}
     axis.add_collection(LineCollection(list(x.transpose(0, 1).numpy()), **style))
     _ends(axis, [x[0].T, x[-1].T])
 

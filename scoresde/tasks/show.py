@@ -34,7 +34,7 @@ class Show(Task):
     times: Annotated[tuple[Positive, ...], "a list of times above 0"] | None = None
     points: Annotated[int, Range(2, 2000)] | None = None
     arrows: Annotated[int, Range(2, 200)] = 21
-    ways: Count = 80
+    ways: Count = 60
     log: bool = False
 
     def __call__(self, run: Run) -> None:
