@@ -28,6 +28,7 @@ ROOMS = (
     "objectives",
     "ode",
     "pictures",
+    "plot",
     "sampling",
     "sde",
     "spaces",

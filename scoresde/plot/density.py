@@ -36,6 +36,7 @@ def density(
     probability flow, `log_likelihood` with the exact divergence and tolerances of 1e-3.
 
     Arguments:
+        denoiser: a model of one or two numbers, exact or trained.
         t: the time.  None: the data's density; of a model without one of its own that of the SDE's t_min.
         log: log p, in nats, down to 12 below its highest value in sight.
         axes: matplotlib's Axes to draw into; None: a figure of its own.

@@ -25,13 +25,13 @@ def score_field(
     names: Sequence[str] | None = None,
     seed: Seed = 0,
 ) -> Any:
-    """Draws the score grad_x log p_t(x) = (alpha D(x, t) - x) / sigma^2: arrows over samples of p_t in the plane, a
-    curve of a number.
+    """Draws the score grad_x log p_t(x): arrows over samples of p_t in the plane, a curve of a number.
 
-    An arrow points along the score s and is as long as |s| / (|s| + m), with m the median of |s| in sight: far from the
+    It is (alpha D(x, t) - x) / sigma^2.  An arrow points along the score s and is as long as |s| / (|s| + m), with m the median of |s| in sight: far from the
     data scores are hundreds of times longer than among it.  Its colour says |s|.
 
     Arguments:
+        denoiser: a model of one or two numbers, guided or not.
         t: the time.
         samples: how many points of p_t lie beneath, or points (N, *shape) of one's own.
         arrows: on each axis.

@@ -31,13 +31,16 @@ def marginals(
     names: Sequence[str] | None = None,
     seed: Seed = 0,
 ) -> Any:
-    """Draws p_t from data to noise: of a number an image of p_t(x) over t and x, with n ways on it; of the plane a
-    panel for each time.
+    """Draws p_t from data to noise.
+
+    Of a number it is an image of p_t(x) over t and x, with n ways on it; of the plane a panel for each time.
 
     Arguments:
+        denoiser: a model of one or two numbers, exact or trained.
         times: of the panels, or of the image's columns; None: evenly in atan(sigma / alpha).
-        n: ways from x_T to x_0 over the image, by the `sampler` (None: the probability flow); in each panel no ways but
+        n: ways from x_T to x_0 over the image, by the sampler; in each panel no ways but
             200 samples of p_t where n > 0.
+        sampler: of the ways; None: the probability flow.
         axes: one, or for the plane as many as there are times; None: a figure of its own.
         points: of the grid, on each axis; None: 200 of a number; of the plane 100, or 44 where densities come through
             the flow.

@@ -31,6 +31,8 @@ def trajectories(
     """Draws the ways of n samples from x_T (open circles) to x_0 (dots): in the plane, or of a number over t.
 
     Arguments:
+        denoiser: a model of one or two numbers, guided or not.
+        n: how many ways.
         sampler: its steps are the corners of the ways; None: the probability flow.
         scaled: whether x / sqrt(alpha^2 + sigma^2) is drawn in place of x; None: where noise is far wider than data
             (VE, EDM).
