@@ -1,0 +1,135 @@
+"""Whether a training came to its end, and whether its average is that of its weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..denoiser import Denoiser
+from ..errors import InputError
+from ..machine import files
+from ..model import checkpoint
+from ..model.denoiser import Model
+from ..model.state import load_state
+from ..tracking.track import read_rows
+from .finding import Finding, errors, judged, listed, paired, unseen, well
+from .material import Material
+
+FALL = 0.04, 0.1  # by which the loss fell in the last third: suspect, wrong
+LAG = 0.05, 0.15  # by which the average is worse than the raw weights
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a training went: the `step` that the weights have seen, the `steps` asked for, the rows of its figures."""
+
+    step: int
+    steps: int | None = None
+    rows: Sequence[dict[str, Any]] = ()
+    ema: float | None = None
+
+
+def course_of(folder: Path, model: Model) -> Course:
+    """What a model's folder tells of it."""
+    known = files.read_json(folder / "model.json", default={}).get("train")
+    known = known if isinstance(known, dict) else {}
+    whole = lambda v: v if isinstance(v, int) and not isinstance(v, bool) else None
+    decay = known.get("ema") if isinstance(known.get("ema"), float) else None
+    rows = read_rows(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else []
+    return Course(model.step, whole(known.get("steps")), rows, decay)
+
+
+def raw_of(folder: Path, model: Model) -> Denoiser | None:
+    """The model with the raw weights of the last checkpoint; None where there is none, or it is of another step."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return None
+    try:
+        state = checkpoint.load(path, "cpu", ("step", "model"))
+        own = copy.deepcopy(model.bare)
+        load_state(own, state["model"])
+    except (InputError, RuntimeError):
+        return None
+    return own.eval().requires_grad_(False) if state["step"] == model.step else None
+
+
+def average(material: Material, answers: Tensor, raw: Denoiser | None, course: Course | None) -> Finding:
+    r"""The loss of the averaged weights against that of the raw ones, on the same items and noise.
+
+    theta_ema <- d theta_ema + (1 - d) theta looks back over 1 / (1 - d) steps: an average over more than the training
+    had is still at its start.  Morales-Brotons, Vogels, Hendrikx (2024), arXiv 2411.18704.
+    """
+    if raw is None:
+        return unseen("average", "there is no checkpoint with the raw weights of the same step")
+    some = material.test if len(material.test) >= 8 else material.train
+    weight = material.weight
+    mine = (material.error(answers, some) * weight).mean(0)
+    theirs = (material.error(material.answers(raw, some), some) * weight).mean(0)
+    mean, z = paired(mine - theirs)
+    share = mean / float(theirs.mean())
+    figures = {"average": float(mine.mean()), "raw": float(theirs.mean())}
+    state = judged(share, *LAG, z)
+    if state == "well":
+        return well("average", f"the averaged weights' loss is {100 * share:+.1f} % from the raw ones'", **figures)
+    line = (material.linear["test" if some is material.test else "train"] * weight).mean()
+    never = figures["average"] > 0.95 * float(line) and share > 0.5
+    words = "the averaged weights were hardly ever updated" if never else "the averaged weights lag behind the raw ones"
+    words += f": their loss is {100 * share:.0f} % above"
+    steps = course.steps if course else None
+    decay = max(0.9, 1 - 10 / steps) if steps else 0.99
+    change = f"update the average after every step, with a decay that looks back over a tenth of them ({decay:.3g})"
+    return Finding(
+        "average", state, words, errors(z), change, f"train.ema={decay:.3g} fresh=true", figures
+    )
+
+
+def ended(course: Course | None) -> Finding:
+    r"""Whether all steps were made, and whether the loss still fell when they ended.
+
+    With losses l_i at the steps of the last third, by least squares on log(step): the share by which the line falls
+    there.  A training whose learning rate went to 0 has a flat end, unless it had too few steps.
+    """
+    if course is None:
+        return unseen("end of the training", "nothing is known of it: give a folder, or course=")
+    step, steps = course.step, course.steps
+    again = "the same command goes on from the checkpoint"
+    if steps and step < steps:
+        words = f"the training was cut short: the weights have seen {step} of {steps} steps"
+        state = "wrong" if step < 0.9 * steps else "suspect"
+        return Finding("end of the training", state, words, f"{100 * step / steps:.0f} % of the steps", again, "task=train")
+    fall, z, name = _fall(course.rows)
+    more = 4 * (steps or step)
+    figures = {"step": step, "steps": steps, "fall": fall}
+    state = judged(fall, *FALL, z, 3.0)
+    if name and state != "well":
+        words = f"the training was cut short: the {name} loss still fell by {100 * fall:.0f} % in its last third"
+        return Finding("end of the training", state, words, errors(z), "train longer", f"train.steps={more}", figures)
+    if not name:
+        return well("end of the training", f"{step} steps; no curve of the loss is kept", **figures)
+    return well("end of the training", f"{step} steps, the {name} loss fell by {100 * fall:.1f} % in the last third", **figures)
+
+
+def _fall(rows: Sequence[dict[str, Any]]) -> tuple[float, float, str]:
+    """The share of the fall in the last third of the steps, in how many standard errors, and of which loss."""
+    for name, shown in (("validation", "validation"), ("loss", "training")):
+        points = [(r["step"], r[name]) for r in rows if isinstance(r.get(name), int | float) and r["step"] > 0]
+        points = [(s, v) for s, v in points if math.isfinite(v) and v > 0]
+        last = points[-1][0] if points else 0
+        late = [(s, v) for s, v in points if s >= 2 * last / 3]
+        if len(late) < 3:
+            continue
+        x, y = torch.tensor(late, dtype=torch.float64).log().T
+        x = x - x.mean()
+        slope = float((x * y).sum() / x.square().sum())
+        rest = y - y.mean() - slope * x
+        error = math.sqrt(float(rest.square().sum()) / max(1, len(late) - 2) / float(x.square().sum()))
+        fall = 1 - math.exp(slope * math.log(1.5))
+        return fall, -slope / max(error, 1e-12), shown
+    return 0.0, 0.0, ""
