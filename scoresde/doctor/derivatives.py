@@ -17,7 +17,7 @@ from .material import LEVELS, Material, Some
 ROWS, FEW_ROWS = 64, 16  # items at which Jacobians, and their derivatives, are looked at
 FEW = 4  # dimensions up to which the derivatives of the score are exact
 OFF = 1.6, 2.5  # factors between the error and what the model says of it
-CURL, RESIDUAL = (0.7, 3.0), (1.5, 6.0)  # loose: a network is no gradient, and no harm comes of a little
+CURL, RESIDUAL = (1.0, 3.0), (3.0, 9.0)  # loose: a network is no gradient, and no harm comes of a little
 
 
 def tweedie(material: Material, denoiser: Denoiser, error: Tensor) -> tuple[Finding, Finding]:
@@ -109,7 +109,9 @@ def fokker_planck(material: Material, denoiser: Denoiser) -> Finding:
     if judged(found[k], *RESIDUAL) == "well":
         middle = sorted(found)[len(found) // 2]
         return well("Fokker-Planck", f"residual {middle:.2g} of d s / d tau, {found[k]:.2g} at most", **figures)
-    words = f"at noise {r[k]:.2g} the score changes with time otherwise than one density's would: residual {found[k]:.2g}"
+    words = (
+        f"at noise {r[k]:.2g} the score changes with time otherwise than one density's would: residual {found[k]:.2g}"
+    )
     return Finding("Fokker-Planck", "suspect", words, f"{found[k]:.2g} times d s / d tau", "train longer", "", figures)
 
 

@@ -39,11 +39,12 @@ def prior(material: Material) -> Finding:
     while _mismatch(material, need) > KL[0] / 5:
         need *= 1.05
     name, value = _setting(material.sde, ("sigma_max", "beta_max", "t_max"), lambda sde: _end(sde) >= need, 1.02)
-    words = f"the largest noise is too small: x_T is {kl:.2g} nats from the prior that sampling starts from "
+    words = (
+        f"{name or 'the largest noise'} is too small: x_T is {kl:.2g} nats from the prior that sampling starts from "
+    )
     words += f"(sigma/alpha is {r:.3g} there, the largest distance between two items {far:.3g})"
     change, override = f"let sigma/alpha reach {near(need)}", f"sde.{name}={value} fresh=true" if name else ""
-    label = f"{name} is too small; " if name else ""
-    return Finding("noise at the end", state, label + words, f"{kl:.2g} nats", change, override, figures)
+    return Finding("noise at the end", state, words, f"{kl:.2g} nats", change, override, figures)
 
 
 def _end(sde: SDE) -> float:
@@ -80,8 +81,8 @@ def start(material: Material, t_min: float | None = None) -> Finding:
     need = fine / 10
     names = ("t_min", "sigma_min") if at > 0 else ("sigma_min",)
     name, value = _setting(sde, names, lambda sde: math.exp(-float(sde.log_snr(sde.t_min)) / 2) <= need, 0.9)
-    words = f"t_min is too large: the noise that stays there, sigma/alpha {r:.3g}, hides {lost:.2g} of the data's values, "
-    words += f"{lost / fine:.2g} times {unit}"
+    words = f"{name or 't_min'} is too large: the noise that stays there, sigma/alpha {r:.3g}, hides {lost:.2g} of a "
+    words += f"value, {lost / fine:.2g} times {unit}"
     change, override = f"let sigma/alpha begin at {near(need)}", f"sde.{name}={value} fresh=true" if name else ""
     return Finding("noise at t_min", state, words, f"{lost / fine:.2g} times {unit}", change, override, figures)
 

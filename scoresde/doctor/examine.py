@@ -16,7 +16,7 @@ from ..sampling import GaussianAdams, sample
 from ..sde import SDE
 from ..settings import Count, Seed, checked
 from . import derivatives, ends, fit, strength, told, training, values
-from .finding import Finding, ordered, unseen
+from .finding import Finding, ordered
 from .material import Material
 from .training import Course
 
@@ -74,25 +74,33 @@ def examine(
         raise InputError(f"data={data.name} has {len(data.train)} training items: an examination takes 8", "data")
     names = {*model.conditions, *(guided.conditions if guided is not None else ())}
     material = Material(model.sde, data, names, n, seed, dequantise, device_of(model))
-    found = _known(material, model.conditions)
-    answers = {name: material.answers(model, getattr(material, name)) for name in ("test", "train")}
+    found = _known(material)
     own = "test" if len(material.test) >= 8 else "train"
+    answers = lambda: {name: material.answers(model, getattr(material, name)) for name in ("test", "train")}
+    given = answers()
+    for name, kind in model.conditions.items():
+        found.append(told.told(material, model, name, given["test"]))
+        if found[-1].state == "wrong" and kind.drop and name in material.names:
+            material.forget(name)  # what it is told wrongly would be laid to the network
+            given = answers()
     found += [values.moved(material, model.moments), values.channels(material, model)]
-    found += [fit.score(material, answers), fit.scale(material, model, answers["train"])]
-    found += [fit.memory(material, answers, _samples(material, model))]
-    found += derivatives.tweedie(material, model, material.error(answers[own], getattr(material, own)))
+    found += [fit.score(material, given), fit.scale(material, model, given)]
+    found += [fit.memory(material, given, _samples(material, model))]
+    found += derivatives.tweedie(material, model, material.error(given[own], getattr(material, own)))
     found += [derivatives.fokker_planck(material, model)]
-    found += [training.average(material, answers[own], raw, course), training.ended(course)]
-    found += [told.told(material, model, name, answers["test"]) for name in model.conditions]
+    found += [training.average(material, given[own], raw, course), training.ended(course)]
     if guided is not None:
         found.append(strength.strength(material, guided, cond))
-    return ordered(found, CAUSES, EFFECTS)
+    labels = [f.check for f in found if f.check.startswith("condition ")]
+    return ordered(found, (*labels, *CAUSES), EFFECTS)
 
 
 @checked
-def before(sde: SDE, data: Any, conditions: Mapping[str, Any] | None = None, t_min: float | None = None) -> list[Finding]:
-    """What can be said before a training: whether the data is scaled as a network expects it, whether the SDE begins and
-    ends where the data asks it to, and whether labels tell anything.
+def before(
+    sde: SDE, data: Any, conditions: Mapping[str, Any] | None = None, t_min: float | None = None
+) -> list[Finding]:
+    """What can be said before a training: whether the data is scaled as a network expects it, whether the SDE begins
+    and ends where the data asks it to, and whether labels tell anything.
 
     Arguments:
         sde: that of the training.
@@ -108,12 +116,12 @@ def before(sde: SDE, data: Any, conditions: Mapping[str, Any] | None = None, t_m
         raise InputError(f"data={data.name} has {len(data.train)} training items: an examination takes 8", "data")
     names = data.conditions if conditions is None else conditions
     material = Material(sde, data, names)
-    found = _known(material, (), t_min)
+    found = _known(material, t_min)
     found += [told.unrelated(material, k) for k in material.names if isinstance(data.conditions[k], Label)]
     return ordered(found, CAUSES, EFFECTS)
 
 
-def _known(material: Material, _: Any, t_min: float | None = None) -> list[Finding]:
+def _known(material: Material, t_min: float | None = None) -> list[Finding]:
     """What needs no model."""
     return [values.values(material), ends.prior(material), ends.start(material, t_min)]
 

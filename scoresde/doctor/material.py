@@ -1,4 +1,4 @@
-"""What an examination looks at: items of both splits under the same noise, and the closed-form denoisers of the data."""
+"""What an examination looks at: items of both splits under the same noise, and the closed-form denoisers of these."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Points(Denoiser):
 
 @dataclass(frozen=True)
 class Some:
-    """Items in the model's space, (n, *shape), with their conditions; `first` is the number of the first one's noise."""
+    """Items in the model's space, (n, *shape), with their conditions; `first` numbers the noise of the first one."""
 
     x0: Tensor
     cond: Mapping[str, Tensor]
@@ -127,7 +127,9 @@ class Material:
     @property
     def blur(self) -> float:
         """The deviation of the noise of dequantisation."""
-        return float(torch.as_tensor(self.data.space.width).double().square().mean() / 12) ** 0.5 if self.jitter else 0.0
+        return (
+            float(torch.as_tensor(self.data.space.width).double().square().mean() / 12) ** 0.5 if self.jitter else 0.0
+        )
 
     @cached_property
     def moments(self) -> Moments:
@@ -158,6 +160,13 @@ class Material:
         u = noise.uniform(batch.x.float(), torch.arange(first, first + count), self.seed, 0) if self.jitter else None
         cond = {k: self.data.conditions[k].rows(k, v, count).to(self.device) for k, v in batch.cond.items()}
         return Some(self.data.encode(batch.x, u).to(self.device), cond, first)
+
+    def forget(self, name: str) -> None:
+        """The items come without a condition from now on."""
+        self.names.remove(name)
+        for split in ("test", "train"):
+            some = getattr(self, split)
+            self.__dict__[split] = Some(some.x0, {k: v for k, v in some.cond.items() if k != name}, some.first)
 
     def noisy(self, some: Some, k: int, n: int | None = None) -> tuple[Tensor, Tensor]:
         """x_t at level k of the first n items, and its noise."""

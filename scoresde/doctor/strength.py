@@ -7,18 +7,17 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ..conditions import Label
 from ..denoiser import Denoiser
 from ..guidance.scale import Scale
 from ..sampling import DPMpp2M, sample
-from .finding import Finding, judged, listed, near, unseen, well
+from .finding import Finding, judged, near, unseen, well
 from .material import Material
 
 STEPS, SAMPLES = 20, 100
-BEYOND = 0.03, 0.1  # shares of values beyond the data's range
+BEYOND = 0.05, 0.2  # shares of values beyond the data's range
 SPREAD = 0.3, 0.12  # of the data's variance within a class
 LOUD = 1.3, 1.8  # times the data's root mean square
 MARGIN = 0.05  # of the range, on either side
@@ -53,15 +52,23 @@ def strength(material: Material, guided: Denoiser, cond: Mapping[str, Tensor] | 
     figures["scale"] = w
     if state == "well":
         words = f"at scale {w:g} {100 * figures['beyond']:.1f} % of the values lie beyond the data's range"
-        words += f", the spread within a class is {100 * figures['spread']:.0f} % of the data's" if "spread" in figures else ""
+        words += (
+            f", the spread within a class is {100 * figures['spread']:.0f} % of the data's"
+            if "spread" in figures
+            else ""
+        )
         return well(check, words, **figures)
     lower = _lower(material, guided, given, n, w)
     words = f"guidance is far too strong: at scale {w:g}" if state == "wrong" else f"guidance is strong: at scale {w:g}"
     words += f" {100 * figures['beyond']:.0f} % of the values lie beyond the data's range"
-    words += f", samples of a class have {100 * figures['spread']:.0f} % of the data's spread" if "spread" in figures else ""
+    words += (
+        f", samples of a class have {100 * figures['spread']:.0f} % of the data's spread" if "spread" in figures else ""
+    )
     change = f"a scale of {near(lower)} has none of it, or bound it: interval, rescale, guidance=apg" if lower else ""
     override = f"guidance.scale={near(lower)}" if lower else ""
-    return Finding(check, state, words, f"{100 * figures['beyond']:.0f} % of the values of {n} samples", change, override, figures)
+    return Finding(
+        check, state, words, f"{100 * figures['beyond']:.0f} % of the values of {n} samples", change, override, figures
+    )
 
 
 def _lower(material: Material, guided: Denoiser, given, n: int, w: float) -> float:

@@ -56,8 +56,14 @@ def unrelated(material: Material, name: str) -> Finding:
     right, chance, z = information(material, name)
     figures = {"accuracy": right, "chance": chance, "z": z}
     if z > 4:
-        return well(check, f"the nearest training item has the label of {100 * right:.0f} % (chance {100 * chance:.0f} %)", **figures)
-    words = f"the labels say nothing of the items that their neighbours would know: {100 * right:.0f} % agree, by chance "
+        return well(
+            check,
+            f"the nearest training item has the label of {100 * right:.0f} % (chance {100 * chance:.0f} %)",
+            **figures,
+        )
+    words = (
+        f"the labels say nothing of the items that their neighbours would know: {100 * right:.0f} % agree, by chance "
+    )
     words += f"{100 * chance:.0f} %: are they shuffled?"
     change = "look at some items with their labels: is the file of labels in the order of the items?"
     return Finding(check, "suspect", words, errors(z), change, "", figures)
@@ -82,24 +88,29 @@ def told(material: Material, denoiser: Denoiser, name: str, answers: Tensor) -> 
     other_answers = _told(material, denoiser, some, name, shuffled)
     gain, z = paired(_loss(material, some, other_answers) - mine)
     drop = denoiser.conditions[name].drop
-    blind = paired(_loss(material, some, _told(material, denoiser, some, name, missing_like(own))) - mine) if drop else None
+    blind = (
+        paired(_loss(material, some, _told(material, denoiser, some, name, missing_like(own))) - mine) if drop else None
+    )
     size = float(mine.mean())
     moves = _loss(material, some, other_answers, answers[list(MIDDLE)]).mean()
     figures = {"gain": gain / size, "z": z, "moved": float(moves) / size}
     figures |= {"gain_over_missing": blind[0] / size, "z_missing": blind[1]} if blind else {}
     figures |= base.figures if base else {}
     if gain / size > 0.005 and z > 5:
-        words = f"with an item's own {name} the loss is {100 * gain / size:.1f} % less than with another's"
-        words += f", {100 * blind[0] / size:.1f} % less than with none" if blind else ""
+        words = f"another item's {name} raises the loss by {100 * gain / size:.1f} %"
+        words += f", none by {100 * blind[0] / size:.1f} %" if blind else ""
         return well(check, words, **figures)
-    if base is not None and base.ill:
-        return Finding(check, "suspect", base.words, base.sure, base.change, "", figures)
     if float(moves) / size < 0.005:
+        if base is not None and base.ill:
+            return Finding(
+                check, "suspect", f"the model ignores {name}, and {base.words}", base.sure, base.change, "", figures
+            )
         if base is None:
             return well(check, "the model answers alike whatever it is told", **figures)
-        words = f"the model ignores {name}: its answers move by {100 * float(moves) / size:.2g} % of the loss, though "
-        words += f"the labels tell {100 * base.figures['accuracy']:.0f} % of the items (chance {100 * base.figures['chance']:.0f} %)"
-        change = f"was it trained with shuffled labels, or too short? check the order of the labels, and train with cond=[{name}]"
+        words = f"the model ignores {name}: its answers move by {100 * float(moves) / size:.2g} % of the loss, "
+        words += f"though neighbours know {100 * base.figures['accuracy']:.0f} % of the labels "
+        words += f"(chance {100 * base.figures['chance']:.0f} %)"
+        change = "were the labels shuffled in training, or was it too short? check their order and train again"
         return Finding(check, "wrong", words, errors(base.figures["z"]), change, f"cond=[{name}] fresh=true", figures)
     return _strange(material, denoiser, some, name, figures)
 
@@ -108,7 +119,7 @@ def _strange(material: Material, denoiser: Denoiser, some: Some, name: str, figu
     """Labels that move the model and do not help: shuffled, or renumbered."""
     check, kind = f"condition {name}", denoiser.conditions[name]
     words = f"the labels are not those of the model, shuffled or renumbered: it answers otherwise for another {name}, "
-    words += f"and with an item's own its loss is {100 * figures['gain']:+.1f} % less than with another item's"
+    words += f"and another item's changes its loss by {100 * figures['gain']:+.1f} %"
     change = "give the labels in the order of the items, numbered as in training"
     z = figures["z"]
     if isinstance(kind, Label) and kind.classes <= CLASSES:
@@ -116,8 +127,11 @@ def _strange(material: Material, denoiser: Denoiser, some: Some, name: str, figu
         if order is not None and better > 0.01 and sure > 5:
             said = ", ".join(f"{a} is its {b}" for a, b in enumerate(order) if a != b)
             words = f"the labels are renumbered: the data's class {said} (the loss is {100 * better:.1f} % less so)"
-            return Finding(check, "wrong", words, errors(sure), f"map the labels by {order}", "", figures | {"order": order})
-    sure = f"{100 * figures['moved']:.1f} % of the loss moves with the label, the own one is {errors(z)} {'better' if z > 0 else 'worse'}"
+            return Finding(
+                check, "wrong", words, errors(sure), f"map the labels by {order}", "", figures | {"order": order}
+            )
+    sure = f"{100 * figures['moved']:.0f} % of the loss moves with the label, {errors(z)} "
+    sure += f"{'for' if z > 0 else 'against'} the own one"
     return Finding(check, "wrong", words, sure, change, "", figures)
 
 

@@ -19,7 +19,7 @@ from ..model import checkpoint
 from ..model.denoiser import Model
 from ..model.state import load_state
 from ..tracking.track import read_rows
-from .finding import Finding, errors, judged, listed, paired, unseen, well
+from .finding import SURE, Finding, errors, judged, listed, paired, unseen, well
 from .material import Material
 
 FALL = 0.04, 0.1  # by which the loss fell in the last third: suspect, wrong
@@ -68,26 +68,25 @@ def average(material: Material, answers: Tensor, raw: Denoiser | None, course: C
     """
     if raw is None:
         return unseen("average", "there is no checkpoint with the raw weights of the same step")
-    some = material.test if len(material.test) >= 8 else material.train
-    weight = material.weight
-    mine = (material.error(answers, some) * weight).mean(0)
-    theirs = (material.error(material.answers(raw, some), some) * weight).mean(0)
-    mean, z = paired(mine - theirs)
-    share = mean / float(theirs.mean())
-    figures = {"average": float(mine.mean()), "raw": float(theirs.mean())}
-    state = judged(share, *LAG, z)
-    if state == "well":
-        return well("average", f"the averaged weights' loss is {100 * share:+.1f} % from the raw ones'", **figures)
-    line = (material.linear["test" if some is material.test else "train"] * weight).mean()
-    never = figures["average"] > 0.95 * float(line) and share > 0.5
+    name = "test" if len(material.test) >= 8 else "train"
+    some, line = getattr(material, name), material.linear[name].mean(1)
+    mine, theirs = material.error(answers, some), material.error(material.answers(raw, some), some)
+    found = [paired(d) for d in mine - theirs]
+    share = [mean / float(e.mean()) for (mean, _), e in zip(found, theirs, strict=True)]
+    sure = [i for i, (_, z) in enumerate(found) if z > SURE]
+    figures = {"levels": listed(material.r), "average": listed(mine.mean(1)), "raw": listed(theirs.mean(1))}
+    if not sure or (state := judged(max(share[i] for i in sure), *LAG)) == "well":
+        whole = 100 * float((mine * material.weight).mean() / (theirs * material.weight).mean() - 1)
+        return well("average", f"the averaged weights' loss is {whole:+.1f} % from the raw ones'", **figures)
+    k = max(sure, key=share.__getitem__)
+    never = bool((mine.mean(1) > 0.95 * line).all())
     words = "the averaged weights were hardly ever updated" if never else "the averaged weights lag behind the raw ones"
-    words += f": their loss is {100 * share:.0f} % above"
+    words += f": their error is {100 * share[k]:.0f} % above at noise {material.r[k]:.2g}"
+    words += ", and at no level below the best affine denoiser's" if never else ""
     steps = course.steps if course else None
     decay = max(0.9, 1 - 10 / steps) if steps else 0.99
     change = f"update the average after every step, with a decay that looks back over a tenth of them ({decay:.3g})"
-    return Finding(
-        "average", state, words, errors(z), change, f"train.ema={decay:.3g} fresh=true", figures
-    )
+    return Finding("average", state, words, errors(found[k][1]), change, f"train.ema={decay:.3g} fresh=true", figures)
 
 
 def ended(course: Course | None) -> Finding:
@@ -103,7 +102,9 @@ def ended(course: Course | None) -> Finding:
     if steps and step < steps:
         words = f"the training was cut short: the weights have seen {step} of {steps} steps"
         state = "wrong" if step < 0.9 * steps else "suspect"
-        return Finding("end of the training", state, words, f"{100 * step / steps:.0f} % of the steps", again, "task=train")
+        return Finding(
+            "end of the training", state, words, f"{100 * step / steps:.0f} % of the steps", again, "task=train"
+        )
     fall, z, name = _fall(course.rows)
     more = 4 * (steps or step)
     figures = {"step": step, "steps": steps, "fall": fall}
@@ -113,7 +114,9 @@ def ended(course: Course | None) -> Finding:
         return Finding("end of the training", state, words, errors(z), "train longer", f"train.steps={more}", figures)
     if not name:
         return well("end of the training", f"{step} steps; no curve of the loss is kept", **figures)
-    return well("end of the training", f"{step} steps, the {name} loss fell by {100 * fall:.1f} % in the last third", **figures)
+    return well(
+        "end of the training", f"{step} steps, the {name} loss fell by {100 * fall:.1f} % in the last third", **figures
+    )
 
 
 def _fall(rows: Sequence[dict[str, Any]]) -> tuple[float, float, str]:

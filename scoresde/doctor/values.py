@@ -6,7 +6,6 @@ import itertools
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..data import check_data, stack
@@ -41,7 +40,9 @@ def values(material: Material) -> Finding:
         return Finding("data", "suspect", words, f"{len(raw)} items", change, f"data.levels={int(high) + 1}", figures)
     if notes:
         return Finding("data", "suspect", notes[0], f"{len(raw)} items", "", "", figures)
-    words = f"{len(data.train)} items {tuple(data.shape)}, mean {figures['mean']:.2g}, deviation {material.deviation:.2g}"
+    words = (
+        f"{len(data.train)} items {tuple(data.shape)}, mean {figures['mean']:.2g}, deviation {material.deviation:.2g}"
+    )
     return well("data", words, **figures)
 
 
@@ -102,7 +103,9 @@ def channels(material: Material, denoiser: Denoiser) -> Finding:
     gain, z, order = max(found)
     if judged(gain, *GAIN, z) == "well":
         return well(name, f"no other of {len(found)} orders has less loss", gain=gain, z=z)
-    words = f"the channels are swapped: in the order {list(order)} of the data given the loss is {100 * gain:.0f} % less"
+    words = (
+        f"the channels are swapped: in the order {list(order)} of the data given the loss is {100 * gain:.0f} % less"
+    )
     change = f"give the channels as in training: x[:, {list(order)}]"
     return Finding(name, judged(gain, *GAIN, z), words, errors(z), change, "", {"order": list(order), "gain": gain})
 
