@@ -39,6 +39,7 @@ __all__ = [
     "bits_per_dim",
     "data",
     "decode",
+    "doctor",
     "encode",
     "exact",
     "fit",
@@ -61,6 +62,6 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    if name in ("metrics", "plot"):  # whoever asks for these waits for them: they are seldom of use beside a model
+    if name in ("doctor", "metrics", "plot"):  # whoever asks for these waits for them: they are seldom of use beside a model
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

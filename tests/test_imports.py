@@ -42,6 +42,10 @@ FLOOR = {
     "tracking": {"machine"},
     "objectives": {"noise", "sde", "conditions", "data", "denoiser", "loss", "model"},
     "training": {"machine", "data", "denoiser", "loss", "model", "objectives", "tracking"},
+    "doctor": {
+        *("machine", "noise", "sde", "conditions", "data", "denoiser", "guidance", "exact", "metrics", "sampling"),
+        *("model", "tracking"),
+    },
     "pictures": {"machine", "data", "tracking"},
     "config": {"machine", "conditions", "sde", "data", "denoiser", "sampling", "model", "tracking"},
 }
@@ -119,7 +123,7 @@ def test_imports_point_one_way(path):
 
 def test_import_is_light():
     heavy = ("hydra", "omegaconf", "wandb", "matplotlib", "accelerate", "sklearn", "PIL", "rich", "scipy", "torchsde")
-    heavy += ("numpy.random", "numpy.polynomial", "scoresde.metrics", "scoresde.plot")
+    heavy += ("numpy.random", "numpy.polynomial", "scoresde.metrics", "scoresde.plot", "scoresde.doctor")
     code = f"import sys, scoresde; print([m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"

@@ -44,7 +44,7 @@ def prior(material: Material) -> Finding:
     )
     words += f"(sigma/alpha is {r:.3g} there, the largest distance between two items {far:.3g})"
     change, override = f"let sigma/alpha reach {near(need)}", f"sde.{name}={value} fresh=true" if name else ""
-    return Finding("noise at the end", state, words, f"{kl:.2g} nats", change, override, figures)
+    return Finding("noise at the end", state, words, "computed", change, override, figures)
 
 
 def _end(sde: SDE) -> float:
@@ -81,10 +81,10 @@ def start(material: Material, t_min: float | None = None) -> Finding:
     need = fine / 10
     names = ("t_min", "sigma_min") if at > 0 else ("sigma_min",)
     name, value = _setting(sde, names, lambda sde: math.exp(-float(sde.log_snr(sde.t_min)) / 2) <= need, 0.9)
-    words = f"{name or 't_min'} is too large: the noise that stays there, sigma/alpha {r:.3g}, hides {lost:.2g} of a "
-    words += f"value, {lost / fine:.2g} times {unit}"
+    words = f"{name or 't_min'} is too large: the noise that stays there, sigma/alpha {r:.3g}, blurs a value "
+    words += f"by {lost:.2g}, {lost / fine:.2g} times {unit}"
     change, override = f"let sigma/alpha begin at {near(need)}", f"sde.{name}={value} fresh=true" if name else ""
-    return Finding("noise at t_min", state, words, f"{lost / fine:.2g} times {unit}", change, override, figures)
+    return Finding("noise at t_min", state, words, "computed", change, override, figures)
 
 
 def _setting(sde: SDE, names: Sequence[str], fits: Callable[[SDE], bool], step: float) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ def examine(
     course: Course | None = None,
     n: Count = 256,
     seed: Seed = 0,
-    dequantise: str = "uniform",
+    dequantise: Literal["uniform", "none"] = "uniform",
 ) -> list[Finding]:
     """Is the score right?  One finding for each check, the worst first.
 

@@ -158,7 +158,7 @@ def memory(material: Material, answers: dict[str, Tensor], samples: Tensor | Non
     z = excess / sum(e.var(1) / e.shape[1] for e in own.values()).sqrt().clamp_min(1e-300)
     ratio = own["train"].mean(1) / own["test"].mean(1).clamp_min(1e-300)
     shares = torch.where(lookup > 0.2 * material.optimal["test"].mean(1), excess / lookup.clamp_min(1e-300), 0.0)
-    k = int(torch.where((z > SURE) & (ratio < 0.7), shares, 0.0).argmax())
+    k = int(torch.where((z > SURE) & (ratio < 0.7), shares.clamp(0, 1) * (1 - ratio), 0.0).argmax())
     share = float(shares[k]) if z[k] > SURE and ratio[k] < 0.7 else 0.0
     near = _nearness(material, samples) if samples is not None else {}
     figures = {"levels": listed(material.r), "ratio": listed(ratio), "shares": listed(shares), "nearness": near}

@@ -3,7 +3,7 @@
 Nothing is drawn, without an error, where the package that a picture needs is missing: the command has said so.
 """
 
-from .curves import front, histogram, intervals, losses
+from .curves import errors_by_level, front, histogram, intervals, losses
 from .draw import extremes, names_of, samples, some_real
 from .pixels import TILE, as_bytes, save_png, sheet, tile
 from .plots import figure
@@ -13,6 +13,7 @@ __all__ = [
     "SIDE",
     "TILE",
     "as_bytes",
+    "errors_by_level",
     "extremes",
     "figure",
     "front",

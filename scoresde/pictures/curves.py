@@ -145,3 +145,30 @@ def intervals(
             axis.grid(alpha=0.3)
 
     figure(path, columns, draw, size=max(3.2, 0.22 * len(labels)), rows=-(-len(figures) // columns) or 1)
+
+
+def errors_by_level(path: Path, figures: dict) -> None:
+    """The error |D - x_0|^2 of a model by noise level, times (1 + r^2) / r^2, on held-out and training items, against
+    those of the best affine denoiser and of the optimum on the training items.
+
+    `figures` are those of the doctor's finding on the score.
+    """
+    styles = {
+        "model": ("model, held-out", {"color": "C0", "marker": "o"}),
+        "train": ("model, training items", {"color": "C0", "linestyle": ":"}),
+        "gaussian": ("best affine denoiser, held-out", {"color": "0.4", "linestyle": "--"}),
+        "empirical": ("optimum on the training items, on them", {"color": "C2", "linewidth": 0.9}),
+        "empirical_test": ("the same, held-out", {"color": "C1", "linewidth": 0.9}),
+    }
+
+    def draw(axes) -> None:
+        axis, r = axes[0, 0], np.array(figures["levels"])
+        for name, (label, style) in styles.items():
+            axis.plot(r, np.array(figures[name]) * (1 + r**2) / r**2, label=label, **style)
+        axis.set(
+            xlabel="noise level sigma / alpha", ylabel="error of v (mean over dimensions)", xscale="log", yscale="log"
+        )
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+
+    figure(path, 1, draw, 6.0, height=4.2)

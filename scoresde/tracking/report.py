@@ -8,8 +8,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..machine import progress
+
+WIDE = 150  # columns of a table that goes to a file or a pipe
 
 
 def plain(text: str) -> str:
@@ -49,4 +52,20 @@ def table(console: Console, rows: list[tuple[str, str]]) -> None:
     for row in rows:
         grid.add_row(*map(plain, row))
     console.print()
+    console.print(grid)
+
+
+def graded(console: Console, rows: list[tuple[str, str, str, str]]) -> None:
+    """A table of findings: (grade, its style, name, words, which may be several lines)."""
+    grid = Table(show_header=False, box=None, pad_edge=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for grade, style, name, words in rows:
+        grid.add_row(Text(grade, style), plain(name), plain(words))
+    console.print()
+    if not console.is_terminal:
+        console = Console(
+            file=console.file, width=WIDE, quiet=console.quiet, markup=False, emoji=False, highlight=False
+        )
     console.print(grid)
