@@ -9,12 +9,15 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..conditions import Label, missing_like
+from ..data import stack
+from ..data.items import column
 from ..denoiser import Denoiser
-from .finding import Finding, errors, paired, unseen, well
+from .finding import SURE, Finding, errors, paired, unseen, well
 from .material import Material, Some
 
 MIDDLE = (4, 5, 6, 7)  # levels at which a label tells most
 CLASSES = 20  # up to which a renumbering is looked for
+LEAST = 0.005  # of the loss: a model that moves by less is told nothing
 KNOWN = 2000  # training items that the nearest is looked for among
 
 
@@ -25,12 +28,8 @@ def information(material: Material, name: str) -> tuple[float, float, float]:
     held-out items, against a guess by the shares of the classes, \sum_c p_c q_c.
     """
     some, train = material.test, material.data.train
-    from ..data.items import column
-
     index = torch.arange(k := min(KNOWN, len(train))) * len(train) // k
     y = column(train, name, index.numpy())
-    from ..data import stack
-
     x = material.data.encode(stack(train, index)).flatten(1).double()
     known = y >= 0
     x, y = x[known], y[known]
@@ -70,87 +69,100 @@ def unrelated(material: Material, name: str) -> Finding:
 
 
 def told(material: Material, denoiser: Denoiser, name: str, answers: Tensor) -> Finding:
-    r"""Whether the model does better with an item's own label than with another item's, and than with none.
+    r"""Whether the model does better with an item's own label c than with another item's c', and than with none.
 
-        gain = E [e(D told another's label) - e(D told its own)] of the error of v at levels where it tells most
+        E |x_0 - D(x_t, c')|^2 - E |x_0 - D(x_t, c)|^2 = E |D(x_t, c') - D(x_t, c)|^2    for a posterior mean D
 
-    by the difference of each held-out item.  A model that answers alike whatever it is told ignores the label; one that
-    answers otherwise, and no better with the own label, was trained with other labels: the renumbering that fits, if
-    there is one, is found on half of the items (Kuhn, 1955) and tested on the others.
+    in the error of v, at levels where a label tells most: what a wrong label costs is as far as it moves the answer
+    (the orthogonality of a conditional mean, as c' is independent of x_0).  A model whose answers do not move ignores
+    the label; one that moves, and loses nothing by it, was trained with other labels: the renumbering that fits, if
+    there is one, is found on half of the items (Kuhn, 1955, the assignment problem) and tested on the others.
     """
-    check, some = f"condition {name}", material.test
+    check, some, kind = f"condition {name}", material.test, denoiser.conditions[name]
     if len(some) < 32 or name not in some.cond:
         return unseen(check, "it takes 32 held-out items with it")
     own = some.cond[name]
-    base = unrelated(material, name) if isinstance(denoiser.conditions[name], Label) else None
+    base = unrelated(material, name) if isinstance(kind, Label) else None
     shuffled = own[torch.randperm(len(own), generator=torch.Generator().manual_seed(material.seed)).to(own.device)]
-    mine = _loss(material, some, answers[list(MIDDLE)])
-    other_answers = _told(material, denoiser, some, name, shuffled)
-    gain, z = paired(_loss(material, some, other_answers) - mine)
-    drop = denoiser.conditions[name].drop
-    blind = (
-        paired(_loss(material, some, _told(material, denoiser, some, name, missing_like(own))) - mine) if drop else None
-    )
-    size = float(mine.mean())
-    moves = _loss(material, some, other_answers, answers[list(MIDDLE)]).mean()
-    figures = {"gain": gain / size, "z": z, "moved": float(moves) / size}
-    figures |= {"gain_over_missing": blind[0] / size, "z_missing": blind[1]} if blind else {}
+    mine, other = _loss(material, some, answers[list(MIDDLE)]), _told(material, denoiser, some, name, shuffled)
+    cost, moves = _loss(material, some, other) - mine, _loss(material, some, other, answers[list(MIDDLE)])
+    size, moved = float(mine.mean()), float(moves.mean() / mine.mean())
+    figures = {
+        "cost": float(cost.mean()) / size,
+        "moved": moved,
+        "fit": float(cost.mean() / moves.mean().clamp_min(1e-12)),
+    }
     figures |= base.figures if base else {}
-    if gain / size > 0.005 and z > 5:
-        words = f"another item's {name} raises the loss by {100 * gain / size:.1f} %"
-        words += f", none by {100 * blind[0] / size:.1f} %" if blind else ""
-        return well(check, words, **figures)
-    if float(moves) / size < 0.005:
-        if base is not None and base.ill:
-            return Finding(
-                check, "suspect", f"the model ignores {name}, and {base.words}", base.sure, base.change, "", figures
-            )
-        if base is None:
-            return well(check, "the model answers alike whatever it is told", **figures)
-        words = f"the model ignores {name}: its answers move by {100 * float(moves) / size:.2g} % of the loss, "
-        words += f"though neighbours know {100 * base.figures['accuracy']:.0f} % of the labels "
-        words += f"(chance {100 * base.figures['chance']:.0f} %)"
-        change = "were the labels shuffled in training, or was it too short? check their order and train again"
-        return Finding(check, "wrong", words, errors(base.figures["z"]), change, f"cond=[{name}] fresh=true", figures)
-    return _strange(material, denoiser, some, name, figures)
+    if moved < LEAST:
+        return _deaf(check, name, base, figures)
+    words = f"another item's {name} raises the loss by {100 * figures['cost']:.1f} %"
+    if kind.drop:  # then without it is what it is held against: to be told a class beside the own is better than any
+        other = _told(material, denoiser, some, name, missing_like(own))
+        cost, moves = _loss(material, some, other) - mine, _loss(material, some, other, answers[list(MIDDLE)])
+        figures["cost_of_missing"] = float(cost.mean()) / size
+        words += f", none by {100 * figures['cost_of_missing']:.1f} %"
+    if (sure := _misfit(cost, moves, own.cpu() if base else None)) > SURE:
+        return _strange(material, denoiser, some, name, figures | {"z": sure})
+    return well(check, words, **figures)
+
+
+def _misfit(cost: Tensor, moves: Tensor, own: Tensor | None) -> float:
+    """By how many standard errors another label, or none, costs less than it moves the answer, where it costs under a
+    third of that: of all items, or of those of a class."""
+    groups = [torch.ones(len(cost), dtype=torch.bool)]
+    groups += [own == c for c in own.unique().tolist() if int((own == c).sum()) >= 8] if own is not None else []
+    away = [-paired(cost[g] - moves[g])[1] for g in groups if float(cost[g].mean()) < float(moves[g].mean()) / 3]
+    return max(away, default=0.0)
+
+
+def _deaf(check: str, name: str, base: Finding | None, figures: dict) -> Finding:
+    """The model answers alike whatever it is told."""
+    if base is None:
+        return well(check, "the model answers alike whatever it is told", **figures)
+    if base.ill:
+        return Finding(check, "suspect", f"the model ignores {name}; {base.words}", base.sure, base.change, "", figures)
+    words = f"the model ignores {name}: its answers move by {100 * figures['moved']:.2g} % of the loss, "
+    words += f"though neighbours know {100 * figures['accuracy']:.0f} % of the labels "
+    words += f"(chance {100 * figures['chance']:.0f} %)"
+    change = "were the labels shuffled in training, or was it too short? check their order and train again"
+    return Finding(check, "wrong", words, errors(figures["z"]), change, f"cond=[{name}] fresh=true", figures)
 
 
 def _strange(material: Material, denoiser: Denoiser, some: Some, name: str, figures: dict) -> Finding:
     """Labels that move the model and do not help: shuffled, or renumbered."""
     check, kind = f"condition {name}", denoiser.conditions[name]
-    words = f"the labels are not those of the model, shuffled or renumbered: it answers otherwise for another {name}, "
-    words += f"and another item's changes its loss by {100 * figures['gain']:+.1f} %"
-    change = "give the labels in the order of the items, numbered as in training"
-    z = figures["z"]
     if isinstance(kind, Label) and kind.classes <= CLASSES:
         order, better, sure = _renumbered(material, denoiser, some, name, kind.classes)
-        if order is not None and better > 0.01 and sure > 5:
+        if order is not None and better > 0.01 and sure > SURE:
             said = ", ".join(f"{a} is its {b}" for a, b in enumerate(order) if a != b)
             words = f"the labels are renumbered: the data's class {said} (the loss is {100 * better:.1f} % less so)"
-            return Finding(
-                check, "wrong", words, errors(sure), f"map the labels by {order}", "", figures | {"order": order}
-            )
-    sure = f"{100 * figures['moved']:.0f} % of the loss moves with the label, {errors(z)} "
-    sure += f"{'for' if z > 0 else 'against'} the own one"
-    return Finding(check, "wrong", words, sure, change, "", figures)
+            figures = figures | {"order": order}
+            return Finding(check, "wrong", words, errors(sure), f"map the labels by {order}", "", figures)
+    words = f"the labels are not those of the model, shuffled or renumbered: the {name} moves its answers by "
+    words += f"{100 * figures['moved']:.0f} % of the loss, and another item's costs {100 * figures['cost']:+.0f} %"
+    change = "give the labels in the order of the items, numbered as in training"
+    return Finding(check, "wrong", words, errors(figures["z"]), change, "", figures)
 
 
 def _renumbered(material, denoiser, some: Some, name: str, classes: int) -> tuple[list[int] | None, float, float]:
-    """The model's class for each of the data's, what it saves of the loss on items that it was not chosen by, and z."""
-    losses = []
+    """The model's class for each of the data's, what it saves of the loss on items that it was not chosen by, and z.
+
+    None where the own numbers fit best, or labels are missing.
+    """
+    losses, own = [], some.cond[name].cpu()
+    if bool((own < 0).any()):
+        return None, 0.0, 0.0
     for c in range(classes):
         said = torch.full_like(some.cond[name], c)
         losses.append(_loss(material, some, _told(material, denoiser, some, name, said)))
-    losses, own = torch.stack(losses, 1), some.cond[name].cpu()
-    half = torch.arange(len(own)) % 2 == 0
-    if not bool((own >= 0).all()):
-        return None, 0.0, 0.0
+    losses, half = torch.stack(losses, 1), torch.arange(len(own)) % 2 == 0
     table = torch.stack([losses[half & (own == c)].sum(0) for c in range(classes)])
+    table -= 1e-9 * torch.eye(classes)  # a class of which there is nothing keeps its number
     order = torch.as_tensor(linear_sum_assignment(table.numpy())[1])
-    rest = losses[~half]
-    mapped = rest.gather(1, order[own[~half]][:, None])[:, 0]
-    mean, z = paired(rest.mean(1) - mapped)
-    return order.tolist(), mean / float(mapped.mean()), z
+    rest, held = losses[~half], own[~half]
+    mapped = rest.gather(1, order[held][:, None])[:, 0]
+    mean, z = paired(rest.gather(1, held[:, None])[:, 0] - mapped)
+    return (order.tolist() if mean > 0 else None), mean / float(mapped.mean()), z
 
 
 def _told(material: Material, denoiser: Denoiser, some: Some, name: str, value: Tensor) -> Tensor:
