@@ -48,7 +48,7 @@ def changed(data: Data, x: Callable = lambda x: x, label: Callable = lambda y: y
 def trained(folder: str = "", steps: int = 800, n: int = 4000, ema: float = 0.99, **how):
     """A small MLP, trained in seconds on two half moons: the model and its data."""
     torch.manual_seed(SEED)
-    data = scoresde.data.toy("moons", n, 400, seed=SEED)
+    data = scoresde.data.toy("moons", n, 1000, seed=SEED)
     net = scoresde.nets.MLP((2,), width=64, blocks=2)
     options = {"folder": folder or None, "batch_size": 256, "lr": 3e-3, "ema": ema, "progress": False} | how
     options |= {"validate_every": max(1, steps // 10), "checkpoint_every": max(1, steps // 8)}
@@ -82,7 +82,7 @@ def scaled_output(tmp: Path) -> list[doctor.Finding]:
         lambda a, s: (a / (a * a + s * s), -1.3 * s / (a * a + s * s) ** 0.5, (a * a + s * s) ** -0.5),
     )
     scaled.moments = model.moments
-    return doctor.examine(scaled, data)
+    return doctor.examine(scaled, data, n=1000)
 
 
 def wrong_range(tmp: Path) -> list[doctor.Finding]:
@@ -98,7 +98,7 @@ def average_never_updated(tmp: Path) -> list[doctor.Finding]:
     torch.manual_seed(SEED)
     first = scoresde.Preconditioned(scoresde.nets.MLP((2,), width=64, blocks=2), scoresde.VP())
     first.moments = model.moments
-    return doctor.examine(first.eval(), data, raw=model.bare)
+    return doctor.examine(first.eval(), data, raw=model.bare, n=1000)
 
 
 def memorising(tmp: Path) -> list[doctor.Finding]:
@@ -133,7 +133,7 @@ def cut_short(tmp: Path) -> list[doctor.Finding]:
     with contextlib.suppress(KeyboardInterrupt):
         trained(str(folder), report=stop)
     model = scoresde.load(folder)
-    data = scoresde.data.toy("moons", 4000, 400, seed=SEED)
+    data = scoresde.data.toy("moons", 4000, 1000, seed=SEED)
     return doctor.examine(model, data, raw=doctor.raw_of(folder, model), course=doctor.course_of(folder, model))
 
 
@@ -155,7 +155,7 @@ def toy_mlp(tmp: Path) -> list[doctor.Finding]:
 
 
 def digits(tmp: Path, sde: str, cond: tuple[str, ...] = ()) -> list[doctor.Finding]:
-    """The command's default budget; a folder of it that stands in `runs` is taken as it is."""
+    """The command's default budget, in a folder of its own: one that is trained already is taken as it is."""
     data = scoresde.data.digits()
     folder = tmp / f"{sde}-digits{'-label' * bool(cond)}"
     kinds = {name: data.conditions[name] for name in cond}
@@ -202,18 +202,20 @@ HEALTHY = {
 
 
 def main() -> None:
-    """The table: each fault and healthy model with the findings that are wrong or suspect, the worst first."""
-    chosen = sys.argv[1:]
+    """The table: each fault and healthy model with the findings that are wrong or suspect, the worst first.
+
+    Words choose among the cases; a folder keeps what is trained.
+    """
+    folders, words = ([w for w in sys.argv[1:] if ("/" in w) is there] for there in (True, False))
+    cases = {name: fault.plant for name, fault in FAULTS.items()} | HEALTHY
     with tempfile.TemporaryDirectory() as held:
-        tmp = Path(held)
-        cases = {name: fault.plant for name, fault in FAULTS.items()} | HEALTHY
         for name, plant in cases.items():
-            if chosen and not any(word in name for word in chosen):
+            if words and not any(word in name for word in words):
                 continue
-            ill = [f for f in plant(tmp) if f.ill]
+            ill = [f for f in plant(Path(folders[0] if folders else held)) if f.ill]
             fault = FAULTS.get(name)
             right = bool(ill) and ill[0].check == fault.check and fault.named in ill[0].words if fault else not ill
-            print(f"{'ok ' if right else 'NOT'} {'fault' if fault else 'healthy'}: {name}")
+            print(f"{'ok ' if right else 'NOT'} {'fault' if fault else 'healthy'}: {name}", flush=True)
             for finding in ill:
                 print(f"      {finding}")
 

@@ -18,6 +18,7 @@ ROOMS = (
     "conditions",
     "data",
     "denoiser",
+    "doctor",
     "guidance",
     "likelihood",
     "loss",

@@ -12,7 +12,7 @@ from ..sde import SDE
 from .finding import SURE, Finding, errors, judged, listed, paired, unseen, well
 from .material import LEVELS, Material
 
-WORSE = 0.1, 0.25  # shares by which a network is worse than a line: suspect, wrong
+WORSE = 0.15, 0.3  # shares by which a network is worse than a line: suspect, wrong
 OFF = 0.06, 0.12  # of a factor on its output
 Rule = Callable[[float, float], tuple[float, float]]  # (alpha, sigma) -> (c_skip, c_out)
 
