@@ -74,25 +74,30 @@ def examine(
         raise InputError(f"data={data.name} has {len(data.train)} training items: an examination takes 8", "data")
     names = {*model.conditions, *(guided.conditions if guided is not None else ())}
     material = Material(model.sde, data, names, n, seed, dequantise, device_of(model))
-    found = _known(material)
+    found = _known(material) + _of_model(material, model, raw, course)
+    if guided is not None:
+        found.append(strength.strength(material, guided, cond))
+    labels = [f.check for f in found if f.check.startswith("condition ")]
+    return ordered(found, (*labels, *CAUSES), EFFECTS)
+
+
+def _of_model(material: Material, model: Denoiser, raw: Denoiser | None, course: Course | None) -> list[Finding]:
+    """The checks of a model; conditions first, as one that is told wrongly would be laid to the network."""
+    found: list[Finding] = []
     own = "test" if len(material.test) >= 8 else "train"
     answers = lambda: {name: material.answers(model, getattr(material, name)) for name in ("test", "train")}
     given = answers()
     for name, kind in model.conditions.items():
         found.append(told.told(material, model, name, given["test"]))
         if found[-1].state == "wrong" and kind.drop and name in material.names:
-            material.forget(name)  # what it is told wrongly would be laid to the network
+            material.forget(name)
             given = answers()
     found += [values.moved(material, model.moments), values.channels(material, model)]
     found += [fit.score(material, given), fit.scale(material, model, given)]
     found += [fit.memory(material, given, _samples(material, model))]
     found += derivatives.tweedie(material, model, material.error(given[own], getattr(material, own)))
     found += [derivatives.fokker_planck(material, model)]
-    found += [training.average(material, given[own], raw, course), training.ended(course)]
-    if guided is not None:
-        found.append(strength.strength(material, guided, cond))
-    labels = [f.check for f in found if f.check.startswith("condition ")]
-    return ordered(found, (*labels, *CAUSES), EFFECTS)
+    return [*found, training.average(material, given[own], raw, course), training.ended(course)]
 
 
 @checked

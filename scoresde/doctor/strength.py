@@ -43,41 +43,34 @@ def strength(material: Material, guided: Denoiser, cond: Mapping[str, Tensor] | 
         some = material.train.rows(n)
         n = len(some)
         given = {k: v for k, v in some.cond.items() if k in guided.conditions}
+    if guided.conditions and not given and guided.bound is None:
+        return unseen(check, "there are no conditions that the samples could be given")
     w = max(map(abs, scales))
     try:
         state, figures = _measured(material, guided, given, n)
     except FloatingPointError as error:
-        words = f"guidance is too strong: with scale {w:g} samples are not finite ({error})"
+        words = f"guidance is far too strong: at scale {w:g} samples are not finite ({error})"
         return Finding(check, "wrong", words, "", "lower the scale", "guidance.scale=2")
     figures["scale"] = w
+    words = f"at scale {w:g} {100 * figures['beyond']:.2g} % of the values lie beyond the data's range"
+    if "spread" in figures:
+        words += f", samples of a class have {100 * figures['spread']:.0f} % of the data's spread"
     if state == "well":
-        words = f"at scale {w:g} {100 * figures['beyond']:.1f} % of the values lie beyond the data's range"
-        words += (
-            f", the spread within a class is {100 * figures['spread']:.0f} % of the data's"
-            if "spread" in figures
-            else ""
-        )
         return well(check, words, **figures)
-    lower = _lower(material, guided, given, n, w)
-    words = f"guidance is far too strong: at scale {w:g}" if state == "wrong" else f"guidance is strong: at scale {w:g}"
-    words += f" {100 * figures['beyond']:.0f} % of the values lie beyond the data's range"
-    words += (
-        f", samples of a class have {100 * figures['spread']:.0f} % of the data's spread" if "spread" in figures else ""
-    )
-    change = f"a scale of {near(lower)} has none of it, or bound it: interval, rescale, guidance=apg" if lower else ""
-    override = f"guidance.scale={near(lower)}" if lower else ""
-    return Finding(
-        check, state, words, f"{100 * figures['beyond']:.0f} % of the values of {n} samples", change, override, figures
-    )
+    lower = near(_lower(material, guided, given, n, w))
+    words = f"guidance is {'far too ' * (state == 'wrong')}strong: {words}"
+    sure = f"{100 * figures['beyond']:.0f} % of the values of {n} samples"
+    change = f"a scale of {lower} has less of it; or bound it by interval, rescale or guidance=apg"
+    return Finding(check, state, words, sure, change, f"guidance.scale={lower}", figures)
 
 
 def _lower(material: Material, guided: Denoiser, given, n: int, w: float) -> float:
-    """The largest of w / 2, w / 4, ... down to about 1 at which nothing is said; 0 where there is none."""
+    """The largest of w / 2, w / 4, ... at which nothing is said; 1 where there is none above it."""
     lower = w / 2
-    while lower >= 0.75:
+    while lower > 1:
         try:
             if _measured(material, rescaled(guided, lower / w), given, n)[0] == "well":
-                return max(lower, 1.0)
+                return lower
         except FloatingPointError:
             pass
         lower /= 2
