@@ -53,6 +53,7 @@ __all__ = [
     "nets",
     "objectives",
     "plot",
+    "report",
     "sample",
     "sampling",
     "to_latent",
@@ -60,8 +61,10 @@ __all__ = [
     "tune",
 ]
 
+LATER = ("doctor", "metrics", "plot", "report")
+
 
 def __getattr__(name: str):
-    if name in ("doctor", "metrics", "plot"):  # whoever asks for these waits for them: they are seldom of use beside a model
+    if name in LATER:  # whoever asks for these waits for them: they are seldom of use beside a model
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -47,8 +47,10 @@ FLOOR = {
         *("model", "tracking"),
     },
     "pictures": {"machine", "data", "tracking"},
-    "config": {"machine", "conditions", "sde", "data", "denoiser", "sampling", "model", "tracking"},
+    "report": {"conditions", "spaces", "sde", "denoiser", "exact", "loss", "objectives"},
+    "config": {"machine", "report", "conditions", "sde", "data", "denoiser", "sampling", "model", "tracking"},
 }
+FLOOR["report"] |= {"machine", "tracking", "pictures", "data", "model"}
 FLOOR["run"] = {
     "machine",
     "conditions",
@@ -59,12 +61,13 @@ FLOOR["run"] = {
     "model",
     "training",
     "tracking",
+    "report",
     "config",
 }
 FLOOR["tasks"] = set(FLOOR) - {"exact", "grids"}
-FLOOR["sweeps"] = {"machine", "tracking", "pictures", "config", "run"}
+FLOOR["sweeps"] = {"machine", "tracking", "pictures", "report", "config", "run"}
 FLOOR["selftest"] = set(FLOOR) - {"pictures", "tracking", "config", "sweeps", "tasks"} | {"__version__"}
-FLOOR["command"] = {"machine", "sampling", "model", "tracking", "config", "run"}
+FLOOR["command"] = {"machine", "sampling", "model", "tracking", "report", "config", "run"}
 CORE = {"torch", "numpy", "scipy", "torchsde"}
 HYDRA = {"hydra", "omegaconf"}
 # What else a room may import.  Of the rooms up to training only where it is needed, and never at import.
@@ -77,6 +80,7 @@ OUTSIDE = {
     "tracking": {"wandb", "PIL", "rich"},
     "plot": {"matplotlib"},
     "pictures": {"matplotlib", "PIL"},
+    "report": {"PIL", "safetensors", "yaml"},
     "config": HYDRA,
     "run": HYDRA | {"rich"},
     "sweeps": HYDRA | {"rich", "optuna"},

@@ -8,10 +8,12 @@ from pathlib import Path
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from .. import report
 from ..config.jobs import closing
 from ..errors import InputError, package
 from ..machine import launcher
 from ..machine.signals import Terminated, listen
+from ..report.figures import statuses
 from ..sampling.hardware import OutOfMemory, out_of_memory
 from ..tracking.report import plain, say
 
@@ -78,11 +80,22 @@ def end_sweep() -> None:
         return
     words, bad = closing(Sweep.folder)
     say(f"\n{words}")
+    _page(Sweep.folder)
     Sweep.folder = None
     if bad:
         for line in bad:
             say(f"error: {line}", sys.stderr)
         sys.exit(1)
+
+
+def _page(sweep: Path) -> None:
+    """Writes the sweep's report.html: whatever happens to it, the jobs are done."""
+    if launcher.rank() or not statuses(sweep):
+        return
+    try:
+        say(f"report  {report.write(sweep)}")
+    except Exception as error:  # of a full disk, or of whatever the folder holds
+        say(f"report.html was not written ({type(error).__name__}: {error})")
 
 
 def fail(message: str, code: int = 1) -> None:

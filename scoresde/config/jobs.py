@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from ..machine import files
+from ..report.figures import STATUS, statuses
 from . import build
 
-STATUS = {"job": int, "state": str, "overrides": files.list_of(str)}
 DONE = {"state": str, "config": str, "results": files.dict_of(str)}
 SWEEP = "SCORESDE_SWEEP"  # the environment variable with the sweep's name, which parallel jobs inherit
 WHERE = ("wandb", "tracker", "project", "artifacts", "fresh", "gif", "batch_size", "device", "out", "folder", "paths")
@@ -124,12 +124,6 @@ def interrupted(folder: Path) -> None:
 def read(path: Path) -> dict:
     """A JSON object from a file; an empty one if there is none, or it cannot be read."""
     return files.read_json(path, default={})
-
-
-def statuses(sweep: Path) -> list[dict]:
-    """The status of every job in a sweep's folder, by number."""
-    found = [files.read_json(p, STATUS, default=None) for p in Path(sweep).glob("*/status.json")]
-    return sorted((s for s in found if s is not None), key=lambda s: s["job"])
 
 
 def closing(sweep: Path) -> tuple[str, list[str]]:

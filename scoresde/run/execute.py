@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import InputError, package
 from ..machine import files, locks
 from ..tracking.report import table
+from . import page
 from .base import Run
 
 
@@ -49,6 +50,7 @@ def execute(run: Run, task: Callable[[Run], None]) -> None:
     existed, beside = run.folder.exists(), run.folder.parent.exists()
     for words in missing():
         run.say(words)
+    before = page.summaries(run.folder)
     with run.alone():
         try:
             with run.tracker:
@@ -58,4 +60,5 @@ def execute(run: Run, task: Callable[[Run], None]) -> None:
             if not existed and run.lead:
                 _remove_unused(run.folder, beside)
             raise
+        page.leave(run, before)
     table(run.console, [*run.results, ("folder", str(run.folder))])

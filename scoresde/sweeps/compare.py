@@ -1,7 +1,6 @@
 """The task that compares: the figures of many runs in one table with intervals, one picture and one CSV file."""
 
 import glob
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,14 @@ from rich.table import Table
 from .. import pictures
 from ..config import build
 from ..errors import InputError
+from ..report.figures import drop_constant, floors, label, shown
+from ..report.sweep import keep
 from ..run import Task
 from ..settings import Range, check, nearest
 from ..tracking import tables
 from ..tracking.report import plain, say
-from .figures import Figure, Row, average, rows
+from .figures import Row, average, rows
+from .page import leave
 
 USUAL = (
     *("likelihood.bits_per_dim", "likelihood.nats", "likelihood.bound_bits_per_dim", "evaluate.frechet"),
@@ -60,16 +62,18 @@ def compare(config: DictConfig, task: Compare) -> None:
         raise InputError(f"runs={given}: no summary.json was found there: give folders of sweeps, models or results")
     if task.over is not None:
         found = average(found, task.over, task.level)
-    _drop_constant(found)
+    drop_constant(found)
     to = Path(task.to) if task.to else folders[0] if len(folders) == 1 else None
     to = to or Path(config.out) / f"compare-{build.short_hash(sorted(map(str, folders)))}"
     names = _chosen(found, task.figures)
     _write_csv(to / "compare.csv", found)
     columns = {n: [r.figures.get(n) for r in found] for n in names}
     states = [r.keys.get("state", "done") for r in found]
-    pictures.intervals(to / "compare.png", [plain(_label(r)) for r in found], columns, _floor(found, names), states)
+    pictures.intervals(to / "compare.png", [plain(label(r)) for r in found], columns, floors(found, names), states)
+    keep(to, found, names, task.level)
     _print(found, names, task.level)
     say(f"\n{len(found)} rows: {to}/compare.csv, {to}/compare.png")
+    leave(to)
 
 
 def _plain(value: Any) -> Any:
@@ -87,14 +91,6 @@ def _folders(given: Iterable[str]) -> list[Path]:
     return folders
 
 
-def _drop_constant(found: list[Row]) -> None:
-    """Takes out of the rows the keys that all of them share with one value; `state` stays."""
-    for key in list(dict.fromkeys(k for row in found for k in row.keys)):
-        if len(found) > 1 and len({row.keys.get(key) for row in found}) == 1 and key != "state":
-            for row in found:
-                row.keys.pop(key, None)
-
-
 def _chosen(found: list[Row], wanted) -> list[str]:
     known = list(dict.fromkeys(n for row in found for n in row.figures))
     if wanted is not None:
@@ -103,17 +99,6 @@ def _chosen(found: list[Row], wanted) -> list[str]:
                 raise InputError(f"task.figures: {name} is no figure of these runs{nearest(name, known)}")
         return list(wanted)
     return [n for n in USUAL if n in known] or [n for n in known if n.rpartition(".")[2] not in ASIDE][:6]
-
-
-def _floor(found: list[Row], names: list[str]) -> dict[str, Figure]:
-    """What real data has in place of the samples, where it is the same for all rows."""
-    floors = {n: [r.figures.get(f"{n}_floor") for r in found if n in r.figures] for n in names}
-    return {n: same[0] for n, same in floors.items() if same and same[0] is not None and len(set(same)) == 1}
-
-
-def _label(row: Row) -> str:
-    words = [v for k, v in row.keys.items() if k not in ("job", "state", "result") and not k.startswith("n of")]
-    return " ".join(words) or row.keys.get("result", row.keys.get("job", ""))
 
 
 def _write_csv(path: Path, found: list[Row]) -> None:
@@ -130,17 +115,6 @@ def _write_csv(path: Path, found: list[Row]) -> None:
     tables.write_csv(path, [*keys, *columns], rows)
 
 
-def shown(figure: Figure | None) -> str:
-    """A figure for reading: its value to what its interval makes certain, and the interval."""
-    if figure is None:
-        return ""
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.4g}"
-    half = max(figure.high - figure.low, 0.0) / 2
-    digits = min(max(1 - math.floor(math.log10(half)), 0), 8) if half > 0 else 4
-    return f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
-
-
 def _print(found: list[Row], names: list[str], level: float) -> None:
     table = Table(box=None, pad_edge=False, title=f"[..]: intervals at {100 * level:g} %", title_justify="left")
     keys = list(dict.fromkeys(k for row in found for k in row.keys))
@@ -150,7 +124,7 @@ def _print(found: list[Row], names: list[str], level: float) -> None:
         table.add_column(plain(name).replace(".", "\n", 1), justify="right", no_wrap=True)
     for row in found:
         table.add_row(*(plain(row.keys.get(k, "")) for k in keys), *(shown(row.figures.get(n)) for n in names))
-    if (floor := _floor(found, names)) and keys:
+    if (floor := floors(found, names)) and keys:
         table.add_row("real data", *[""] * (len(keys) - 1), *(shown(floor.get(n)) for n in names))
     width = None if Console().is_terminal else 400  # in a file or a pipe no column is cut
     Console(highlight=False, width=width, markup=False, emoji=False).print(table)

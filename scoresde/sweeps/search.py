@@ -22,6 +22,7 @@ from ..run import Task
 from ..settings import Count, Whole, nearest
 from ..tracking.report import called, say
 from .figures import direction, figures
+from .page import leave
 
 LETTERS = str.maketrans({"/": "_", ".": "_"})
 
@@ -226,3 +227,4 @@ def _report(study, home: Path, words: list[str], task: Search) -> None:
     say(f"the best again: {called()} {' '.join([*words, *chosen])}\nthe study: {home}/search.db")
     found = {"objective": task.objective, "value": best.value, "trial": best.number, "overrides": [*words, *chosen]}
     files.write_json(home / "best.json", found)
+    leave(home)

@@ -13,7 +13,7 @@ from ..model.moments import MOMENTS
 from ..tracking.track import Metrics
 
 TRAINED = ("checkpoint.pt", "checkpoint.before.pt", MODEL, WEIGHTS, MOMENTS)
-REMAINS = (*TRAINED, "metrics.jsonl", "summary.json", "loss.png")
+REMAINS = (*TRAINED, "metrics.jsonl", "summary.json", "loss.png", "report.html", "floor.json", "machine.json")
 
 
 class Book:

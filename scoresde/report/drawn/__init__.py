@@ -1,0 +1,1 @@
+"""HTML and SVG from small functions, and the page's style."""

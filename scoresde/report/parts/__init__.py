@@ -1,0 +1,1 @@
+"""What a page is made of: a function a section, each of the folder alone."""
