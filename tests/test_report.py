@@ -289,7 +289,7 @@ def test_results_of_earlier_weights_are_not_shown(tmp_path, run):
     for path in folder.glob("sample-*/summary.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"weights": "0" * 12}))
     page = report.page(folder)
-    assert "of earlier weights are in the folder and not shown" in page and "None were drawn yet" in page
+    assert "Results of earlier weights, which are not shown: 1." in page and "None were drawn yet" in page
 
 
 def test_a_sweep_leaves_its_report_and_a_comparison_too(monkeypatch, capfd, tmp_path):

@@ -120,5 +120,5 @@ def _state(held: Held) -> list[Html]:
     if held.summary.get("finished") is not True:
         said.append("The training has not ended: figures are of what there is so far.")
     if held.earlier:
-        said.append(f"{len(held.earlier)} results of earlier weights are in the folder and not shown.")
+        said.append(f"Results of earlier weights, which are not shown: {len(held.earlier)}.")
     return [tag("p", words, class_="state") for words in said]

@@ -156,23 +156,24 @@ def numbers(held: Held, folder: str) -> Html:
     if not found:
         line = again.command([*_folder(folder), "task=evaluate"])
         return section("figures", "Samples against held-out data", absent("Not measured yet:", line))
-    parts = []
-    for result in found[:4]:
-        known, s = figures({"": result.summary}), result.summary
-        names = [n for n in known if f"{n}_floor" in known]
-        rows = [(TITLES.get(n[1:], n[1:]), _both(known[n]), _both(known[f"{n}_floor"])) for n in names]
-        words = [f"{s.get('n')} samples by {_sampler(result)}", f"against {s.get('reference')} items"]
-        words += [f"features: {s.get('extractor')}", f"seed {s.get('seed')}"]
-        parts.append(tag("h3", f"{_sampler(result)}, {s.get('n')} samples") if len(found) > 1 else Html(""))
-        parts.append(table(("", "samples", "real data"), rows))
-        parts += [_note(", ".join(words)), command_of(result, folder)]
-    parts.append(
-        _note(
-            "[..]: intervals at 95 %.  Real data: training items in the place of samples, measured alike: the "
-            "floor of each figure."
+    several = [figures({"": result.summary}) for result in found[:3]]
+    names = list(dict.fromkeys(n for known in several for n in known if f"{n}_floor" in known))
+    head = ["", *(f"{_sampler(r)}, seed {r.summary.get('seed')}" for r in found[:3]), "real data"]
+    rows = []
+    for n in names:
+        floor = next(known[f"{n}_floor"] for known in several if f"{n}_floor" in known)
+        rows.append(
+            (TITLES.get(n[1:], n[1:]), *(_both(known[n]) if n in known else "" for known in several), _both(floor))
         )
-    )
-    return section("figures", "Samples against held-out data", *parts, *_left(found, 4))
+    parts = [table(head, rows)]
+    words = "[..]: intervals at 95 %.  Real data: training items in the place of samples, measured alike: the floor."
+    parts.append(_note(words))
+    for result in found[:3]:
+        s = result.summary
+        said = [f"{s.get('n')} samples by {_sampler(result)} against {s.get('reference')} items"]
+        said += [f"features: {s.get('extractor')}", f"seed {s.get('seed')}"]
+        parts += [_note(", ".join(said)), command_of(result, folder)]
+    return section("figures", "Samples against held-out data", *parts, *_left(found, 3))
 
 
 def _both(figure: Figure) -> Html:
@@ -182,7 +183,7 @@ def _both(figure: Figure) -> Html:
 
 
 def _left(found: list, shown: int) -> list[Html]:
-    return [_note(f"{len(found) - shown} earlier ones are in the folder.")] if len(found) > shown else []
+    return [_note(f"Earlier ones that the folder has: {len(found) - shown}.")] if len(found) > shown else []
 
 
 def command_of(result: Result, folder: str) -> Html:

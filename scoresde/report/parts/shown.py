@@ -76,7 +76,9 @@ def samples(held: Held, folder: str) -> Html:
     parts = []
     for result in found[:3]:
         parts.append(tag("div", figure(_samples(held, result), _caption(result)), command_of(result, folder)))
-    more = [tag("p", f"{len(found) - 3} earlier samplings are in the folder.", class_="note")] if len(found) > 3 else []
+    more = (
+        [tag("p", f"Earlier samplings that the folder has: {len(found) - 3}.", class_="note")] if len(found) > 3 else []
+    )
     return section("samples", "Samples", tag("div", *parts, class_="pair" if len(parts) > 1 else ""), *more)
 
 

@@ -38,7 +38,8 @@ def way(held: Held, folder: str) -> Html:
             drawn = sorted({round(i) for i in np.linspace(0, len(times) - 1, 10)})
             heads = ", ".join(_level(held, float(times[i])) for i in drawn)
             words = f"From left to right: {heads}."
-            parts.append(figure(plotted(result, "trajectory.png", "from noise to data"), words))
+            strip = plotted(result, "trajectory.png", "from noise to data")
+            parts.append(figure(tag("div", strip, class_="wide long"), words))
     gif = picture_of(result.path / "trajectory.gif")
     if gif is not None:
         moving = image(gif, "gif", "the way from noise to data, moving", "paper moving")
