@@ -283,13 +283,24 @@ def test_the_task_makes_it_again_of_what_is_there(run, monkeypatch, capfd):
     assert code == 1 and "folder=runs/none has no model.json" in err and not (run.parent / "none").exists()
 
 
+def test_a_model_trained_in_python_has_its_report_with_its_floor(tmp_path):
+    data = scoresde.data.from_tensor(torch.randn(80, 2))
+    denoiser = scoresde.Preconditioned(scoresde.nets.MLP(data.shape, width=8), scoresde.VP())
+    scoresde.train(denoiser, data, steps=3, folder=tmp_path / "m", progress=False)
+    seen = Page(report.write(tmp_path / "m", floor=True).read_text())
+    assert "floor=True, data=data)" in seen.words["training"] and "trained from Python" in seen.words["run"]
+    assert seen.words["likelihood"].endswith("task=likelihood data=...")
+    seen = Page(report.write(tmp_path / "m", floor=True, data=data).read_text())
+    assert "the optimum of the training set" in seen.words["training"]
+
+
 def test_results_of_earlier_weights_are_not_shown(tmp_path, run):
     folder = tmp_path / "m"
     shutil.copytree(run, folder)
     for path in folder.glob("sample-*/summary.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"weights": "0" * 12}))
     page = report.page(folder)
-    assert "Results of earlier weights, which are not shown: 1." in page and "None were drawn yet" in page
+    assert "Results of earlier weights, which are not shown: " in page and "None were drawn yet" in page
 
 
 def test_a_sweep_leaves_its_report_and_a_comparison_too(monkeypatch, capfd, tmp_path):

@@ -170,10 +170,10 @@ def keep(
         return "report.floor=false"
     known = described(folder)
     try:
-        model = model or load(folder, trust=trust)
+        model = load(folder, trust=trust) if model is None else model
         if files.read_json(folder / FILE, default={}).get("weights") == model.weights:
             return ""
-        data = data or _data(known, trust)
+        data = _data(known, trust) if data is None else as_data(data)
         if differences(known, {"data": about(data, known.get("conditions") or {})}):
             raise InputError("the data is not what the model was trained on")
         how = str((known.get("train") or {}).get("dequantise", "uniform"))

@@ -85,19 +85,19 @@ def version() -> str:
 
 
 def _model(folder: Path, why: str) -> str:
-    held, name = Held(folder), str(folder)
+    held = Held(folder)
     denoiser = held.known.get("kind", "denoiser") == "denoiser"
-    parts: list[tuple[str, str, Callable[[], Html]]] = [("samples", "Samples", lambda: shown.samples(held, name))]
-    parts.append(("way", "From noise to data", lambda: way.way(held, name)))
-    parts.append(("figures", "Figures", lambda: overview.numbers(held, name)))
-    parts.append(("likelihood", "Likelihood", lambda: curves.likelihood(held, name)))
-    parts.append(("extremes", "Extremes", lambda: shown.extremes(held, name)))
-    parts.append(("training", "Training", lambda: curves.training(held, name, why)))
-    parts.append(("tuning", "Evaluations", lambda: curves.tuning(held, name)))
-    parts.append(("classes", "Classes", lambda: shown.classes(held, name)))
-    parts.append(("walks", "Interpolations", lambda: shown.walks(held, name)))
+    parts: list[tuple[str, str, Callable[[], Html]]] = [("samples", "Samples", lambda: shown.samples(held))]
+    parts.append(("way", "From noise to data", lambda: way.way(held)))
+    parts.append(("figures", "Figures", lambda: overview.numbers(held)))
+    parts.append(("likelihood", "Likelihood", lambda: curves.likelihood(held)))
+    parts.append(("extremes", "Extremes", lambda: shown.extremes(held)))
+    parts.append(("training", "Training", lambda: curves.training(held, why)))
+    parts.append(("tuning", "Evaluations", lambda: curves.tuning(held)))
+    parts.append(("classes", "Classes", lambda: shown.classes(held)))
+    parts.append(("walks", "Interpolations", lambda: shown.walks(held)))
     parts = parts if denoiser else [p for p in parts if p[0] == "training"]
-    parts = [("run", "What was run", lambda: overview.commands(held, name)), *parts]
+    parts = [("run", "What was run", lambda: overview.commands(held)), *parts]
     parts.append(("machine", "Hardware", lambda: overview.machines(held, version())))
     links = tag("nav", *(tag("a", title, href=f"#{key}") for key, title, _ in parts))
     body = [part for key, title, make in parts for part in [tried(key, title, make)]]

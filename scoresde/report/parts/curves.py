@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 
-from .. import again
 from ..drawn.charts import Series, histogram, label, plot
 from ..drawn.markup import Html, absent, figure, section, table, tag
 from ..figures import apart, figures, number
-from ..reading import Held, Result, arrays_of, json_of
-from .overview import command_of
+from ..reading import Held, Result, arrays_of, json_of, part
+from .overview import command_of, line
 
 TERMS = {
     "prior": "of x_T under the Gaussian that sampling starts from",
@@ -23,7 +22,7 @@ TERMS = {
 LN2 = math.log(2)
 
 
-def training(held: Held, folder: str, why: str = "") -> Html:
+def training(held: Held, why: str = "") -> Html:
     """The loss in training and on held-out data, and by noise level beside the floor."""
     rows = [r for r in held.rows if isinstance(r.get("step"), int)]
     points = {n: [(r["step"], r[n]) for r in rows if number(r.get(n))] for n in ("loss", "validation", "accuracy")}
@@ -37,7 +36,7 @@ def training(held: Held, folder: str, why: str = "") -> Html:
         "training",
         "Training",
         tag("div", figure(curve, "The loss against steps."), _levels(held), class_="pair"),
-        *_floor_words(held, folder, why),
+        *_floor_words(held, why),
     )
 
 
@@ -79,12 +78,16 @@ def _sized(errors, values) -> bool:
     return isinstance(errors, list) and len(errors) == len(values)
 
 
-def _floor_words(held: Held, folder: str, why: str) -> list[Html]:
+def _floor_words(held: Held, why: str) -> list[Html]:
     floor = held.floor
+    if held.known.get("kind", "denoiser") != "denoiser":
+        return []
     if floor.get("weights") != held.weights or not _good(floor.get("train")):
-        line = again.command([f"folder={again.value(folder)}", "task=report", "task.floor=true"])
-        words = "The loss of the optimal denoiser of the training set is not here" + (f" ({why})" if why else "") + ":"
-        return [absent(words, line)]
+        words = "The loss of the optimal denoiser of the training set is not here"
+        if part(held.data, "settings"):
+            return [absent(f"{words}{f' ({why})' if why else ''}:", line(held, "report", "task.floor=true"))]
+        python = f"scoresde.report.write({str(held.folder)!r}, floor=True, data=data)"
+        return [absent(f"{words}, as the folder does not name its data; in Python:", python)]
     means = {k: sum(floor[k]) / len(floor[k]) for k in ("train", "held_out", "optimum") if _good(floor.get(k))}
     said = ", ".join(f"{TITLES[k]} {v:.4f}" for k, v in means.items())
     words = f"Means over the levels: {said}.  The optimum is the posterior mean over the {floor.get('training_items')} "
@@ -97,22 +100,18 @@ def _floor_words(held: Held, folder: str, why: str) -> list[Html]:
 TITLES = {"train": "the model on training items", "held_out": "on held-out items", "optimum": "the optimum"}
 
 
-def likelihood(held: Held, folder: str) -> Html:
+def likelihood(held: Held) -> Html:
     """Terms and histogram of the latest scorings."""
     found, name = held.of("likelihood"), "Likelihood"
     if not found:
-        return section("likelihood", name, absent("Not scored yet:", _line(folder, "likelihood")))
+        return section("likelihood", name, absent("Not scored yet:", line(held, "likelihood")))
     parts = []
     for result in found[:3]:
         parts.append(tag("h3", result.path.name) if len(found) > 1 else Html(""))
         parts.append(tag("div", _terms(held, result), figure(_spread(held, result)), class_="pair"))
         parts.append(_how(result))
-        parts.append(command_of(result, folder))
+        parts.append(command_of(result))
     return section("likelihood", name, *parts)
-
-
-def _line(folder: str, task: str) -> str:
-    return again.command([f"folder={again.value(folder)}", f"task={task}"])
 
 
 def _terms(held: Held, result: Result) -> Html:
@@ -181,7 +180,7 @@ def _how(result: Result) -> Html:
     return tag("p", ", ".join(words) + f", seed {s.get('seed')}, t_min {s.get('t_min')}.", class_="note")
 
 
-def tuning(held: Held, folder: str) -> Html:
+def tuning(held: Held) -> Html:
     """Error against evaluations, and each budget's best."""
     found, name = held.of("tune"), "Error against evaluations"
     trials = {int(b): v for b, v in json_of(found[0].path / "trials.json").items() if b.isdecimal()} if found else {}
@@ -192,7 +191,7 @@ def tuning(held: Held, folder: str) -> Html:
     }
     trials = {b: sorted(v, key=lambda t: t["error"]) for b, v in sorted(trials.items()) if v}
     if not trials:
-        return section("tuning", name, absent("No samplers were compared yet:", _line(folder, "tune")))
+        return section("tuning", name, absent("No samplers were compared yet:", line(held, "tune")))
     series, names = [], list(dict.fromkeys(str(t.get("sampler")) for v in reversed(trials.values()) for t in v))
     for i, sampler in enumerate(names):
         points = [
@@ -224,4 +223,4 @@ def tuning(held: Held, folder: str) -> Html:
     )
     words += f"samples from the same noise.  Use it: {use}"
     body = tag("div", figure(drawn), table(head, rows), class_="pair")
-    return section("tuning", name, body, tag("p", words, class_="note"), command_of(found[0], folder))
+    return section("tuning", name, body, tag("p", words, class_="note"), command_of(found[0]))

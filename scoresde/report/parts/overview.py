@@ -26,6 +26,7 @@ TITLES = {
     "accuracy": "classified rightly",
     "auroc": "AUROC against other data",
 }
+OF_DATA = ("evaluate", "likelihood", "interpolate", "classify")  # tasks that look at data
 FIRST = ("frechet", "energy", "c2st", "kid", "recall")  # of an evaluation, in the head of the page
 
 
@@ -96,14 +97,14 @@ def _trained(held: Held) -> bool:
     return bool(held.config) and "train" in str(part(held.config, "train").get("_target_", ""))
 
 
-def commands(held: Held, folder: str) -> Html:
+def commands(held: Held) -> Html:
     """The command that made the folder, and Python that uses it."""
     parts = []
     if _trained(held):
         parts += [tag("p", "The same again, from nothing:"), code(again.command(again.overrides(held.config)))]
         parts.append(
             _note(
-                f"Where {folder} is there already, only what is missing is done.  After pip install, "
+                f"Where {held.folder} is there already, only what is missing is done.  After pip install, "
                 "scoresde is the same command as python run.py."
             )
         )
@@ -112,7 +113,7 @@ def commands(held: Held, folder: str) -> Html:
             absent("It was trained from Python, or its config.yaml is gone: no command is known that does it again.")
         )
     if held.known.get("kind", "denoiser") == "denoiser":
-        lines = again.python(folder, held.config.get("sampler"), part(held.known, "conditions"))
+        lines = again.python(str(held.folder), held.config.get("sampler"), part(held.known, "conditions"))
         parts += [tag("p", "In Python:"), code(*lines)]
     return section("run", "What was run", settings(held), *parts)
 
@@ -136,7 +137,8 @@ def settings(held: Held) -> Html:
         words += f", {held.summary['examples']} training items" if number(held.summary.get("examples")) else ""
         words += f", {', '.join(f'{k} {_brief(v)}' for k, v in where.items() if k != '_target_' and v is not None)}"
         rows.insert(2, ("data", words.rstrip(", ")))
-    rows.append(("predicts", _brief(held.known.get("rule", "?"))))
+    if "rule" in held.known:
+        rows.append(("predicts", _brief(held.known["rule"])))
     return table((), rows, "words")
 
 
@@ -150,12 +152,11 @@ def _brief(value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)[:120]
 
 
-def numbers(held: Held, folder: str) -> Html:
+def numbers(held: Held) -> Html:
     """Every figure of the latest evaluation, beside that of real data."""
     found = held.of("evaluate")
     if not found:
-        line = again.command([*_folder(folder), "task=evaluate"])
-        return section("figures", "Samples against held-out data", absent("Not measured yet:", line))
+        return section("figures", "Samples against held-out data", absent("Not measured yet:", line(held, "evaluate")))
     several = [figures({"": result.summary}) for result in found[:3]]
     names = list(dict.fromkeys(n for known in several for n in known if f"{n}_floor" in known))
     head = ["", *(f"{_sampler(r)}, seed {r.summary.get('seed')}" for r in found[:3]), "real data"]
@@ -172,7 +173,7 @@ def numbers(held: Held, folder: str) -> Html:
         s = result.summary
         said = [f"{s.get('n')} samples by {_sampler(result)} against {s.get('reference')} items"]
         said += [f"features: {s.get('extractor')}", f"seed {s.get('seed')}"]
-        parts += [_note(", ".join(said)), command_of(result, folder)]
+        parts += [_note(", ".join(said)), command_of(result)]
     return section("figures", "Samples against held-out data", *parts, *_left(found, 3))
 
 
@@ -186,16 +187,18 @@ def _left(found: list, shown: int) -> list[Html]:
     return [_note(f"Earlier ones that the folder has: {len(found) - shown}.")] if len(found) > shown else []
 
 
-def command_of(result: Result, folder: str) -> Html:
+def command_of(result: Result) -> Html:
     """The line that makes a result again."""
     if not result.config:
         return Html("")
-    line = again.command(again.of_result(result.config, folder, result.task))
-    return tag("p", tag("code", line), class_="again")
+    words = again.command(again.of_result(result.config, str(result.path.parent), result.task))
+    return tag("p", tag("code", words), class_="again")
 
 
-def _folder(folder: str) -> list[str]:
-    return [f"folder={again.value(folder)}"]
+def line(held: Held, task: str, *words: str) -> str:
+    """The command that has a task done on the model; where its folder does not name the data, the command must."""
+    data = [] if task not in OF_DATA or part(held.data, "settings") else ["data=..."]
+    return again.command([f"folder={again.value(str(held.folder))}", f"task={task}", *words, *data])
 
 
 def machines(held: Held, version: str) -> Html:

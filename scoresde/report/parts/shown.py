@@ -13,7 +13,7 @@ from .. import again
 from ..drawn.markup import Html, absent, figure, image, section, tag
 from ..figures import number
 from ..reading import Held, Result, arrays_of, part, picture_of
-from .overview import command_of
+from .overview import command_of, line
 
 SIDE = 256  # pixels of a picture of one item, at most
 
@@ -64,18 +64,14 @@ def plotted(result: Result, name: str, alt: str) -> Html:
     return image(data, name.rpartition(".")[2], alt, "paper")
 
 
-def line(folder: str, *words: str) -> str:
-    return again.command([f"folder={again.value(folder)}", *words])
-
-
-def samples(held: Held, folder: str) -> Html:
+def samples(held: Held) -> Html:
     """What the latest samplings look like."""
     found = held.of("sample")
     if not found:
-        return section("samples", "Samples", absent("None were drawn yet:", line(folder, "task=sample")))
+        return section("samples", "Samples", absent("None were drawn yet:", line(held, "sample")))
     parts = []
     for result in found[:3]:
-        parts.append(tag("div", figure(_samples(held, result), _caption(result)), command_of(result, folder)))
+        parts.append(tag("div", figure(_samples(held, result), _caption(result)), command_of(result)))
     more = (
         [tag("p", f"Earlier samplings that the folder has: {len(found) - 3}.", class_="note")] if len(found) > 3 else []
     )
@@ -116,21 +112,21 @@ def guidance(result: Result) -> str:
     return f"{'classifier-free guidance' if name == 'Guided' else name}{scale}"
 
 
-def extremes(held: Held, folder: str) -> Html:
+def extremes(held: Held) -> Html:
     """The most and the least likely examples of the latest scoring."""
     found = held.of("likelihood")
     if not found:
         return section(
             "extremes",
             "Likeliest and unlikeliest examples",
-            absent("Not scored yet:", line(folder, "task=likelihood")),
+            absent("Not scored yet:", line(held, "likelihood")),
         )
     shown = plotted(found[0], "extremes.png", "the most and the least likely examples")
     words = f"Of {found[0].summary.get('n')} {found[0].summary.get('split')} examples, each with its own figure."
     return section("extremes", "Likeliest and unlikeliest examples", figure(shown, words))
 
 
-def classes(held: Held, folder: str) -> Html:
+def classes(held: Held) -> Html:
     """Samples by class, of each guidance, and how well the model tells classes apart."""
     kinds = {n: k for n, k in part(held.known, "conditions").items() if isinstance(k, dict) and "classes" in k}
     name, parts = "Classes and guidance", []
@@ -143,16 +139,16 @@ def classes(held: Held, folder: str) -> Html:
         parts += [] if len(parts) >= 4 else _by_class(held, result, kinds)
     if not parts:
         parts.append(
-            absent("No samples of single classes yet:", line(folder, "task=sample", "given.label=all", "guidance=cfg"))
+            absent("No samples of single classes yet:", line(held, "sample", "given.label=all", "guidance=cfg"))
         )
     if found := held.of("classify"):
         s = found[0].summary
         if number(s.get("accuracy")) and number(s.get("accuracy_stderr")):
             words = f"Classes named by the likelihood of each: {100 * s['accuracy']:.1f} +- "
             words += f"{100 * s['accuracy_stderr']:.1f} % of {s.get('n')} held-out items are right."
-            parts += [tag("p", words), command_of(found[0], folder)]
+            parts += [tag("p", words), command_of(found[0])]
     else:
-        parts.append(absent("Can it tell classes apart?", line(folder, "task=classify")))
+        parts.append(absent("Can it tell classes apart?", line(held, "classify")))
     return section("classes", name, tag("div", *parts[:4], class_="pair"), *parts[4:])
 
 
@@ -179,14 +175,14 @@ def _by_class(held: Held, result: Result, kinds: dict) -> list[Html]:
     return [tag("div", tag("h3", f"{sampler}, {head}"), tag("div", *lines, class_="classes"))]
 
 
-def walks(held: Held, folder: str) -> Html:
+def walks(held: Held) -> Html:
     """Walks between the latents of pairs of examples."""
     found = held.of("interpolate")
     if not found:
-        return section("walks", "Interpolations", absent("None were made yet:", line(folder, "task=interpolate")))
+        return section("walks", "Interpolations", absent("None were made yet:", line(held, "interpolate")))
     s = found[0].summary
     words = f"{s.get('pairs')} pairs, {s.get('points')} points on the great circle between their latents"
     if number(s.get("round_trip_rms")):
         words += f"; there and back: rms {s['round_trip_rms']:.2g}"
     shown = figure(plotted(found[0], "interpolation.png", "walks between pairs of examples"), f"{words}.")
-    return section("walks", "Interpolations", shown, command_of(found[0], folder))
+    return section("walks", "Interpolations", shown, command_of(found[0]))

@@ -10,19 +10,19 @@ from ...pictures.kinds import kind_of
 from ..drawn.charts import label, scatter
 from ..drawn.markup import Html, absent, figure, image, section, tag
 from ..reading import Held, arrays_of, picture_of
-from .overview import command_of
-from .shown import SIDE, line, pixels, plotted, png, sheet
+from .overview import command_of, line
+from .shown import SIDE, pixels, plotted, png, sheet
 
 STEPS = 6  # of a strip
 ITEMS = 4  # in a strip
 
 
-def way(held: Held, folder: str) -> Html:
+def way(held: Held) -> Html:
     """A few samples from noise to data: a strip whose noise levels are named, and the animation."""
     found = [r for r in held.of("sample") if (r.path / "trajectory.npz").exists()]
     name = "From noise to data"
     if not found:
-        return section("way", name, absent("No way is kept here:", line(folder, "task=sample")))
+        return section("way", name, absent("No way is kept here:", line(held, "sample")))
     result, parts = found[0], []
     arrays = arrays_of(result.path / "trajectory.npz")
     times, x, x0 = (arrays.get(k) for k in ("times", "x", "x0"))
@@ -45,10 +45,8 @@ def way(held: Held, folder: str) -> Html:
         moving = image(gif, "gif", "the way from noise to data, moving", "paper moving")
         parts.append(figure(moving, "The same, moving: x_t beside or above E[x_0 | x_t].", "screen"))
     else:
-        parts.append(
-            absent("No animation is here (gif=false, or without pillow):", line(folder, "task=sample", "gif=true"))
-        )
-    return section("way", name, *parts, command_of(result, folder))
+        parts.append(absent("No animation is here (gif=false, or without pillow):", line(held, "sample", "gif=true")))
+    return section("way", name, *parts, command_of(result))
 
 
 def _steps(held: Held, times: np.ndarray) -> list[int]:
