@@ -1,0 +1,219 @@
+"""The page itself, in gradio: what is on it, and which function of the `Desk` answers."""
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import InputError
+from .desk import Desk
+from .given import takes_pictures
+
+CSS = """
+.gradio-container {max-width: 1120px !important; margin: 0 auto !important; padding: 16px !important;}
+#head h1 {font-size: 1.4rem; margin: 0;}
+#head p {margin: 2px 0 0; opacity: .75; overflow-wrap: anywhere;}
+.words {min-height: 1.6em; font-variant-numeric: tabular-nums; overflow-wrap: anywhere;}
+.words.big {font-size: 1.1rem; font-weight: 600;}
+.picture img {image-rendering: pixelated; width: 100%; height: auto; object-fit: contain;}
+.plot img {width: 100%; height: auto; object-fit: contain;}
+footer {display: none !important;}
+"""
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
+MONO = ["ui-monospace", "Menlo", "monospace"]
+NONE = -2  # of the list of classes: gradio takes None for nothing chosen
+STROKE = 28  # pixels of a brush on a canvas of 280
+
+
+def page(gr, desk: Desk) -> tuple[Any, dict]:
+    """The page, and what `launch` is told of its looks."""
+    theme = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=FONTS, font_mono=MONO)
+    with gr.Blocks(title="scoresde", analytics_enabled=False) as blocks:
+        gr.HTML(f"<h1>scoresde</h1><p>{html.escape(desk.title)}</p>", elem_id="head")
+        with gr.Tabs():
+            with gr.Tab("Sample"):
+                _sampling(gr, desk)
+            with gr.Tab("Interpolate"):
+                _walking(gr, desk)
+            with gr.Tab("Likelihood"):
+                _scoring(gr, desk)
+    return blocks, {"theme": theme, "css": CSS}
+
+
+def _words(gr, name: str, big: bool = False):
+    return gr.HTML("", elem_id=name, elem_classes=["words", "big"] if big else ["words"])
+
+
+def _picture(gr, desk: Desk, label: str, name: str):
+    kind = "picture" if desk.subject.kind.is_image else "plot"
+    return _image(gr, label, name, kind)
+
+
+def _image(gr, label: str, name: str, kind: str):
+    return gr.Image(
+        label=label, interactive=False, format="png", elem_id=name, elem_classes=[kind], buttons=["download"]
+    )
+
+
+def _guided(gr, desk: Desk, several: bool = True) -> tuple[Any, Any]:
+    """The class and the scale of guidance, hidden where the model knows none."""
+    choices = [(words, NONE if number is None else number) for words, number in desk.choices(several)]
+    free, values = desk.subject.free, [number for _, number in choices]
+    value = -1 if -1 in values else next(iter(values), NONE)
+    label = gr.Dropdown(choices or [("none", NONE)], value=value, label="class", visible=bool(choices))
+    scale = gr.Slider(0, 8, 1, step=0.25, label="guidance scale", info="1: as trained", visible=free)
+    return label, scale
+
+
+def _sampling(gr, desk: Desk) -> None:
+    usual, most = desk.counts
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            label, scale = _guided(gr, desk)
+            sampler = gr.Dropdown(desk.samplers, value=desk.samplers[0], label="sampler")
+            steps = gr.Slider(1, 200, 20, step=1, label="steps")
+            n = gr.Slider(1, most, usual, step=1, label="samples")
+            seed = gr.Number(0, label="seed", precision=0, minimum=0)
+            with gr.Row():
+                go = gr.Button("Sample", variant="primary", min_width=80, elem_id="sample-go")
+                new = gr.Button("New seed", min_width=80)
+        with gr.Column(scale=2, min_width=280):
+            words = _words(gr, "sample-words")
+            picture = _picture(gr, desk, "samples", "sample-picture")
+            strip = _picture(gr, desk, "from noise to data: above x_t, below D(x_t, t)", "sample-strip")
+
+    def draw(label, scale, sampler, steps, n, seed) -> Iterator[tuple]:
+        whole = {"steps": int(steps), "n": int(n), "seed": _whole("seed", seed)}
+        return desk.sample(label=_label(label), scale=float(scale), sampler=sampler, **whole)
+
+    inputs, outputs = [label, scale, sampler, steps, n, seed], [picture, strip, words]
+    options = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
+    go.click(_flowing(draw), inputs, outputs, **options)
+    new.click(lambda seed: int(seed or 0) + 1, seed, seed, api_visibility="private").then(
+        _flowing(draw), inputs, outputs, **options
+    )
+
+
+def _walking(gr, desk: Desk) -> None:
+    held = desk.subject.data is not None
+    kinds = [("seeds of noise", "seeds"), *([("held-out items", "items")] if held else [])]
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            between = gr.Radio(kinds, value="seeds", label="between")
+            with gr.Row():
+                first = gr.Number(0, label="from", precision=0, minimum=0, min_width=80)
+                last = gr.Number(1, label="to", precision=0, minimum=0, min_width=80)
+            points = gr.Slider(2, 16, 9, step=1, label="points")
+            label, scale = _guided(gr, desk, several=False)
+            go = gr.Button("Interpolate", variant="primary", elem_id="walk-go")
+        with gr.Column(scale=2, min_width=280):
+            words = _words(gr, "walk-words")
+            picture = _picture(gr, desk, "on the great circle between the latents", "walk-picture")
+
+    def draw(between, first, last, points, label, scale) -> tuple:
+        ends = {"first": _whole("from", first), "last": _whole("to", last), "points": int(points)}
+        return desk.interpolate(between=between, label=_label(label), scale=float(scale), **ends)
+
+    go.click(
+        _told(draw, 1),
+        [between, first, last, points, label, scale],
+        [picture, words],
+        concurrency_id="model",
+        api_visibility="private",
+    )
+
+
+def _scoring(gr, desk: Desk) -> None:
+    options = {"concurrency_id": "model", "api_visibility": "private"}
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            label, _ = _guided(gr, desk, several=False)
+            ways = _ways(gr, desk)
+        with gr.Column(scale=2, min_width=280):
+            words = _words(gr, "score-words", big=True)
+            seen = _picture(gr, desk, "as the model sees it", "score-item")
+            place = _image(gr, "among held-out data", "score-place", "plot")
+    for button, inputs, make in ways:
+        answer = lambda label, *values, make=make: desk.likelihood(label=_label(label), **make(*values))
+        button.click(_told(answer, 2), [label, *inputs], [seen, place, words], **options)
+
+
+def _ways(gr, desk: Desk) -> list[tuple]:
+    """Ways to give an item: (button, its inputs, what they are called)."""
+    found = []
+    with gr.Tabs():
+        if takes_pictures(desk.subject):
+            with gr.Tab("Upload"):
+                picture = gr.Image(type="pil", sources=["upload"], image_mode="RGBA", label="picture", elem_id="upload")
+                turn = gr.Checkbox(False, label="invert light and dark")
+                go = gr.Button("Score it", variant="primary", elem_id="upload-go")
+                found.append((go, [picture, turn], lambda p, v: {"picture": p, "invert": v}))
+            with gr.Tab("Draw"):
+                brush = gr.Brush(default_size=STROKE, colors=["#000000"], color_mode="fixed")
+                pad = gr.Sketchpad(
+                    type="pil",
+                    canvas_size=(280, 280),
+                    fixed_canvas=True,
+                    brush=brush,
+                    layers=False,
+                    label="strokes",
+                    elem_id="draw",
+                )
+                turned = gr.Checkbox(desk.dark, label="invert light and dark")
+                go = gr.Button("Score it", variant="primary", elem_id="draw-go")
+                found.append((go, [pad, turned], lambda p, v: {"picture": (p or {}).get("composite"), "invert": v}))
+        else:
+            with gr.Tab("Numbers"):
+                text = gr.Textbox(label="numbers of one item", lines=3, elem_id="numbers")
+                go = gr.Button("Score it", variant="primary", elem_id="numbers-go")
+                found.append((go, [text], lambda t: {"text": t or " "}))
+            with gr.Tab("File"):
+                file = gr.File(file_types=[".npy", ".csv", ".txt"], label="one item", elem_id="file")
+                go = gr.Button("Score it", variant="primary", elem_id="file-go")
+                found.append((go, [file], lambda f: {"file": f} if f else {"text": " "}))
+        if desk.subject.data is not None:
+            with gr.Tab("Held-out"):
+                number = gr.Number(0, label="item", precision=0, minimum=0, info="with its own label")
+                go = gr.Button("Score it", variant="primary", elem_id="held-go")
+                found.append((go, [number], lambda i: {"number": _whole("item", i)}))
+    return found
+
+
+def _label(value: Any) -> int | None:
+    return None if value in (None, NONE) else int(value)
+
+
+def _whole(name: str, value: Any) -> int:
+    if value is None or value != int(value):
+        raise InputError(f"{name}: give a whole number")
+    return int(value)
+
+
+def _said(words: str) -> str:
+    """Words for the page: no text of a folder or a file is part of its code."""
+    return html.escape(words)
+
+
+def _flowing(draw):
+    """A function whose answers come one after the other; a mistake is its last words."""
+
+    def flow(*values):
+        try:
+            for *pictures, words in draw(*values):
+                yield *pictures, _said(words)
+        except (InputError, FloatingPointError) as error:
+            yield None, None, _said(str(error))
+
+    return flow
+
+
+def _told(draw, pictures: int):
+    """A function whose mistakes are words in the place of its answer's."""
+
+    def answer(*values):
+        try:
+            *found, words = draw(*values)
+        except (InputError, FloatingPointError) as error:
+            return (*[None] * pictures, _said(str(error)))
+        return (*found, _said(words))
+
+    return answer
