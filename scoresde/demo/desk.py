@@ -78,7 +78,7 @@ class Desk:
         asked, began = Walk(**wish), time.perf_counter()
         raw = walk(self.subject, asked)
         held = asked.between == "items"
-        ends = self.subject.held_out([asked.first, asked.last])[0] if held else raw[[0, -1]]
+        ends = self.subject.held_out([asked.first, asked.last])[0] if held else None
         words = f"{asked.points} points between {asked.between} {asked.first} and {asked.last}"
         return draw.walk(self.subject, raw, ends), f"{words}: {duration(time.perf_counter() - began)}"
 

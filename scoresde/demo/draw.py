@@ -16,6 +16,7 @@ from .subject import Subject
 from .ways import Frame, shown
 
 ROWS = 4  # images of a strip
+SMALL = 560  # pixels that a sheet of images is enlarged to, at most
 
 
 def made(draw: Callable[[Path], None]) -> np.ndarray:
@@ -31,16 +32,18 @@ def made(draw: Callable[[Path], None]) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
 
 
-def sheet(subject: Subject, raw: Tensor) -> np.ndarray:
-    """Samples (n, *shape): a sheet of images, points over held-out ones, or series."""
+def sheet(subject: Subject, raw: Tensor, small: int = SMALL) -> np.ndarray:
+    """Samples (n, *shape): a sheet of images, enlarged to at most `small` pixels, points over real ones, or series."""
     real = None if len(raw) == 1 else subject.real
-    return made(lambda path: pictures.samples(path, raw, subject.model.levels, real, names=subject.names))
+    picture = made(lambda path: pictures.samples(path, raw, subject.model.levels, real, names=subject.names))
+    factor = max(1, small // picture.shape[1]) if subject.kind.is_image else 1
+    return picture.repeat(factor, 0).repeat(factor, 1)
 
 
 def item(subject: Subject, raw: Tensor) -> np.ndarray:
     """One item (1, *shape): an image or a series as it is, numbers among held-out ones."""
     if subject.kind.is_image or subject.kind.name == "series" or subject.real is None:
-        return sheet(subject, raw)
+        return sheet(subject, raw, SMALL // 2)
     kind, names = subject.kind, subject.names
     x, real = (kind.view(v).double().cpu() for v in (raw, subject.real))
 
@@ -70,10 +73,34 @@ def strip(subject: Subject, frames: list[Frame]) -> np.ndarray:
     return made(lambda path: pictures.trajectory(path, times, x, x0, model.decode, model.levels, subject.names))
 
 
-def walk(subject: Subject, raw: Tensor, ends: Tensor) -> np.ndarray:
-    """A walk (points, *shape) between its two `ends` (2, *shape)."""
+def walk(subject: Subject, raw: Tensor, ends: Tensor | None) -> np.ndarray:
+    """A walk (points, *shape), between two items of the data (2, *shape) where these are its `ends`."""
+    if ends is None:
+        return _steps(subject, raw)
     extra = {"real": subject.real, "names": subject.names}
     return made(lambda path: pictures.walks(path, ends[:1], raw[None], ends[1:], subject.model.levels, **extra))
+
+
+def _steps(subject: Subject, raw: Tensor) -> np.ndarray:
+    """The points of a walk: images in a row, others over each other, from blue to red."""
+    kind, names, model = subject.kind, subject.names, subject.model
+    if kind.is_image:
+        return made(lambda path: pictures.samples(path, raw, model.levels, columns=len(raw), names=names))
+    x, real = kind.view(raw).double().cpu(), subject.real
+    colours = [(w, 0.2, 1 - w) for w in np.linspace(0, 1, len(x))]
+
+    def draw(axes) -> None:
+        axis = axes[0, 0]
+        if kind.name == "plane":
+            plots.panel(axis, kind, 0, x if real is None else kind.view(real).cpu(), names=names, c="0.85")
+            axis.scatter(*x.T.numpy(), c=colours, s=30)
+            return
+        lines = x[:, 0] if kind.name == "series" else x
+        for colour, y in zip(colours, lines, strict=True):
+            plots.line(axis, y, 0 if kind.name == "series" else 1, color=colour, marker="." if y.numel() < 40 else None)
+        axis.set(xlabel="" if kind.name == "series" else "column")
+
+    return made(lambda path: plots.figure(path, 1, draw, 5.2, height=3.4))
 
 
 def histogram(held: Held, value: float) -> np.ndarray:

@@ -9,18 +9,30 @@ from .desk import Desk
 from .given import takes_pictures
 
 CSS = """
-.gradio-container {max-width: 1120px !important; margin: 0 auto !important; padding: 16px !important;}
+.gradio-container, .gradio-container > .main, main.app, .fillable {padding: 0 !important; max-width: none !important;}
+.gradio-container {max-width: 1120px !important; margin: 0 auto !important; padding: 16px 12px 40px !important;}
+.html-container {padding: 0 !important;}
 #head h1 {font-size: 1.4rem; margin: 0;}
 #head p {margin: 2px 0 0; opacity: .75; overflow-wrap: anywhere;}
 .words {min-height: 1.6em; font-variant-numeric: tabular-nums; overflow-wrap: anywhere;}
 .words.big {font-size: 1.1rem; font-weight: 600;}
-.picture img {image-rendering: pixelated; width: 100%; height: auto; object-fit: contain;}
-.plot img {width: 100%; height: auto; object-fit: contain;}
+.caption {font-size: .85rem; opacity: .75; margin-bottom: -6px;}
+.picture img {image-rendering: pixelated;}
+.picture img, .plot img {height: auto !important; margin: 0 auto; display: block;}
 footer {display: none !important;}
 """
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
 MONO = ["ui-monospace", "Menlo", "monospace"]
 NONE = -2  # of the list of classes: gradio takes None for nothing chosen
+# The canvas waits for its brush to be chosen: once is enough.
+TAKE_BRUSH = """() => {
+  const take = (left) => {
+    const brush = document.querySelector('#draw button[aria-label="Brush"]');
+    if (brush && !window.brush) { window.brush = true; brush.click(); }
+    else if (!brush && left) setTimeout(() => take(left - 1), 200);
+  };
+  take(25);
+}"""
 STROKE = 28  # pixels of a brush on a canvas of 280
 
 
@@ -49,19 +61,24 @@ def _picture(gr, desk: Desk, label: str, name: str):
 
 
 def _image(gr, label: str, name: str, kind: str):
-    return gr.Image(
-        label=label, interactive=False, format="png", elem_id=name, elem_classes=[kind], buttons=["download"]
-    )
+    gr.HTML(html.escape(label), elem_classes=["caption"])
+    look = {"show_label": False, "buttons": [], "alt_text": label, "elem_id": name, "elem_classes": [kind]}
+    return gr.Image(label=label, interactive=False, format="png", **look)
+
+
+def _class(gr, desk: Desk, several: bool) -> Any:
+    """The list of classes, hidden where the model knows none."""
+    choices = [(words, NONE if number is None else number) for words, number in desk.choices(several)]
+    values = [number for _, number in choices]
+    value = -1 if -1 in values else next(iter(values), NONE)
+    return gr.Dropdown(choices or [("none", NONE)], value=value, label="class", visible=bool(choices))
 
 
 def _guided(gr, desk: Desk, several: bool = True) -> tuple[Any, Any]:
-    """The class and the scale of guidance, hidden where the model knows none."""
-    choices = [(words, NONE if number is None else number) for words, number in desk.choices(several)]
-    free, values = desk.subject.free, [number for _, number in choices]
-    value = -1 if -1 in values else next(iter(values), NONE)
-    label = gr.Dropdown(choices or [("none", NONE)], value=value, label="class", visible=bool(choices))
-    scale = gr.Slider(0, 8, 1, step=0.25, label="guidance scale", info="1: as trained", visible=free)
-    return label, scale
+    """The class, and the scale of guidance."""
+    label = _class(gr, desk, several)
+    options = {"label": "guidance scale", "info": "1: as trained", "visible": desk.subject.free}
+    return label, gr.Slider(0, 8, 1, step=0.25, **options)
 
 
 def _sampling(gr, desk: Desk) -> None:
@@ -126,7 +143,7 @@ def _scoring(gr, desk: Desk) -> None:
     options = {"concurrency_id": "model", "api_visibility": "private"}
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            label, _ = _guided(gr, desk, several=False)
+            label = _class(gr, desk, several=False)
             ways = _ways(gr, desk)
         with gr.Column(scale=2, min_width=280):
             words = _words(gr, "score-words", big=True)
@@ -147,7 +164,7 @@ def _ways(gr, desk: Desk) -> list[tuple]:
                 turn = gr.Checkbox(False, label="invert light and dark")
                 go = gr.Button("Score it", variant="primary", elem_id="upload-go")
                 found.append((go, [picture, turn], lambda p, v: {"picture": p, "invert": v}))
-            with gr.Tab("Draw"):
+            with gr.Tab("Draw") as tab:
                 brush = gr.Brush(default_size=STROKE, colors=["#000000"], color_mode="fixed")
                 pad = gr.Sketchpad(
                     type="pil",
@@ -158,6 +175,7 @@ def _ways(gr, desk: Desk) -> list[tuple]:
                     label="strokes",
                     elem_id="draw",
                 )
+                tab.select(None, js=TAKE_BRUSH, api_visibility="private")
                 turned = gr.Checkbox(desk.dark, label="invert light and dark")
                 go = gr.Button("Score it", variant="primary", elem_id="draw-go")
                 found.append((go, [pad, turned], lambda p, v: {"picture": (p or {}).get("composite"), "invert": v}))
