@@ -48,6 +48,10 @@ FLOOR = {
     },
     "pictures": {"machine", "data", "tracking"},
     "report": {"conditions", "spaces", "sde", "denoiser", "exact", "loss", "objectives"},
+    "demo": {
+        *("machine", "noise", "ode", "conditions", "data", "denoiser", "guidance", "likelihood", "sampling", "model"),
+        "pictures",
+    },
     "config": {"machine", "report", "conditions", "sde", "data", "denoiser", "sampling", "model", "tracking"},
 }
 FLOOR["report"] |= {"machine", "tracking", "pictures", "data", "model"}
@@ -66,7 +70,7 @@ FLOOR["run"] = {
 }
 FLOOR["tasks"] = set(FLOOR) - {"exact", "grids"}
 FLOOR["sweeps"] = {"machine", "tracking", "pictures", "report", "config", "run"}
-FLOOR["selftest"] = set(FLOOR) - {"pictures", "tracking", "config", "sweeps", "tasks"} | {"__version__"}
+FLOOR["selftest"] = set(FLOOR) - {"pictures", "tracking", "demo", "config", "sweeps", "tasks"} | {"__version__"}
 FLOOR["command"] = {"machine", "sampling", "model", "tracking", "report", "config", "run"}
 CORE = {"torch", "numpy", "scipy", "torchsde"}
 HYDRA = {"hydra", "omegaconf"}
@@ -81,6 +85,7 @@ OUTSIDE = {
     "plot": {"matplotlib"},
     "pictures": {"matplotlib", "PIL"},
     "report": {"PIL", "safetensors", "yaml"},
+    "demo": {"PIL", "gradio", "starlette"},
     "config": HYDRA,
     "run": HYDRA | {"rich"},
     "sweeps": HYDRA | {"rich", "optuna"},

@@ -30,7 +30,7 @@ class Desk:
     def title(self) -> str:
         """The model in a line."""
         model = self.subject.model
-        shape = " x ".join(map(str, model.shape))
+        shape = f"{model.shape[0]} columns" if len(model.shape) == 1 else " x ".join(map(str, model.shape))
         levels = f", {model.levels} levels" if model.levels else ""
         known = f", {len(self.subject.classes)} classes" if self.subject.classes else ""
         return f"{type(model.sde).__name__} on {model.name}: {shape}{levels}{known}, {model.step} steps of training"
@@ -56,13 +56,14 @@ class Desk:
 
         `wish` are the fields of a `Wish`.  Raises `InputError`, `FloatingPointError`.
         """
-        asked, kept, shown, began = Wish(**wish), [], 0.0, time.perf_counter()
+        asked, kept, began = Wish(**wish), [], time.perf_counter()
+        due = began  # when the next picture may be drawn: the plots of tables take as long as the samples
         for frame in denoising(self.subject, asked):
             if frame.samples is None:
                 kept.append(frame)
-                if time.perf_counter() - shown > PAUSE:
+                if (now := time.perf_counter()) > due:
                     yield self._on_the_way(frame), None, f"step {frame.step} of {frame.total}, t = {frame.t:.3g}"
-                    shown = time.perf_counter()
+                    due = time.perf_counter() + max(PAUSE, 3 * (time.perf_counter() - now))
                 continue
             took = duration(time.perf_counter() - began)
             words = f"{asked.n} samples by {asked.sampler}, {asked.steps} steps, seed {asked.seed}: {took}"

@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import pictures
 from ..errors import InputError, package
 from ..pictures import plots
+from ..pictures.kinds import Kind
 from .scores import Held
 from .subject import Subject
 from .ways import Frame, shown
@@ -52,16 +53,25 @@ def item(subject: Subject, raw: Tensor) -> np.ndarray:
         if kind.name == "table":
             std = real.std(0, correction=0).clamp_min(1e-12)
             plots.line(axis, ((x - real.mean(0)) / std)[0], 1, color="C3", marker=".")
-            axis.set(xlabel="column", ylabel="deviations from the data's mean")
+            axis.set_ylabel("deviations from the data's mean")
+            _columns(axis, kind, names)
             axis.axhline(0, color="0.6", linewidth=0.6)
             return
-        plots.panel(axis, kind, 0, real, names=names)
+        plots.panel(axis, kind, 0, real, names=names, color="0.75")
         if kind.name == "number":
             axis.axvline(float(x[0, 0]), color="C3", linewidth=2)
         else:
             axis.plot(*x[0], "o", color="C3", markersize=8)
 
     return made(lambda path: plots.figure(path, 1, draw, 5.2, height=3.0))
+
+
+def _columns(axis, kind: Kind, names) -> None:
+    """The names of a table's columns below its lines, as far as there is room."""
+    if kind.parts <= 20:
+        axis.set_xticks(range(1, kind.parts + 1), kind.labels(names), rotation=30 if kind.parts > 5 else 0)
+    else:
+        axis.set_xlabel("column")
 
 
 def strip(subject: Subject, frames: list[Frame]) -> np.ndarray:
@@ -92,13 +102,14 @@ def _steps(subject: Subject, raw: Tensor) -> np.ndarray:
     def draw(axes) -> None:
         axis = axes[0, 0]
         if kind.name == "plane":
-            plots.panel(axis, kind, 0, x if real is None else kind.view(real).cpu(), names=names, c="0.85")
+            plots.panel(axis, kind, 0, x if real is None else kind.view(real).cpu(), names=names, color="0.85")
             axis.scatter(*x.T.numpy(), c=colours, s=30)
             return
         lines = x[:, 0] if kind.name == "series" else x
         for colour, y in zip(colours, lines, strict=True):
             plots.line(axis, y, 0 if kind.name == "series" else 1, color=colour, marker="." if y.numel() < 40 else None)
-        axis.set(xlabel="" if kind.name == "series" else "column")
+        if kind.name != "series":
+            _columns(axis, kind, names)
 
     return made(lambda path: plots.figure(path, 1, draw, 5.2, height=3.4))
 

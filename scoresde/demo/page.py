@@ -190,7 +190,8 @@ def _ways(gr, desk: Desk) -> list[tuple]:
                 found.append((go, [file], lambda f: {"file": f} if f else {"text": " "}))
         if desk.subject.data is not None:
             with gr.Tab("Held-out"):
-                number = gr.Number(0, label="item", precision=0, minimum=0, info="with its own label")
+                own = "with its own label" if desk.subject.classes else None
+                number = gr.Number(0, label="item", precision=0, minimum=0, info=own)
                 go = gr.Button("Score it", variant="primary", elem_id="held-go")
                 found.append((go, [number], lambda i: {"number": _whole("item", i)}))
     return found

@@ -20,7 +20,7 @@ from ..settings import Checked, Count, OneOf, Positive, Scale, Seed
 from .subject import Subject
 
 LN2 = math.log(2)
-FEW = 32  # held-out items that are scored here, where no result has them; 8 of more than 4096 numbers
+FEW = {64: 256, 4096: 32}  # held-out items of up to so many numbers that are scored here where no result has them; 8
 LARGEST = 1 << 26  # bytes of a result that is read
 
 
@@ -115,14 +115,15 @@ def held(subject: Subject) -> Held:
 
 
 def _few(subject: Subject) -> Held:
-    most = FEW if math.prod(subject.model.shape) <= 4096 else FEW // 4
+    size = math.prod(subject.model.shape)
+    most = next((n for least, n in FEW.items() if size <= least), 8)
     n = most if subject.data is None else min(most, len(subject.data.test))
     raw, cond = subject.held_out(range(n))
     values = score(subject, raw, cond, How())
     values = values[values.isfinite()]
     if not len(values):
         raise InputError("none of the held-out items has a finite likelihood")
-    words = f"computed here on the first {n} held-out items; task=likelihood scores all of them"
+    words = f"{len(values)} held-out items (the first ones, scored now; task=likelihood scores all of them)"
     return Held(values, units(subject), How(), words)
 
 

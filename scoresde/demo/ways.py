@@ -119,7 +119,8 @@ def walk(subject: Subject, wish: Walk) -> Tensor:
     return subject.model.decode(from_latent(model, path, cond=cond, **TOLERANCE).cpu())
 
 
-def shown(kind: Kind, frames: list[Frame], columns: int = 10) -> list[Frame]:
-    """Evenly spaced ones of the frames of a way, the first and the last among them, for a strip of `columns`."""
+def shown(kind: Kind, frames: list[Frame]) -> list[Frame]:
+    """Evenly spaced ones of the frames of a way, the first and the last among them: 10 of images, 5 of plots."""
+    columns = 10 if kind.is_image else 5
     few = sorted({round(i * (len(frames) - 1) / (columns - 1)) for i in range(columns)})
     return [frames[i] for i in few]

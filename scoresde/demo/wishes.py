@@ -17,7 +17,7 @@ SAMPLERS: dict[str, Callable[[int], s.Sampler]] = {
     "ddim": lambda steps: s.DDIM(steps=steps),
     "heun": lambda steps: s.Heun(steps=steps),
     "edm": lambda steps: s.EDMHeun(steps=steps),
-    "ode": lambda steps: s.ProbabilityFlow(steps=steps),
+    "ode": lambda steps: s.ProbabilityFlow(steps=steps, rtol=1e-4, atol=1e-4),
     "dpmpp_2m_sde": lambda steps: s.DPMpp2MSDE(steps=steps),
     "sa": lambda steps: s.SASolver(steps=steps),
     "ancestral": lambda steps: s.DDIM(steps=steps, eta=1.0),

@@ -9,6 +9,7 @@ from ..demo import Desk, Subject, serve
 from ..demo.serve import Place, gradio
 from ..errors import InputError
 from ..machine.devices import best_device
+from ..making import placed
 from ..model import Model, load
 from ..run import Task
 from ..tracking.report import say
@@ -26,7 +27,10 @@ class Demo(Place, Task):
 
     def __call__(self, config: Any) -> None:
         gradio()  # where it is missing, that is told before a model is read
-        serve(Desk(subject(config)), self, say)
+        try:
+            serve(Desk(subject(config)), self, say)
+        except InputError as error:
+            raise placed(error, "task") if error.setting == "port" else error from None
 
 
 def subject(config: Any) -> Subject:
