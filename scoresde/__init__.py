@@ -1,6 +1,7 @@
 """scoresde: score-based generative modeling with stochastic differential equations."""
 
 import importlib
+from typing import TYPE_CHECKING
 
 from . import data, exact, grids, guidance, loss, nets, objectives, sampling
 from .denoiser import Counted, Denoiser, FromScore, Moments, Preconditioned
@@ -63,8 +64,11 @@ __all__ = [
 
 LATER = ("doctor", "metrics", "plot", "report")
 
+if TYPE_CHECKING:
+    from . import doctor, metrics, plot, report
+else:  # whoever asks for these waits for them: they are seldom of use beside a model
 
-def __getattr__(name: str):
-    if name in LATER:  # whoever asks for these waits for them: they are seldom of use beside a model
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str):
+        if name in LATER:
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,13 +2,15 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from .errors import InputError
 
+P = ParamSpec("P")
+R = TypeVar("R")
 NUDGE = 1e-3
 
 
@@ -19,14 +21,14 @@ def batch(x: Tensor) -> Tensor:
     return x
 
 
-def derivatives(function: Callable[..., Any]) -> Callable[..., Any]:
+def derivatives(function: Callable[P, R]) -> Callable[P, R]:
     """Lets a function that takes derivatives do so under `torch.inference_mode` too, which it leaves.
 
     Raises `InputError` for a denoiser that was made there: its weights can have no derivatives.
     """
 
     @functools.wraps(function)
-    def outside(*args: Any, **options: Any) -> Any:
+    def outside(*args: P.args, **options: P.kwargs) -> R:
         for value in (*args, *options.values()):
             if isinstance(value, nn.Module) and any(map(_inference, value.parameters())):
                 raise InputError(f"the {type(value).__name__} was made under torch.inference_mode: make it outside")

@@ -22,9 +22,12 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from .errors import InputError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +110,12 @@ class Checked:
                 check(name, getattr(self, name), hints.get(name, Any))
 
 
-def checked(function: Callable) -> Callable:
+def checked(function: Callable[P, R]) -> Callable[P, R]:
     """A function whose arguments are checked against their annotations when it is called.  Raises `InputError`."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def called(*args, **kwargs):
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
         hints = hints_of(function)
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             kind = signature.parameters[name].kind

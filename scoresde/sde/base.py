@@ -50,6 +50,14 @@ class Marginal(float):
 
     __slots__ = ("alpha", "log_snr", "n", "phi", "place", "sigma", "way")
 
+    alpha: float
+    log_snr: float
+    n: float
+    phi: float
+    place: int
+    sigma: float
+    way: "Way"
+
     @property
     def rates(self) -> tuple[float, ...]:
         """(f, g^2) of `SDE.drift_diffusion`."""
