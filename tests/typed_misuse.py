@@ -1,4 +1,4 @@
-"""Wrong calls of the public API: a type checker reports every line that says so.  Read by test_release.py, never run."""
+"""Wrong calls of the public API, which a type checker reports line by line.  Read by test_release.py, never run."""
 
 import torch
 
@@ -14,7 +14,7 @@ scoresde.sampling.DDIM(eta=0.5, last="average")  # wrong
 scoresde.load(3)  # wrong
 scoresde.Training(steps=[1])  # wrong
 n: int = scoresde.log_likelihood(denoiser, torch.zeros(4, 2))  # wrong
-scoresde.train(denoiser)  # wrong
+scoresde.train(denoiser, None, "mse")  # wrong
 scoresde.data.toy(kind=3)  # wrong
 scoresde.guidance.Guided(denoiser, "strong")  # wrong
 print(scoresde.sampled)  # wrong
