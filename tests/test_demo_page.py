@@ -1,5 +1,6 @@
 """The page in a real browser: it opens, samples, scores, asks nobody else, and fits a telephone."""
 
+import http.client
 import importlib.util
 import json
 import os
@@ -144,6 +145,15 @@ def test_a_mistake_is_words_on_the_page(page):
     page.get_by_role("tab", name="Likelihood").click()
     page.click("#upload-go")
     page.locator("#score-words").get_by_text("there is no picture yet").wait_for(timeout=WAIT)
+
+
+def test_a_page_of_the_internet_cannot_call_itself_this_machine(address):
+    for host, status in (("evil.example", 403), ("127.0.0.1:1", 200), ("localhost", 200)):
+        link = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+        link.request("GET", "/", headers={"Host": host})
+        answer = link.getresponse()
+        assert answer.status == status and answer.read()
+        assert status == 403 or "default-src 'self'" in answer.headers["content-security-policy"]
 
 
 def test_a_port_that_is_taken_is_one_line(trained, address):

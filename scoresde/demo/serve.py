@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from ..errors import InputError
 from ..settings import Checked, Range, Text, brief
@@ -109,7 +110,7 @@ def _launch(blocks, place: Place, port: int, options: dict) -> str:
     _, local, outside = blocks.launch(
         server_name=place.host,
         server_port=port,
-        app_kwargs={"middleware": [Middleware(Policed)]},
+        app_kwargs={"middleware": [Middleware(Policed, public=place.public)]},
         **silent,
         **limits,
         **options,
@@ -118,12 +119,19 @@ def _launch(blocks, place: Place, port: int, options: dict) -> str:
 
 
 class Policed:
-    """Sends with every page what it may load."""
+    """Sends with every page what it may load; one that is not `public` answers to this machine's own names alone, so
+    that no page of the internet can have itself called by its own name (DNS rebinding)."""
 
-    def __init__(self, app):
-        self.app = app
+    def __init__(self, app, public: bool = False):
+        self.app, self.public = app, public
 
     async def __call__(self, scope, receive, send):
+        said = dict(scope.get("headers") or ()).get(b"host", b"127.0.0.1").decode("latin-1")
+        if scope["type"] == "http" and not self.public and not loopback(urlsplit(f"//{said}").hostname or ""):
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+            await send({"type": "http.response.body", "body": b"this page is for its own machine"})
+            return
+
         async def also(message):
             if message["type"] == "http.response.start":
                 extra = {"content-security-policy": POLICY, "referrer-policy": "no-referrer"}
