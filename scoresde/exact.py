@@ -209,14 +209,16 @@ class Dequantised(Denoiser):
 
         M = Phi((e' - z) / s) - Phi((e - z) / s)      m = z + s (phi((e - z) / s) - phi((e' - z) / s)) / M
 
-    are the bin's share and the mean within it, so that D(x, t) = sum_i w_i m_i with w_i ~ prod_d M_id.
+    are the bin's share and the mean within it, so that D(x, t) = sum_i w_i m_i with w_i ~ prod_d M_id.  All is float64,
+    and takes N x D x levels numbers for D values an item.
 
     Arguments:
         raw: the items (N, *shape), integers 0..levels-1.
         space: a `spaces.Bins`: where the bins are.
         sde: of x_t.
 
-    All is float64, and takes N x D x levels numbers for D values an item.
+    Raises:
+        InputError: no items, or some without a shape.
     """
 
     def __init__(self, raw: Tensor, space: Any, sde: SDE):

@@ -17,6 +17,7 @@ from scoresde.errors import InputError
 ROOMS = (
     "conditions",
     "data",
+    "demo",
     "denoiser",
     "doctor",
     "guidance",
@@ -30,6 +31,7 @@ ROOMS = (
     "ode",
     "pictures",
     "plot",
+    "report",
     "sampling",
     "sde",
     "spaces",

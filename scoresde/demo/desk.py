@@ -37,6 +37,7 @@ class Desk:
 
     @property
     def samplers(self) -> list[str]:
+        """The names of the samplers that can be chosen."""
         return [*SAMPLERS]
 
     @property
@@ -45,7 +46,10 @@ class Desk:
         return usual(self.subject.kind), most(self.subject.kind)
 
     def choices(self, several: bool = True) -> list[tuple[str, int | None]]:
-        """What can be said of the class: (words, number), numbers as `Wish.label` takes them; none without labels."""
+        """What can be said of the class: (words, number), numbers as `Wish.label` takes them; none without labels.
+
+        `several`: all classes at once are a choice too.
+        """
         classes = self.subject.classes
         free = [(NO_CLASS, None)] if self.subject.free else []
         every = [(ALL_CLASSES, -1)] if several and len(classes) > 1 else []
@@ -104,7 +108,16 @@ class Desk:
     ) -> tuple[np.ndarray, np.ndarray | None, str]:
         """The item as the model sees it, its place in the histogram of held-out data (None: there is none), and words.
 
-        The item is a picture, a text of numbers, a file, or a held-out item by its number, which has its own label.
+        Arguments:
+            picture: an image, drawn or uploaded.
+            invert: ink on paper becomes light on dark, as the data has it.
+            text: or the item as numbers.
+            file: or an array file.
+            number: or a held-out item by its number, which has its own label.
+            label: the class; None: none is told.
+
+        Returns:
+            (H, W, 3), (H, W, 3) or None, and the words.
         """
         raw, cond = self._item(picture, invert, text, file, number)
         cond = self.subject.cond(label, 1) if number is None else cond

@@ -30,10 +30,16 @@ SILENT = {
 
 @dataclass(frozen=True)
 class Place(Checked):
-    """Where the page is: a `host` that is this machine's own, or with `public` any; a `port`, 0 for a free one; `share`
-    asks gradio for a public address through a server of its own, which `public` must allow too.
+    """Where the page is.
 
-    Raises `InputError` for a host that others reach, unless it is asked for in words.
+    Arguments:
+        host: this machine's own, or with `public` any.
+        port: 0: a free one.
+        public: others may reach it.
+        share: ask gradio for a public address through a server of its own, which `public` must allow too.
+
+    Raises:
+        InputError: a host that others reach, unless it is asked for in words.
     """
 
     host: Text = "127.0.0.1"
@@ -91,7 +97,13 @@ def served(desk: Desk, place: Place):
 
 
 def serve(desk: Desk, place: Place, say: Callable[[str], None]) -> None:
-    """Opens the page, says where, and waits to be stopped: Ctrl-C is its ordinary end."""
+    """Opens the page, says where, and waits to be stopped: Ctrl-C is its ordinary end.
+
+    Arguments:
+        desk: what the page's buttons do.
+        place: where it is.
+        say: gets each line that there is to say.
+    """
     with served(desk, place) as address:
         say(f"{desk.title}")
         say(f"{address}  (Ctrl-C ends it)")

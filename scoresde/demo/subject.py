@@ -41,7 +41,7 @@ class Subject:
 
     @cached_property
     def data(self) -> Data | None:
-        """The data set; None where it cannot be read, and `lost` then says why."""
+        """The data set; None where it cannot be read (what Raises `InputError` there), and `lost` then says why."""
         if self._data is None:
             self.lost = "the folder does not say what data it was trained on"
             return None
@@ -62,6 +62,7 @@ class Subject:
 
     @property
     def device(self) -> str:
+        """Where the model is."""
         return str(device_of(self.model))
 
     @property
@@ -86,7 +87,7 @@ class Subject:
         return self.model.conditions[self.label]
 
     def cond(self, label: int | None, n: int) -> dict[str, Tensor] | None:
-        """The conditions of n items of one class; all classes in turn for -1, none for None.
+        """The conditions of n items by their `label`: one class; all classes in turn for -1, none for None.
 
         Raises `InputError` for a class that the model does not know, or none where it needs one.
         """
@@ -103,7 +104,7 @@ class Subject:
         return {self.label: kind.rows(self.label, rows, n)}
 
     def guided(self, label: int | None, scale: float) -> Denoiser:
-        """The model, or classifier-free guidance of it where a class is given and the scale is not 1."""
+        """The model, or classifier-free guidance of it where a class (`label`) is given and the scale is not 1."""
         return Guided(self.model, scale) if self.free and label is not None and scale != 1 else self.model
 
     def held_out(self, numbers: Sequence[int]) -> tuple[Tensor, dict[str, Tensor] | None]:

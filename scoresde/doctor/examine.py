@@ -54,7 +54,8 @@ def examine(
         model: a trained `Model`, or any Denoiser.
         data: as it is given now: a `Data`, a dataset or a tensor, see `data.as_data`.
         raw: the same with the raw weights, in place of the averaged ones.
-        guided: what guides it, to be looked at too; `cond`, the conditions of its samples (default: of training items).
+        guided: what guides it, to be looked at too.
+        cond: the conditions of the guided samples; None: those of training items.
         course: how the training went.
         n: items of each split to look at.
         seed: of all noise.
@@ -104,14 +105,19 @@ def _of_model(material: Material, model: Denoiser, raw: Denoiser | None, course:
 def before(
     sde: SDE, data: Any, conditions: Mapping[str, Any] | None = None, t_min: float | None = None
 ) -> list[Finding]:
-    """What can be said before a training: whether the data is scaled as a network expects it, whether the SDE begins
-    and ends where the data asks it to, and whether labels tell anything.
+    """What can be said before a training.
+
+    Whether the data is scaled as a network expects it, whether the SDE begins and ends where the data asks it to, and
+    whether labels tell anything.
 
     Arguments:
         sde: that of the training.
         data: see `examine`.
         conditions: the kinds that the model will take, by name; None: those of the data.
         t_min: where sampling ends; None: as the SDE says.
+
+    Returns:
+        Findings, the worst first.
 
     Raises:
         InputError: fewer than 8 training items.

@@ -28,7 +28,14 @@ LAG = 0.05, 0.15  # by which the average is worse than the raw weights
 
 @dataclass(frozen=True)
 class Course:
-    """How a training went: the `step` that the weights have seen, the `steps` asked for, the rows of its figures."""
+    """How a training went.
+
+    Arguments:
+        step: what the weights have seen.
+        steps: what was asked for; None: unknown.
+        rows: the figures of metrics.jsonl.
+        ema: the decay of the average; None: unknown.
+    """
 
     step: int
     steps: int | None = None
@@ -47,7 +54,7 @@ def course_of(folder: Path, model: Model) -> Course:
 
 
 def raw_of(folder: Path, model: Model) -> Denoiser | None:
-    """The model with the raw weights of the last checkpoint; None where there is none, or it is of another step."""
+    """The model with the raw weights of the folder's checkpoint; None where there is none, or it is of another step."""
     path = folder / "checkpoint.pt"
     if not path.exists():
         return None

@@ -148,9 +148,9 @@ def intervals(
 
 
 def errors_by_level(path: Path, figures: dict) -> None:
-    """The error |D - x_0|^2 of a model by noise level, times (1 + r^2) / r^2, on held-out and training items, against
-    those of the best affine denoiser and of the optimum on the training items.
+    """Draws the error |D - x_0|^2 of a model by noise level r, times (1 + r^2) / r^2, to `path`.
 
+    On held-out and training items, against those of the best affine denoiser and of the optimum on the training items.
     `figures` are those of the doctor's finding on the score.
     """
     styles = {

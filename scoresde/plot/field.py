@@ -27,8 +27,9 @@ def score_field(
 ) -> Any:
     """Draws the score grad_x log p_t(x): arrows over samples of p_t in the plane, a curve of a number.
 
-    It is (alpha D(x, t) - x) / sigma^2.  An arrow points along the score s and is as long as |s| / (|s| + m), with m the median of |s| in sight: far from the
-    data scores are hundreds of times longer than among it.  Its colour says |s|.
+    It is (alpha D(x, t) - x) / sigma^2.  An arrow points along the score s and is as long as |s| / (|s| + m), with m
+    the median of |s| in sight: far from the data scores are hundreds of times longer than among it.  Its colour says
+    |s|.
 
     Arguments:
         denoiser: a model of one or two numbers, guided or not.
