@@ -1,6 +1,6 @@
 """VAE, GAN, flow and diffusion on the same digits, in one table.
 
-    python examples/families/compare.py                       # three seeds, 1.2 minutes of a thread each
+    python examples/families/compare.py                       # three seeds, a minute of a thread each
     python examples/families/compare.py --seeds 1 --steps 50  # a look at it
 
 Each family is an `Objective` of the one loop (`scoresde.fit`), on one thread, for as many steps as take `--minutes` of
@@ -20,7 +20,7 @@ import time
 from multiprocessing.connection import wait
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import page
@@ -43,7 +43,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/families"), help="the folder of all that is made")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each family")
-    parser.add_argument("--minutes", type=float, default=1.2, help="processor time of a training")
+    parser.add_argument("--minutes", type=float, default=1.0, help="processor time of a training")
     parser.add_argument("--steps", type=int, default=None, help="steps of each training, in place of --minutes")
     parser.add_argument("--n", type=int, default=700, help="samples that are measured")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, a thread each")

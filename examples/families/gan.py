@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-from family import Doubled, Family, Residual, normals
+from family import Family, normals
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,18 +17,16 @@ SETTINGS = {"lr": 1e-3, "betas": (0.0, 0.99), "batch_size": 64, "ema": 0.999, "w
 
 
 class Generator(Network):
-    """z ~ N(0, I) of `latent` entries -> x (B, *shape) in [-1, 1]."""
+    """z ~ N(0, I) of `latent` entries -> x (B, *shape) in [-1, 1], its sides multiples of 4."""
 
-    def __init__(
-        self, shape: Sequence[Count], latent: Count = 32, channels: Annotated[int, Range(8, 2**12)] = 48
-    ):
+    def __init__(self, shape: Sequence[Count], latent: Count = 32, channels: Annotated[int, Range(8, 2**12)] = 32):
         super().__init__()
-        self.latent, wide, side = latent, 2 * channels, shape[1] // 4
-        conv = lambda cin, cout: nn.Conv2d(cin, cout, 3, padding=1)
+        self.latent, side, up = latent, shape[1] // 4, {"kernel_size": 4, "stride": 2, "padding": 1}
         self.body = nn.Sequential(
-            *(nn.Linear(latent, wide * side**2), nn.Unflatten(1, (wide, side, side)), nn.SiLU()),
-            *(conv(wide, channels), Doubled(), Residual(channels), Doubled(), Residual(channels)),
-            *(nn.SiLU(), conv(channels, shape[0]), nn.Tanh()),
+            *(nn.Linear(latent, 4 * channels * side**2), nn.Unflatten(1, (4 * channels, side, side)), nn.SiLU()),
+            *(nn.ConvTranspose2d(4 * channels, 2 * channels, **up), nn.GroupNorm(8, 2 * channels), nn.SiLU()),
+            *(nn.ConvTranspose2d(2 * channels, channels, **up), nn.GroupNorm(8, channels), nn.SiLU()),
+            *(nn.Conv2d(channels, shape[0], 3, padding=1), nn.Tanh()),
         )
 
     def forward(self, z: Tensor) -> Tensor:
@@ -42,14 +40,14 @@ class Generator(Network):
 class Critic(Network):
     """x (B, *shape) -> (B,): the logit that x is real."""
 
-    def __init__(self, shape: Sequence[Count], channels: Annotated[int, Range(8, 2**12)] = 48):
+    def __init__(self, shape: Sequence[Count], channels: Annotated[int, Range(8, 2**12)] = 32):
         super().__init__()
-        wide, side = 2 * channels, shape[1] // 4
-        conv = lambda cin, cout, **more: nn.Conv2d(cin, cout, 3, padding=1, **more)
+        side, down = shape[1] // 4, {"kernel_size": 4, "stride": 2, "padding": 1}
         self.body = nn.Sequential(
-            *(conv(shape[0], channels), Residual(channels, norm=False), conv(channels, channels, stride=2)),
-            *(Residual(channels, norm=False), conv(channels, wide, stride=2), nn.SiLU(), nn.Flatten()),
-            nn.Linear(wide * side**2, 1),
+            *(nn.Conv2d(shape[0], channels, 3, padding=1), nn.SiLU()),
+            *(nn.Conv2d(channels, 2 * channels, **down), nn.SiLU()),
+            *(nn.Conv2d(2 * channels, 4 * channels, **down), nn.SiLU(), nn.Flatten()),
+            nn.Linear(4 * channels * side**2, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -50,11 +50,11 @@ class Judge:
     def figures(self, raw: Tensor, floor: bool = False) -> dict[str, float]:
         """The figures of samples (n, *shape) in the data's own values; `floor` for real items.
 
-        frechet: of the features, its bias of order 1/n out; precision, recall: k = 5; c2st: how often a classifier tells
-        samples from held-out items, pixels as they are, and c2st_p; classes: of ten, those with at least half of their
-        share among the held-out items, as the extractor's classifier reads them; `least`: the smallest share in units
-        of its own among these; `shares`: the total variation between the shares; memorisation: the chance to be nearer
-        to the training items than held-out ones are.
+        frechet: of the features, its bias of order 1/n out; precision, recall: k = 5; c2st, c2st_p: how often a
+        classifier tells samples from held-out items, pixels as they are; classes: those with at least half of their
+        share among the held-out items, both as the extractor's classifier reads them; least: the smallest share in
+        units of its own there; shares: the total variation between them; memorisation: the chance to be nearer to the
+        training items than held-out ones are.
         """
         x = self.data.encode(raw)
         seen, test = self.extractor(x), self.data.encode(stack(self.data.test, range(len(self.data.test))))

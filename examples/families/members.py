@@ -19,7 +19,7 @@ from scoresde.data import Data
 from scoresde.likelihood import ImportanceWeighted, discrete_bits_per_dim
 from scoresde.objectives import Objective
 
-DRAWS = {"vae": 256, "flow": 32}  # of the importance-weighted bounds
+DRAWS = {"vae": 128, "flow": 32}  # of the importance-weighted bounds
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _of_flow(model, raw, data, seed):
 MEMBERS = {
     "vae": Member(
         "VAE",
-        f"bound, {DRAWS['vae']} draws",
+        f"a bound, {DRAWS['vae']} draws of z",
         vae.objective,
         vae.SETTINGS,
         lambda model, n, seed: model.generate(n, seed),
@@ -70,7 +70,7 @@ MEMBERS = {
     ),
     "gan": Member(
         "GAN",
-        "none",
+        "it has no likelihood",
         gan.objective,
         gan.SETTINGS,
         lambda model, n, seed: model.generate(n, seed),
@@ -78,7 +78,7 @@ MEMBERS = {
     ),
     "flow": Member(
         "flow",
-        "exact density",
+        "exact density, dequantised",
         flow.objective,
         flow.SETTINGS,
         lambda model, n, seed: model.generate(n, seed),
@@ -86,7 +86,7 @@ MEMBERS = {
     ),
     "diffusion": Member(
         "diffusion",
-        "density by its flow",
+        "density by its flow, dequantised",
         diffusion.objective,
         diffusion.SETTINGS,
         diffusion.generate,

@@ -15,10 +15,25 @@ from torch import Tensor
 from scoresde import pictures
 from scoresde.machine import files
 
-DIGITS = {"bits": 3, "frechet": 2, "precision": 2, "recall": 2, "c2st": 2, "classes": 0, "shares": 3, "memorisation": 2}
-DIGITS |= {"training_seconds": 0, "sampling_seconds": 2}
-HEADS = ["", "bits/dim", "Frechet", "precision", "recall", "two-sample test", "classes of 10", "shares off by"]
-HEADS += ["memorisation", "training, s", "1000 samples, s"]
+# A figure, its words in the table, its digits after the point, and what is best.
+ROWS = [
+    ("bits", "bits/dim of held-out digits, lower is better", 3),
+    ("frechet", "Frechet distance", 2),
+    ("precision", "precision", 2),
+    ("recall", "recall", 2),
+    ("c2st", "two-sample test, 0.5 is best", 2),
+    ("classes", "classes of 10", 1),
+    ("least", "least class, of its share", 2),
+    ("shares", "classes' shares off by", 3),
+    ("memorisation", "memorisation, 0.5 is none", 2),
+    ("parameters", "parameters, thousands", 0),
+    ("sampling_parameters", "of which to sample", 0),
+    ("steps", "steps of training", 0),
+    ("training_seconds", "training, processor s", 0),
+    ("sampling_seconds", "1000 samples, processor s", 2),
+]
+DIGITS = {key: digits for key, _, digits in ROWS}
+THOUSANDS = ("parameters", "sampling_parameters")
 COLUMNS = 16  # samples in a row of the picture
 
 
@@ -27,26 +42,28 @@ def line(out: Path, name: str, seed: int) -> str:
     figures = files.read_json(out / f"{name}-{seed}" / "figures.json")
     if "failed" in figures:
         return f"{name} {seed}: {figures['failed']}"
-    known = {k: figures[k] for k in ("bits", "frechet", "precision", "recall", "c2st", "training_seconds") if k in figures}
+    known = {
+        k: figures[k] for k in ("bits", "frechet", "precision", "recall", "c2st", "training_seconds") if k in figures
+    }
     return f"{name} {seed}: " + ", ".join(f"{k} {v:.{DIGITS[k]}f}" for k, v in known.items() if v is not None)
 
 
 def write(out: Path, names: list[str], seeds: int, plan: dict, floor: dict, real: Tensor) -> str:
     """Writes table.md, figures.json and samples.png; returns the table."""
     found = {n: [files.read_json(out / f"{n}-{s}" / "figures.json") for s in range(seeds)] for n in names}
-    rows = {}
+    rows, kinds = {}, {}
     for name in names:
         whole = [f for f in found[name] if "failed" not in f]
         lost = f", {len(whole)} of {seeds} seeds" if len(whole) < seeds else ""
-        rows[f"{MEMBERS[name].title}{lost}"] = whole
+        title = f"{MEMBERS[name].title}{lost}"
+        rows[title], kinds[title] = whole, MEMBERS[name].kind
         if name == "vae":
             rows["VAE, means of the pixels"] = [f["means"] for f in whole]
-    table = tabled(rows, floor)
+    table = tabled(rows, floor, kinds)
     spread = {title: summary(figures) for title, figures in rows.items()}
     facts = {"date": datetime.date.today().isoformat(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     facts |= {"torch": torch.__version__, "machine": platform.machine(), **plan}
-    facts |= {"kinds": {n: MEMBERS[n].kind for n in names}}
-    files.write_json(out / "figures.json", facts | {"floor": floor, "families": spread, "seeds": found})
+    files.write_json(out / "figures.json", facts | {"kinds": kinds, "floor": floor, "families": spread, "seeds": found})
     files.write(out / "table.md", lambda file: file.write(table.encode()))
     draw(out, names, real)
     return table
@@ -62,21 +79,23 @@ def summary(figures: list[dict]) -> dict[str, dict]:
     return out
 
 
-def tabled(rows: dict[str, list[dict]], floor: dict) -> str:
-    """Markdown: of each figure the mean over the seeds and, in brackets, from the least to the greatest."""
-    lines = [HEADS, ["---", *["---:"] * (len(HEADS) - 1)]]
-    lines.append(["real digits", *(f"{floor[k]:.{d}f}" if k in floor else "" for k, d in DIGITS.items())])
-    for title, figures in rows.items():
-        known = summary(figures)
-        lines.append([title, *(cell(known.get(k), d) for k, d in DIGITS.items())])
+def tabled(rows: dict[str, list[dict]], floor: dict, kinds: dict[str, str]) -> str:
+    """Markdown, a family a column: of each figure the mean over the seeds and, in brackets, the least and the most."""
+    known = {title: summary(figures) for title, figures in rows.items()}
+    lines = [["", "real digits", *rows], ["---", *["---:"] * (len(rows) + 1)]]
+    lines.append(["what the bits/dim are", "", *(kinds.get(title, "") for title in rows)])
+    for key, words, digits in ROWS:
+        unit = 1000 if key in THOUSANDS else 1
+        real = f"{floor[key]:.{digits}f}" if key in floor else ""
+        lines.append([words, real, *(cell(figures.get(key), digits, unit) for figures in known.values())])
     return "".join(f"| {' | '.join(parts)} |\n" for parts in lines)
 
 
-def cell(known: dict | None, digits: int) -> str:
-    """mean (low to high), the bracket left out where nothing varies."""
+def cell(known: dict | None, digits: int, unit: int = 1) -> str:
+    """mean (low to high), the bracket left out where nothing varies, in so large a unit."""
     if known is None:
-        return "none"
-    mean, low, high = (f"{known[k]:.{digits}f}" for k in ("mean", "low", "high"))
+        return ""
+    mean, low, high = (f"{known[k] / unit:.{digits}f}" for k in ("mean", "low", "high"))
     return mean if low == high else f"{mean} ({low} to {high})"
 
 

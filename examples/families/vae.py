@@ -11,7 +11,6 @@ from family import Doubled, Family, Residual, normals, uniforms
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scoresde.likelihood import Discrete
 from scoresde.nets.base import Network
 from scoresde.settings import Count, Positive, Range
 from scoresde.spaces import Bins
@@ -20,7 +19,7 @@ SETTINGS = {"lr": 2e-3, "batch_size": 128, "ema": 0.999, "weight_decay": 0.05}
 
 
 class VAE(Network):
-    r"""z ~ N(0, I) of `latent` entries; P(v | z) = prod_i P_i(v_i | z), a mixture of `components` discretised logistics:
+    r"""z ~ N(0, I) of `latent` entries; P(v | z) = prod_i P_i(v_i | z), mixtures of `components` discretised logistics:
 
         P_i(v) = \sum_k w_k [F((x_v + h - m_k) / s_k) - F((x_v - h - m_k) / s_k)],    F the logistic function
 
@@ -84,7 +83,8 @@ class VAE(Network):
         """The bound of `importance_bound` on log P(v), (B,), row by row."""
         index, found = torch.arange(len(raw)), []
         for rows, part in zip(raw.split(4), index.split(4), strict=True):
-            log_p = lambda z, rows=rows: torch.stack([self.log_likelihood(v.expand(draws, *v.shape), own) for v, own in zip(rows, z, strict=True)])
+            again = rows.repeat_interleave(draws, 0)
+            log_p = lambda z, again=again: self.log_likelihood(again, z.flatten(0, 1)).unflatten(0, z.shape[:2])
             eps = normals(part, (draws, self.latent), seed, 1)
             found.append(importance_bound(*self.posterior(rows), eps, log_p))
         return torch.cat(found)
