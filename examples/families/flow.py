@@ -15,7 +15,7 @@ from scoresde.data import stack
 from scoresde.nets.base import Network
 from scoresde.settings import Count, Range
 
-SETTINGS = {"lr": 2e-3, "batch_size": 128, "ema": 0.999, "weight_decay": 0.05}
+SETTINGS = {"lr": 5e-3, "batch_size": 128, "ema": 0.999, "weight_decay": 0.05}
 EDGE = 0.02  # of the unit interval, which the logit keeps away from its ends
 
 
@@ -120,7 +120,7 @@ class Flow(Network):
         shape: Sequence[Count],
         steps: Count = 12,
         width: Count = 48,
-        dropout: Annotated[float, Range(0, below=1)] = 0.2,
+        dropout: Annotated[float, Range(0, below=1)] = 0.1,
     ):
         super().__init__()
         self.shape, channels = tuple(shape), 4 * shape[0]
