@@ -93,7 +93,8 @@ def job(out: Path, name: str, seed: int, steps: int, n: int) -> None:
     torch.manual_seed(seed)
     objective = member.objective(data)
     figures = {"parameters": sum(p.numel() for p in objective.parameters()), "steps": steps}
-    figures["sampling_parameters"] = sum(p.numel() for p in objective.product.parameters())
+    maker = getattr(objective.product, "decoder", objective.product)  # what samples are made by
+    figures["sampling_parameters"] = sum(p.numel() for p in maker.parameters())
     training = scoresde.Training(steps=steps, seed=seed, **member.settings)
     try:
         model, seconds = trained(objective, data, training, folder)

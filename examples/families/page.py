@@ -15,9 +15,10 @@ from torch import Tensor
 from scoresde import pictures
 from scoresde.machine import files
 
-# A figure, its words in the table, its digits after the point, and what is best.
+# A figure, its words in the table, and its digits after the point.
 ROWS = [
     ("bits", "bits/dim of held-out digits, lower is better", 3),
+    ("bits_several_draws", "the same by the mean of 32 draws in the bins", 3),
     ("frechet", "Frechet distance", 2),
     ("precision", "precision", 2),
     ("recall", "recall", 2),
@@ -25,7 +26,7 @@ ROWS = [
     ("classes", "classes of 10", 1),
     ("least", "least class, of its share", 2),
     ("shares", "classes' shares off by", 3),
-    ("memorisation", "memorisation, 0.5 is none", 2),
+    ("memorisation", "nearer to training digits, 0.5 is best", 2),
     ("parameters", "parameters, thousands", 0),
     ("sampling_parameters", "of which to sample", 0),
     ("steps", "steps of training", 0),
@@ -34,7 +35,7 @@ ROWS = [
 ]
 DIGITS = {key: digits for key, _, digits in ROWS}
 THOUSANDS = ("parameters", "sampling_parameters")
-COLUMNS = 16  # samples in a row of the picture
+COLUMNS, LEVELS = 16, 17  # samples in a row of the picture, and the grey levels of digits
 
 
 def line(out: Path, name: str, seed: int) -> str:
@@ -100,17 +101,15 @@ def cell(known: dict | None, digits: int, unit: int = 1) -> str:
 
 
 def draw(out: Path, names: list[str], real: Tensor) -> None:
-    """samples.png: the first samples of seed 0, a row or two for each family."""
+    """samples.png: the first samples of seed 0, two rows for each family."""
     rows = {"real digits": real}
     for name in names:
         path = out / f"{name}-0" / "samples.npy"
         if path.exists():
             with files.reading(path) as file:
                 rows[MEMBERS[name].title] = torch.from_numpy(np.load(file))
-    levels = 17
-    images, titles = [], []
+    sheets = []
     for title, raw in rows.items():
-        for part in range(2):
-            images.append(pictures.as_bytes(raw[part * COLUMNS : (part + 1) * COLUMNS], levels))
-            titles.append("" if part else title)
-    pictures.save_png(out / "samples.png", pictures.sheet(images, over=titles))
+        parts = raw[: 2 * COLUMNS].split(COLUMNS)
+        sheets.append(pictures.sheet([pictures.as_bytes(part, LEVELS) for part in parts], title))
+    pictures.save_png(out / "samples.png", np.concatenate(sheets))
