@@ -133,7 +133,7 @@ MISTAKES = [
     (["device=tpu"], ["device='tpu'", "cuda"]),
     (["task=sample"], ["no trained model", "task=train"]),
     (["data=toy", "data.kind=rings"], ["rings", "ring"]),
-    (["data=toy", "net=unet"], ["net=mlp"]),
+    (["data=toy", "net=unet"], ["take an MLP"]),
     (["net.heads=5"], ["net.heads=5", "divisor of channels=32"]),
     (["net.mults=[1,0]"], ["net.mults=[1, 0]"]),
     (["out=/proc/nowhere"], ["/proc/nowhere"]),

@@ -153,7 +153,7 @@ def test_bits_and_kinds(put):
     assert (seen(put("c.bmp", PICTURE[..., 0])) == PICTURE[..., 0]).all()
     assert (seen(put("d.ppm", PICTURE)) == PICTURE).all() and (seen(put("d.tga", PICTURE)) == PICTURE).all()
     float32 = put("e.tif", np.zeros((3, 3), np.float32))
-    refuses("32-bit pixels (mode F)", "data=array", call=lambda: seen(float32))
+    refuses("32-bit pixels (mode F)", "read arrays", call=lambda: seen(float32))
 
 
 def test_colours_follow_their_profile(put):
