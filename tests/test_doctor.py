@@ -13,7 +13,7 @@ import scoresde
 from scoresde import InputError, doctor
 from scoresde.data import Data, Tensors
 from scoresde.denoiser import Denoiser, Moments, Wrapped
-from scoresde.doctor import derivatives, ends, fit, strength, values
+from scoresde.doctor import derivatives, ends, fit, strength, training, values
 from scoresde.doctor.finding import judged, ordered, paired
 from scoresde.doctor.material import LEVELS, Gaussian, Material, Points
 from scoresde.exact import GaussianMixture
@@ -208,6 +208,28 @@ def test_guidance_is_measured_by_its_scale():
     assert strong.state == "wrong" and lower < 20
     assert strength.strength(material, Guided(model, lower)).state == "well"
     assert strength.strength(material, Guided(model, lambda t: 9.0)).state == "not looked at"
+
+
+def test_a_curve_that_still_falls_is_a_training_cut_short_and_a_flat_or_noisy_one_is_not():
+    steps = range(10, 1001, 10)
+    noise = torch.randn(100, generator=torch.Generator().manual_seed(0)).tolist()
+    curve = lambda name, power, spread: [
+        {"step": s, name: s**-power * (1 + spread * e)} for s, e in zip(steps, noise, strict=True)
+    ]
+    for name, power, spread, state in (
+        ("validation", 0.5, 0.01, "wrong"),
+        ("validation", 0.15, 0.002, "suspect"),
+        ("validation", 0.02, 0.002, "well"),
+        ("loss", 0.5, 0.01, "suspect"),
+        ("loss", 0.1, 0.1, "well"),
+    ):
+        found = training.ended(doctor.Course(1000, 1000, curve(name, power, spread)))
+        assert found.state == state and found.figures["fall"] == pytest.approx(1 - 1.5**-power, abs=0.1), found
+    few = [
+        {"step": s, "validation": v} for s, v in ((200, 0.36), (400, 0.343), (600, 0.334), (800, 0.33), (1000, 0.3285))
+    ]
+    assert training.ended(doctor.Course(1000, 1000, few)).state == "well"
+    assert training.ended(doctor.Course(1000, 1000)).state == "well" and training.ended(None).state == "not looked at"
 
 
 def test_findings_are_ordered_by_what_explains_what():

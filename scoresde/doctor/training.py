@@ -23,6 +23,7 @@ from .finding import SURE, Finding, errors, judged, listed, paired, unseen, well
 from .material import Material
 
 FALL = 0.04, 0.1  # by which the loss fell in the last third: suspect, wrong
+NOISY = 0.1, 0.2  # by which that of single batches did
 LAG = 0.05, 0.15  # by which the average is worse than the raw weights
 
 
@@ -115,7 +116,8 @@ def ended(course: Course | None) -> Finding:
     fall, z, name = _fall(course.rows)
     more = 4 * (steps or step)
     figures = {"step": step, "steps": steps, "fall": fall}
-    state = judged(fall, *FALL, z, 3.0)
+    bounds = FALL if name == "validation" else NOISY  # each of the latter is that of one batch
+    state = judged(fall, *bounds, z, 3.0 if name == "validation" else SURE)
     if name and state != "well":
         words = f"the training was cut short: the {name} loss still fell by {100 * fall:.0f} % in its last third"
         return Finding("end of the training", state, words, errors(z), "train longer", f"train.steps={more}", figures)
@@ -132,7 +134,7 @@ def _fall(rows: Sequence[dict[str, Any]]) -> tuple[float, float, str]:
         points = [(r["step"], r[name]) for r in rows if isinstance(r.get(name), int | float) and r["step"] > 0]
         points = [(s, v) for s, v in points if math.isfinite(v) and v > 0]
         last = points[-1][0] if points else 0
-        late = [(s, v) for s, v in points if s >= 2 * last / 3]
+        late = points[-max(3, sum(s >= 2 * last / 3 for s, _ in points)) :]
         if len(late) < 3:
             continue
         x, y = torch.tensor(late, dtype=torch.float64).log().T
