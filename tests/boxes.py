@@ -169,6 +169,9 @@ class Box:
         assert not (broken := unreadable(self.model)), broken
 
 
+PAGE = ("report.html", "floor.json", "machine.json")  # of the time that there was, and of the machine
+
+
 def unreadable(folder: Path) -> list[str]:
     """The files under their final names that cannot be read as what they are; half a last line of rows may be."""
     wrong = []
@@ -192,6 +195,9 @@ def _read(path: Path):
         return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
     if path.suffix == ".yaml":
         assert len(OmegaConf.load(path))
+        return None
+    if path.suffix == ".html":
+        assert path.read_text().endswith("</html>\n"), "it was cut short"
         return None
     if path.suffix == ".csv":
         return path.read_text().splitlines()
@@ -219,7 +225,8 @@ def differences(whole: Path, other: Path) -> list[str]:
         mine, theirs = (_read(folder / path.relative_to(whole)) for folder in (whole, other))
         pairs = [(mine[k], theirs[k]) for k in mine] if isinstance(mine, dict) else [(mine, theirs)]
         wrong += [str(path.relative_to(whole))] * (not all(np.array_equal(x, y, equal_nan=True) for x, y in pairs))
-    names = [{p.relative_to(f) for p in f.rglob("*") if p.is_file()} for f in (whole, other)]
+    kept = lambda p: p.is_file() and p.name not in PAGE
+    names = [{p.relative_to(f) for p in f.rglob("*") if kept(p)} for f in (whole, other)]
     return wrong + [f"only in one: {p}" for p in names[0] ^ names[1] if not p.name.startswith(".")]
 
 
