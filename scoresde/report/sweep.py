@@ -122,6 +122,7 @@ def _plots(found: list[Row], names: list[str], floor: dict[str, Figure]) -> Html
 def _pictures(folder: Path, jobs: list[dict]) -> Html:
     """The samples of each job, once for each folder of them, with the way to its model's own page."""
     cells, seen = [], set()
+    shared = set.intersection(*(set(j["overrides"]) for j in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
         results = {k: v for k, v in part(job, "results").items() if isinstance(v, str)}
         place, model = results.get("sample"), results.get("train") or str(Path(results.get("sample", ".")).parent)
@@ -130,7 +131,7 @@ def _pictures(folder: Path, jobs: list[dict]) -> Html:
         seen.add(place)
         data = picture_of(Path(place) / "samples.png") if place else None
         if data is not None and len(cells) < PICTURES:
-            words = " ".join(w for w in job["overrides"] if not w.startswith(("wandb=", "tracker=")))
+            words = " ".join(w for w in job["overrides"] if w not in shared)
             link = quote(os.path.relpath(Path(model) / "report.html", folder))
             inside = [
                 image(data, "png", "samples", "paper"),
