@@ -213,9 +213,9 @@ class Dequantised(Denoiser):
     and takes N x D x levels numbers for D values an item.
 
     Arguments:
-        raw: the items (N, *shape), integers 0..levels-1.
-        space: a `spaces.Bins`: where the bins are.
-        sde: of x_t.
+        raw: v_i (N, *shape), integers 0..levels-1.
+        space: a `spaces.Bins`, which says where the bins are.
+        sde: which gives alpha and sigma.
 
     Raises:
         InputError: no items, or some without a shape.
