@@ -181,7 +181,7 @@ def test_labels_and_the_hash_of_the_data():
 
 
 def test_the_page_on_metrics_says_what_runs():
-    (code,) = pages.blocks("docs/howto/metrics.md")
+    (code,) = pages.blocks("docs/results/metrics.md")
     names = {}
     for line in code.splitlines():
         shown = re.match(r"print\((.*)\)  # (.*)", line)

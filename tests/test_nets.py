@@ -192,7 +192,7 @@ def test_the_waves_of_an_mlp_have_their_scale():
 
 
 def test_wrong_networks_are_refused():
-    refuses("(2,)", "net=mlp", call=lambda: UNet((2,)))
+    refuses("(2,)", "take an MLP", call=lambda: UNet((2,)))
     refuses("(1, 2, 3, 4, 5)", call=lambda: UNet((1, 2, 3, 4, 5)))
     refuses("channels=12", "multiple of 8", call=lambda: UNet((1, 4, 4), channels=12))
     assert math.prod(MLP((2, 3), width=8, blocks=1, fourier=0)(torch.ones(2, 2, 3), torch.ones(2)).shape) == 12

@@ -19,9 +19,9 @@ OWN = {
     "docs/howto/data.md": "test_data_docs.py",
     "docs/howto/tables.md": "test_data_docs.py",
     "docs/howto/conditions.md": "test_given.py",
-    "docs/howto/metrics.md": "test_evaluation.py",
+    "docs/results/metrics.md": "test_evaluation.py",
 }
-SLOW = {"docs/howto/survival.md"}  # its block is the self-test
+SLOW = {"docs/results/survival.md"}  # its block is the self-test
 WITH_BLOCKS = [
     pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page
     for page in pages.pages()
