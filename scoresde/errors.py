@@ -1,4 +1,6 @@
-"""The one exception for a user's mistake, and what a missing module is called where it is installed from."""
+"""The one exception for a user's mistake, whose line a warning names, and what to install for a module."""
+
+import sys
 
 
 class InputError(ValueError):
@@ -21,3 +23,11 @@ def package(module: str) -> str:
     """What to pip install for a module."""
     known = {"PIL": "pillow", "sklearn": "scikit-learn", "ot": "POT", "yaml": "pyyaml", "hydra": "hydra-core"}
     return known.get(module, module)
+
+
+def outside() -> int:
+    """The `stacklevel` at which a warning names the line that called this package, from where this is called."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    return level

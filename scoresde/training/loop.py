@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..answers import derivatives
 from ..data import Batch, Data, check_data
+from ..errors import outside
 from ..machine import launcher, locks, processes, signals
 from ..machine.devices import accelerator
 from ..machine.progress import Advance, fewer, shown
@@ -20,6 +22,7 @@ from ..model.description import settings
 from ..model.state import plain_state
 from ..objectives import Objective
 from ..objectives.guards import check_finite
+from ..settings import checked
 from .average import EMA
 from .book import Book
 from .order import batches, seed_of, told
@@ -27,7 +30,9 @@ from .restore import restore
 from .settings import Training
 
 
-def minimise(
+@checked
+@derivatives
+def fit(
     objective: Objective,
     data: Data,
     training: Training | None = None,
@@ -39,13 +44,35 @@ def minimise(
     say: Callable[[str], None] | None = None,
     made: dict | None = None,
 ) -> Any:
-    """What `fit` and `train` do once their arguments are checked."""
+    """Minimises an objective on the training items of a data set; returns what it makes of the averaged weights.
+
+    A classifier of noisy data, for guidance, with its folder:
+
+        digits = scoresde.data.digits()
+        classifier = NoisyClassifier(Encoder((1, 8, 8), 10, channels=32), VP())
+        trained = fit(Classify(classifier, digits), digits, Training(steps=500), "classifier")
+        model = ClassifierGuided(load("denoiser"), trained, label=3, scale=2.0)
+
+    `train` is this with `objectives.Denoising`, and says what is kept in the folder.
+
+    Arguments:
+        objective: what is minimised; its parts are trained in place.
+        data: whose items are drawn.
+        training: the settings.
+        folder, report, device, fresh, progress, say, made: as in `train`.
+
+    Returns:
+        What `objective.made` makes: a `Model` of `Denoising`, a `TrainedClassifier` of `Classify`.
+
+    Raises:
+        InputError, FloatingPointError: as `train` does.
+    """
     training, notes = training or Training(), check_data(data)
     book = Book(
         None if folder is None else Path(folder).expanduser(), objective.describe() | settings(training), training.steps
     )
     book.add(made or {})
-    say = say or (lambda words: warnings.warn(words, stacklevel=6))
+    say = say or (lambda words: warnings.warn(words, stacklevel=outside()))
     if words := launcher.ignored():
         say(words)
     processes.join(device)

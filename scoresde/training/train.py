@@ -18,7 +18,7 @@ from ..model.state import plain_state
 from ..objectives import Denoising
 from ..objectives.guards import refuse_other_conditions
 from ..settings import checked
-from .loop import minimise
+from .loop import fit
 from .settings import Training
 
 
@@ -84,7 +84,7 @@ def train(
     refuse_other_conditions(first.conditions, data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
     objective = Denoising(first, loss, data, training.dequantise)
-    return minimise(objective, data, training, folder, report, device, fresh, progress, say, made)
+    return fit(objective, data, training, folder, report, device, fresh, progress, say, made)
 
 
 @torch.no_grad()
