@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,12 +11,8 @@ from torch import Tensor
 
 from .. import likelihood as lik
 from ..errors import InputError
-from ..likelihood.divergence import Probes
-from ..likelihood.estimator import NAMES
-from ..likelihood.paths import FixedSteps
 from ..machine import files
-from ..ode import METHODS
-from ..settings import Checked, Count, OneOf, Positive, Scale, Seed
+from ..settings import Seed
 from .subject import Subject
 
 LN2 = math.log(2)
@@ -25,20 +21,10 @@ LARGEST = 1 << 26  # bytes of a result that is read
 
 
 @dataclass(frozen=True)
-class How(Checked):
+class How(lik.How):
     """How an item is scored: the settings `likelihood.*` of the command line of the same names, and its seed."""
 
-    probes: Probes | Literal["auto"] | None = 1
-    target_stderr: Positive = 0.1
-    max_probes: Probes = 64
-    steps: FixedSteps | None = None
-    rtol: Positive = 1e-2
-    atol: Positive = 1e-2
-    method: Annotated[str, OneOf(METHODS)] = "adams"
-    t_min: Scale | None = None
-    divergence: Annotated[str, OneOf(NAMES)] | None = None
     dequantiser: Literal["uniform", "importance", "truncated_normal", "decoder"] = "uniform"
-    draws: Count = 1
     seed: Seed = 0
 
 
@@ -72,8 +58,7 @@ def score(subject: Subject, raw: Tensor, cond: dict[str, Tensor] | None, how: Ho
     """
     model, space = subject.model, subject.model.space
     t_min = lik.start_time(model.sde, how.t_min)
-    plain = ("probes", "target_stderr", "max_probes", "steps", "rtol", "atol", "method", "divergence", "seed")
-    flow = {name: getattr(how, name) for name in plain} | {"t_min": t_min}
+    flow = how.flow | {"t_min": t_min, "seed": how.seed}
     known = cond if model.conditions else None
 
     def density(x: Tensor) -> lik.Likelihood:
@@ -81,12 +66,7 @@ def score(subject: Subject, raw: Tensor, cond: dict[str, Tensor] | None, how: Ho
 
     if model.levels is None:
         return density(model.encode(raw)).log_prob.detach().double().cpu() + space.log_det(model.shape)
-    dequantiser = {
-        "uniform": lambda: lik.Uniform(),
-        "importance": lambda: lik.ImportanceWeighted(how.draws),
-        "truncated_normal": lambda: lik.TruncatedNormal(model.sde, t_min, how.draws),
-        "decoder": lambda: lik.Decoder(model.sde, t_min, how.draws),
-    }[how.dequantiser]()
+    dequantiser = how.dequantised(model.sde, t_min)
     found = dequantiser.log_prob(density, raw, space, torch.arange(first, first + len(raw)), how.seed)
     parts = {"log_prob": found.model, "dequantisation": found.dequantisation, "decoder": found.decoder}
     return _figures(subject, {k: v.detach().double().cpu() for k, v in parts.items()})

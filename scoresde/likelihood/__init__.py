@@ -16,6 +16,7 @@ from .discrete.noisy import Decoder, TruncatedNormal, matching_time
 from .discrete.variational import BinNet, Variational, fit_variational
 from .divergence import Divergence, Exact, Hutchinson, HutchPP
 from .flow import Auto, Likelihood, average_jacobian, log_likelihood
+from .how import How
 from .paths import AdaptivePath, FixedPath, start_time
 from .velocity import flow_velocity, velocity_divergence
 
@@ -34,6 +35,7 @@ __all__ = [
     "Exact",
     "FixedPath",
     "GaussianPart",
+    "How",
     "HutchPP",
     "Hutchinson",
     "ImportanceWeighted",

@@ -26,8 +26,7 @@ def time_of(run: Run) -> float:
 def scorer(run: Run) -> Columns:
     """A function (raw items, their numbers, conditions) -> columns of figures in nats, the model's space apart."""
     data, settings, seed, t_min = run.data, run.likelihood, run.config.seed, time_of(run)
-    known = ("probes", "divergence", "target_stderr", "max_probes", "steps", "rtol", "atol", "method")
-    flow = {k: getattr(settings, k) for k in known} | {"t_min": t_min, "seed": seed, "control": _control(run, t_min)}
+    flow = settings.flow | {"t_min": t_min, "seed": seed, "control": _control(run, t_min)}
     dequantiser = _dequantiser(run, t_min) if data.levels else None
     bound = _bound(run, t_min) if settings.bound else None
 
@@ -73,12 +72,7 @@ def _dequantiser(run: Run, t_min: float) -> lik.Dequantiser:
         raw = stack(run.data.train, range(min(len(run.data.train), 20_000)))
         cond = of_items(run, run.data.train, range(len(raw)))
         return lik.fit_variational(run.model, raw.to(run.device), run.data, seed=run.config.seed, cond=cond)
-    return {
-        "uniform": lambda: lik.Uniform(),
-        "importance": lambda: lik.ImportanceWeighted(settings.draws),
-        "truncated_normal": lambda: lik.TruncatedNormal(sde, t_min, settings.draws),
-        "decoder": lambda: lik.Decoder(sde, t_min, settings.draws),
-    }[settings.dequantiser]()
+    return settings.dequantised(sde, t_min)
 
 
 def _bound(run: Run, t_min: float) -> Columns:

@@ -4,22 +4,19 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...data import stack
 from ...errors import InputError
-from ...likelihood.divergence import Probes
-from ...likelihood.estimator import NAMES
-from ...likelihood.paths import FixedSteps
+from ...likelihood import How
 from ...machine import processes
 from ...machine.progress import fewer
-from ...ode import METHODS
 from ...run import Run, Task
 from ...sampling import joined
-from ...settings import Checked, Count, OneOf, Positive, Scale
+from ...settings import Count
 from ...tracking.report import bar
 from ...tracking.track import Metrics, read_rows
 from ..given import of_items
@@ -30,28 +27,13 @@ from .parts import Examples, batches, write_columns
 
 
 @dataclass(frozen=True)
-class Scoring(Checked):
-    """What to score: `n` examples (None: all) of the `split`, through the flow, and beside it by a `bound`.
-
-    `probes` of the divergence (None: exact; "auto": until the standard error of an example is `target_stderr` nats),
-    `steps` of a fixed grid (None: adaptive, to `rtol` and `atol`).  `dequantiser` carries discrete values into the
-    model's space, with `draws` of them averaged in probability.  `bound` is None, "elbo" or "vlb", of `bound_draws`.
-    """
+class Scoring(How):
+    """What to score: `n` examples (None: all) of the `split`, through the flow as `How` says, by a `control` variate of
+    its divergence, and beside it by a `bound`: None, "elbo" or "vlb", of `bound_draws`."""
 
     split: Literal["train", "test"] = "test"
     n: Count | None = None
-    probes: Probes | Literal["auto"] | None = 1
-    target_stderr: Positive = 0.1
-    max_probes: Probes = 64
-    steps: FixedSteps | None = None
-    rtol: Positive = 1e-2
-    atol: Positive = 1e-2
-    method: Annotated[str, OneOf(METHODS)] = "adams"
-    t_min: Scale | None = None
-    divergence: Annotated[str, OneOf(NAMES)] | None = None
     control: Literal["gaussian", "average"] | None = None
-    dequantiser: Literal["uniform", "importance", "truncated_normal", "decoder", "variational"] = "uniform"
-    draws: Count = 1
     bound: Literal["elbo", "vlb"] | None = None
     bound_draws: Count = 32
 
