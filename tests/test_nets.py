@@ -9,8 +9,8 @@ from problems import close, refuses
 from scoresde.denoiser import Preconditioned
 from scoresde.loss import DenoisingLoss
 from scoresde.nets import MLP, Encoder, UNet
-from scoresde.nets.blocks import ConvBlock
-from scoresde.nets.embedding import LevelEmbedding, Octaves
+from scoresde.nets.parts.blocks import ConvBlock
+from scoresde.nets.parts.embedding import LevelEmbedding, Octaves
 from scoresde.sde import VP
 
 SPACES = [(1, 16), (2, 4, 4), (1, 7, 9), (3, 5, 4, 3), (1, 1, 3)]

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..settings import Count, Range, Whole
 from .base import Network
-from .blocks import ConvBlock, MLPBlock, check_settings, descent, norm, zero
-from .conditioning import Embedded
-from .embedding import LevelEmbedding, Octave, Octaves
+from .parts.blocks import ConvBlock, MLPBlock, check_settings, descent, norm, zero
+from .parts.conditioning import Embedded
+from .parts.embedding import LevelEmbedding, Octave, Octaves
 
 
 class Encoder(Network):

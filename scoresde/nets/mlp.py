@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from ..conditions import Kind
 from ..settings import Count, Positive, Range, Whole
 from .base import Network
-from .blocks import MLPBlock
-from .conditioning import Conditioner, Embedded
-from .embedding import LevelEmbedding, Octave, Octaves
+from .parts.blocks import MLPBlock
+from .parts.conditioning import Conditioner, Embedded
+from .parts.embedding import LevelEmbedding, Octave, Octaves
 
 
 class MLP(Network):

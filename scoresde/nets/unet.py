@@ -11,9 +11,9 @@ from ..conditions import Kind
 from ..errors import InputError
 from ..settings import Count, Range, Whole
 from .base import Network
-from .blocks import ConvBlock, check_settings, descent, norm, zero
-from .conditioning import Conditioner, Embedded
-from .embedding import LevelEmbedding, Octave, Octaves
+from .parts.blocks import ConvBlock, check_settings, descent, norm, zero
+from .parts.conditioning import Conditioner, Embedded
+from .parts.embedding import LevelEmbedding, Octave, Octaves
 
 
 class UNet(Network):

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import InputError
-from .conditioning import CrossAttention, Embedded
+from ...errors import InputError
+from .attention import CrossAttention
+from .conditioning import Embedded
 
 Space = tuple[int, ...]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..conditions import Kind, Label, Picture, Tokens, Vector
-from ..errors import InputError
-from ..settings import nearest
+from ...conditions import Kind, Label, Picture, Tokens, Vector
+from ...errors import InputError
+from ...settings import nearest
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,15 @@ class Conditioner(nn.Module):
         return any(isinstance(kind, Tokens) for kind in self.kinds.values())
 
     def forward(self, cond: Mapping[str, Tensor], x: Tensor) -> Embedded:
-        """That of the rows of x (B, ...).  Raises `InputError` for a condition that is not among the kinds."""
+        """What the network takes.
+
+        Arguments:
+            cond: tensors by name with B rows each; what is absent is missing.
+            x: (B, ...), whose rows, type and space count.
+
+        Raises:
+            InputError: a condition that is not among the kinds.
+        """
         if unknown := cond.keys() - self.kinds.keys():
             name = sorted(unknown)[0]
             raise InputError(f"condition {name!r} is unknown{nearest(name, self.kinds)}", "cond")
@@ -158,25 +166,3 @@ def resized(x: Tensor, space: Sequence[int]) -> Tensor:
     """x (B, C, *its space) to another: means where it shrinks, the nearest where it grows, axis by axis alike."""
     shrinks = all(a >= b for a, b in zip(x.shape[2:], space, strict=True))
     return F.interpolate(x, size=tuple(space), mode="area" if shrinks else "nearest")
-
-
-class CrossAttention(nn.Module):
-    """Attention of h (B, N, channels) to tokens (B, L, context): what is added to h; nothing, before training.
-
-    Vaswani et al. (2017), arXiv 1706.03762; in U-Nets Rombach et al. (2022), arXiv 2112.10752.
-    """
-
-    def __init__(self, channels: int, context: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(channels)
-        self.q, self.kv = nn.Linear(channels, channels), nn.Linear(context, 2 * channels)
-        self.out = nn.Linear(channels, channels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, h: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        q = self.q(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(tokens).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
-        return self.out(found.transpose(1, 2).flatten(2))

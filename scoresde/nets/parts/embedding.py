@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from ..settings import Range, checked
+from ...settings import Range, checked
 
 Octave = Annotated[int, Range(-20, 20)]
 

@@ -1,0 +1,1 @@
+"""What networks share: blocks, attention, embeddings, and how conditions enter."""
