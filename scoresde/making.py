@@ -20,6 +20,7 @@ ROOMS = {
     "conditions": ("scoresde.conditions",),
     "data": ("scoresde.data", "scoresde.conditions"),
     "loss": ("scoresde.loss",),
+    "objective": ("scoresde.objectives",),
     "train": ("scoresde.training",),
     "sampler": ("scoresde.sampling",),
     "guidance": ("scoresde.guidance",),

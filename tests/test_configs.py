@@ -12,7 +12,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 import scoresde
-from scoresde.config import build
+from scoresde.config import build, objective
 
 CONF = ROOT / "conf"
 # Files of sweep/ are wandb's: tests/test_sweep.py composes the commands they make.
@@ -38,6 +38,8 @@ def test_composes_and_makes(group, name, tmp_path):
             build.make(node, group, folder=tmp_path)
     elif group in ("sde", "loss", "train", "sampler", "likelihood"):
         build.make(node, group)
+    elif group == "objective":
+        objective.vet(config)
     elif group == "net":
         shape = {"mlp": (2,), "unet": (1, 8, 8)}[name]
         build.make(node, group, shape=shape)

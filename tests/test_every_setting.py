@@ -14,7 +14,7 @@ from scoresde.config.options import checked
 from scoresde.run import Run, Task
 
 CONF = ROOT / "conf"
-GROUPS = ("sde", "net", "data", "loss", "train", "sampler", "likelihood", "task")
+GROUPS = ("sde", "net", "data", "loss", "objective", "train", "sampler", "likelihood", "task")
 NAMES = sorted((p.parent.name, p.stem) for p in CONF.glob("*/*.yaml") if p.parent.name in GROUPS)
 TOP = (
     "n",

@@ -51,7 +51,19 @@ FLOOR = {
         *("machine", "noise", "ode", "conditions", "data", "denoiser", "guidance", "likelihood", "sampling", "model"),
         "pictures",
     },
-    "config": {"machine", "report", "conditions", "sde", "data", "denoiser", "sampling", "model", "tracking"},
+    "config": {
+        "machine",
+        "report",
+        "conditions",
+        "sde",
+        "data",
+        "denoiser",
+        "loss",
+        "sampling",
+        "model",
+        "objectives",
+        "tracking",
+    },
 }
 FLOOR["report"] |= {"machine", "tracking", "pictures", "data", "model"}
 FLOOR["run"] = {

@@ -19,13 +19,13 @@ from ..conditions import Kind
 from ..data import Data, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..model.description import INPUTS, RUNNING, flatten, rule_name
+from ..model.description import DENOISING, RUNNING, flatten, net_node, objective_node, rule_name
 from ..model.folder import MODEL, described, kind_of
 from ..sde import SDE
 from ..settings import nearest
 from .options import GROUPS
 
-PARTS = ("sde", "net", "data", "loss", "rule", "train", "cond")
+PARTS = ("sde", "net", "data", "loss", "objective", "rule", "train", "cond")
 OTHER = "other"  # data scored beside the model's own
 
 
@@ -80,7 +80,7 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
     there = _of_commands(folder)
     known = {k: there.get(k) for k in PARTS} | {"data": (there.get("data") or {}).get("settings")}
     cond = there.get("cond") or {}
-    known["cond"] = list(cond)
+    known |= {"cond": list(cond), "objective": {"_target_": DENOISING} | (there.get("objective") or {})}
     keys = [_key(word) for word in said]
     config = copy.deepcopy(config)
     given = [part for part in PARTS if part not in keys and f"{part}._target_" not in keys]
@@ -126,7 +126,8 @@ def model_config(config: DictConfig) -> dict:
     plain["data"] = _data(config)
     known = {part: making.canonical(node, part) for part, node in plain.items()}
     return known | {
-        "net": {k: v for k, v in known["net"].items() if k not in INPUTS},
+        "net": net_node(known["net"]),
+        "objective": objective_node(known["objective"]),
         "cond": {str(name): config.drop for name in config.cond},
         "rule": known["rule"] if isinstance(known["rule"], str) else _rule(known["rule"]),
         "train": {k: v for k, v in known["train"].items() if k not in (*RUNNING, "_target_")},
@@ -172,7 +173,7 @@ def model_folder(config: DictConfig) -> Path:
         return Path(config.folder).expanduser()
     names, known = f"{name_of(config.sde)}-{name_of(config.data)}", model_config(config)
     # Folders keep the names of before there were conditions.
-    known = {k: v for k, v in known.items() if k != "cond" or v}
+    known = {k: v for k, v in known.items() if k not in ("cond", "objective") or v}
     known["data"] = {"settings": _without(known["data"]["settings"], "cond")}
     return Path(config.out).expanduser() / f"{names}-{short_hash(known)}"
 

@@ -14,7 +14,7 @@ from ..settings import Checked, Count, OneOf, Seed, Text, check
 from ..tracking.track import TRACKERS
 from ..tracking.with_wandb import ARTIFACTS, MODES
 
-GROUPS = ("sde", "net", "data", "loss", "train", "sampler", "likelihood", "task")
+GROUPS = ("sde", "net", "data", "loss", "objective", "train", "sampler", "likelihood", "task")
 
 
 @dataclass(frozen=True)

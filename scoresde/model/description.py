@@ -1,5 +1,6 @@
 """What makes a model, as plain data: what its folder knows, and what is compared where a folder is used again."""
 
+import inspect
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,21 +8,23 @@ from typing import Any
 from .. import making
 from ..data import Data, condition_prints
 from ..denoiser import RULES, Denoiser
+from ..errors import InputError
 
 FORMAT = 2
 RUNNING = ("workers", "validate_every", "checkpoint_every", "log_every")  # do not change what is trained
+INPUTS = ("shape", "conditions", "outputs")  # of a network, which come with the data and the objective
+# Of an objective, which come with the rest; and the one that goes without saying.
+MATERIAL, DENOISING = ("denoiser", "loss", "data", "dequantise"), "scoresde.objectives.Denoising"
 
 
-INPUTS = ("shape", "conditions")  # of a network, which come with the data
-
-
-def describe(denoiser: Denoiser, data: Data, loss: Any) -> dict:
+def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -> dict:
     """What makes a model, as plain data: two trainings of the same description, and settings, are the same training."""
     return {
         "format": FORMAT,
         **parts(denoiser),
         "rule": rule_name(getattr(denoiser, "rule", None)),
         "loss": making.node_of(loss),
+        "objective": _said_of(objective),
         "cond": {name: kind.drop for name, kind in denoiser.conditions.items()},
         "conditions": {name: making.node_of(kind) for name, kind in denoiser.conditions.items()},
         "data": about(data, denoiser.conditions),
@@ -32,8 +35,47 @@ def parts(module: Any) -> dict:
     """The SDE and the network of a denoiser or a classifier, as a description has them."""
     net = getattr(getattr(module, "net", None), "_orig_mod", getattr(module, "net", None))
     node = making.node_of(net if net is not None else module)
-    node = {k: v for k, v in node.items() if k not in INPUTS} if isinstance(node, dict) else node
-    return {"sde": making.node_of(module.sde), "net": node}
+    return {"sde": making.node_of(module.sde), "net": net_node(node)}
+
+
+def net_node(node: Any) -> Any:
+    """A network's canonical node without its inputs, and without what came later to its class and is as it was."""
+    if not isinstance(node, Mapping):
+        return node
+    target = _known(node, "net")
+    kept = _apart_from_defaults(node, target, getattr(target, "later", ()))
+    return {k: v for k, v in kept.items() if k not in INPUTS}
+
+
+def objective_node(node: Any) -> dict:
+    """What an objective's canonical node says beside its defaults; of denoising as it is without them, nothing."""
+    if not isinstance(node, Mapping):
+        return {}
+    node = {k: v for k, v in node.items() if k not in MATERIAL}
+    kept = _apart_from_defaults(node, _known(node, "objective"))
+    return {} if kept == {"_target_": DENOISING} else kept
+
+
+def _said_of(objective: Any) -> dict:
+    settings = {k: making.node_of(v) for k, v in getattr(objective, "arguments", {}).items() if k not in MATERIAL}
+    return objective_node({"_target_": making.public_name(type(objective)), **settings}) if objective else {}
+
+
+def _known(node: Mapping, place: str) -> Any:
+    """The target of a node that is of this package; None of another, which is not imported."""
+    try:
+        return making.locate(str(node.get("_target_")), place, trust=False)
+    except InputError:
+        return None
+
+
+def _apart_from_defaults(node: Mapping, target: Any, names: Iterable[str] | None = None) -> dict:
+    """A node without the settings that its target has anyway; of these `names`, or of all."""
+    if target is None:
+        return dict(node)
+    known = {k: making.node_of(p.default) for k, p in inspect.signature(target).parameters.items()}
+    looked = known if names is None else {k: known[k] for k in names}
+    return {k: v for k, v in node.items() if k not in looked or v != looked[k]}
 
 
 def settings(training: Any) -> dict:
@@ -56,7 +98,7 @@ def rule_name(rule: Any) -> Any:
 
 def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     """(key, there, here) of what two descriptions say otherwise; what one of them does not know is passed over."""
-    there = {"cond": {}, "kind": "denoiser"} | dict(there)  # of folders of before there were any
+    there = {"cond": {}, "objective": {}, "kind": "denoiser"} | dict(there)  # of folders of before there were any
     here = ({"kind": "denoiser"} if "sde" in here else {}) | dict(here)
     a, b = flatten(there), flatten(here)
     found = []

@@ -9,6 +9,7 @@ from ..conditions import dropped
 from ..data import Batch, Data
 from ..denoiser import Denoiser, device_of
 from ..loss import DenoisingLoss
+from ..making import recorded
 from ..model import moments
 from ..model.denoiser import Model
 from ..model.description import describe
@@ -33,6 +34,7 @@ class Denoising(Objective):
         dequantise: of data with levels: "uniform" within the bin, or "none", its middle.
     """
 
+    @recorded
     def __init__(self, denoiser: Denoiser, loss: DenoisingLoss, data: Data, dequantise: str = "uniform"):
         super().__init__()
         self.product, self.loss, self.data, self.dequantise = denoiser, loss, data, dequantise
@@ -86,7 +88,7 @@ class Denoising(Objective):
         look(self.product, self.data)
 
     def describe(self):
-        return describe(self.product, self.data, self.loss)
+        return describe(self.product, self.data, self.loss, self)
 
     def made(self, average: Denoiser, step: int) -> Model:
         model = Model(average, self.facts, step)

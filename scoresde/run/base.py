@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .. import making
 from ..conditions import Kind
-from ..config import build, guide, options
+from ..config import build, guide, objective, options
 from ..config.guide import Guide
 from ..config.jobs import Job, fingerprint
 from ..data import Data
@@ -84,6 +84,7 @@ class Run:
             build.vet_data(config)
         sde = build.build_sde(config, self.trusts("sde"))
         self.loss = build.make(config.loss, "loss", DenoisingLoss, self.trusts("loss"))
+        objective.vet(config, self.trusts("objective"))
         self.training = build.make(config.train, "train", Training)
         self.folder = build.model_folder(config)
         self.sampler: Sampler = build.make(config.sampler, "sampler", Sampler, folder=self.folder)
@@ -120,7 +121,7 @@ class Run:
             task, sampler = self.choices.get("task", "task"), self.choices.get("sampler", "sampler")
             options = {"project": config.project, "config": self.plain, "job_type": task}
             options |= {"name": f"{self.folder.name} {sampler}", "group": job.sweep if job else self.folder.name}
-            groups = ("sde", "data", "net", "loss", "sampler", "task", "experiment")
+            groups = ("sde", "data", "net", "loss", "objective", "sampler", "task", "experiment")
             tags = [f"{g}={self.choices[g]}" for g in groups if self.choices.get(g) not in (None, "default")]
             options["tags"] = list(dict.fromkeys(t[:64] for t in [*tags, *(job.overrides if job else [])]))
             key = fingerprint(config)

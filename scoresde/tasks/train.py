@@ -1,12 +1,13 @@
 """The tasks that make and use a model: to train it, and to do all in a row."""
 
+import copy
 import math
 from dataclasses import dataclass
 
 import torch
 
 from .. import pictures
-from ..config import build
+from ..config import build, objective
 from ..config.guide import Guide
 from ..data import Data, stack
 from ..errors import InputError
@@ -19,7 +20,7 @@ from ..run import Run, Task
 from ..sde import SDE
 from ..tracking.report import bar, smaller
 from ..tracking.track import read_rows
-from ..training import train as fit
+from ..training import fit
 from ..training.book import check_same
 from .likelihood.task import Score
 from .sample import Sample, check
@@ -76,9 +77,10 @@ def train(run: Run) -> None:
 
     with bar(run.console, "training", steps, before, fewer("train.steps=", steps, smaller(run.config.net))) as advance:
         made = build.model_config(run.config) | {"paths": list(run.config.paths)}
-        options = {"loss": run.loss, "training": run.training, "folder": path, "report": report, "say": run.say}
-        options |= {"device": run.config.device, "fresh": run.config.fresh, "made": made, "progress": advance}
-        fit(denoiser, data, **options)
+        loss = copy.deepcopy(run.loss)  # whose times may learn
+        target = objective.build(run.config, denoiser, loss, data, run.trusts("objective"))
+        options = {"folder": path, "report": report, "say": run.say, "made": made, "progress": advance}
+        fit(target, data, run.training, **options, device=run.config.device, fresh=run.config.fresh)
     if run.lead:
         _keep(run)
         run.tracker.image("train/loss", path / "loss.png")

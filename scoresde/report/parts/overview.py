@@ -125,7 +125,8 @@ def _note(words: str) -> Html:
 def settings(held: Held) -> Html:
     """What makes the model, a line for each part."""
     rows = []
-    for name, node in (("SDE", "sde"), ("network", "net"), ("loss", "loss"), ("training", "train")):
+    names = {"SDE": "sde", "network": "net", "loss": "loss", "objective": "objective", "training": "train"}
+    for name, node in names.items():
         if known := part(held.known, node):
             said = {k: v for k, v in known.items() if k not in ("_target_", "precision") and v not in (None, [])}
             words = ", ".join(f"{k} {_brief(v)}" for k, v in said.items())
