@@ -47,6 +47,7 @@ class Task(Checked, ABC):
     """What a command does: its settings, checked before any work, and the work itself."""
 
     alone: ClassVar[bool] = False  # such a task takes the config in place of a run, and needs no model
+    leaves: ClassVar[bool] = True  # whether it leaves files; one that does not has no tracker, lock and page
 
     @abstractmethod
     def __call__(self, run: "Run") -> None:

@@ -47,6 +47,10 @@ def _remove_unused(folder: Path, beside: bool) -> None:
 def execute(run: Run, task: Callable[[Run], None]) -> None:
     """Runs a task within its tracker and the folder's lock, and prints the table of results."""
     run.folder = getattr(task, "place", lambda run: run.folder)(run)
+    if not getattr(task, "leaves", True):
+        task(run)
+        table(run.console, run.results)
+        return
     existed, beside = run.folder.exists(), run.folder.parent.exists()
     for words in missing():
         run.say(words)

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,18 @@ def table(console: Console, rows: list[tuple[str, str]]) -> None:
     for row in rows:
         grid.add_row(*map(plain, row))
     console.print()
+    console.print(grid)
+
+
+def columns(console: Console, words: Sequence[str], numbers: Sequence[str], rows: list[tuple[str, ...]]) -> None:
+    """A table under the names of its columns: first those of words, then those of numbers."""
+    grid = Table(box=None, pad_edge=False)
+    for name in words:
+        grid.add_column(name)
+    for name in numbers:
+        grid.add_column(name, justify="right")
+    for row in rows:
+        grid.add_row(*map(plain, row))
     console.print(grid)
 
 
