@@ -30,6 +30,7 @@ from .sampling import (
     sample,
 )
 from .sampling.fitting.grid import flow_points
+from .sampling.loop import ending
 from .sde import SDE, widest
 from .settings import Count, Positive, Range, Scale, Seed, checked
 
@@ -131,6 +132,7 @@ def tune(
     n, *item = (int(d) for d in shape)
     if n < 8:
         raise InputError(f"shape={tuple(shape)}: tuning needs at least 8 samples, 64 or more are better")
+    t_min = ending(Adams(last=last, t_min=t_min), denoiser)
     few, ends = max(4, n // 4), {"last": last, "t_min": t_min}
     grids = {name: name for name in GRIDS}
     denoiser = bind(denoiser, cond, n)

@@ -65,6 +65,7 @@ class Denoiser(nn.Module, ABC):
 
     sde: SDE
     moments: Moments | None = None  # of the data, where they are known
+    grain: float | None = None  # sigma / alpha of the noise that hides the data's levels; None: there are none
     conditions: Mapping[str, Kind] = MappingProxyType({})  # what it can be told, by name
     bound: int | None = None  # the rows that it is bound to; None: as many as there are
     exact: bool = True  # whether it is meant as a posterior mean: else it has no likelihood
@@ -165,7 +166,7 @@ class Wrapped(Denoiser):
     def __init__(self, denoiser: Denoiser):
         super().__init__(denoiser.sde)
         self.denoiser = denoiser
-        self.moments, self.conditions = denoiser.moments, dict(denoiser.conditions)
+        self.moments, self.grain, self.conditions = denoiser.moments, denoiser.grain, dict(denoiser.conditions)
         self.bound, self.exact = denoiser.bound, denoiser.exact
 
     def forward(self, x, t, cond=None):

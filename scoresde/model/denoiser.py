@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..denoiser import Denoiser, Given, Wrapped
@@ -25,6 +26,8 @@ class Model(Known, Wrapped):
     def __init__(self, denoiser: Denoiser, facts: Mapping[str, Any], step: int):
         Wrapped.__init__(self, denoiser.eval().requires_grad_(False))
         self.know(facts, step)
+        if self.levels is not None:
+            self.grain = float(torch.as_tensor(self.space.width).abs().min()) / 2
         self.eval()
 
     @property

@@ -1,5 +1,6 @@
 """The one sampling loop."""
 
+import dataclasses
 import itertools
 import math
 from abc import ABC, abstractmethod
@@ -35,7 +36,9 @@ class Sampler(Checked, ABC):
         last: what is returned: "tweedie" the denoised D(x, t_min), for one more evaluation; "mean" the last step
             without its noise; "none" x as it is.  Without it the noise of t_min stays in the samples
             (Jolicoeur-Martineau et al., 2020, arXiv 2009.05475).
-        t_min: the last time; None: the SDE's.
+        t_min: the last time; None: the SDE's, and with "tweedie" the later one at which sigma / alpha is half of a
+            bin, of data with levels (`Denoiser.grain`).  Within a bin there is nothing to find, and what a network
+            makes of its edges spills into the next level; D from there is about the middle of the bin.
 
     Raises:
         InputError: settings out of range.
@@ -92,6 +95,16 @@ class Sampler(Checked, ABC):
         """
 
 
+def ending(sampler: Sampler, denoiser: Denoiser) -> float | None:
+    """The sampler's last time, with that of the denoiser's grain where it says none; None: the SDE's."""
+    sde, grain = denoiser.sde, denoiser.grain
+    free = sampler.t_min is None and sampler.last == "tweedie" and isinstance(sampler.grid, str)
+    if not free or not grain:
+        return sampler.t_min
+    late = float(sde.time(-2 * math.log(grain)))
+    return late if sde.t_min < late < sde.t_max else None
+
+
 @checked
 def sample(
     denoiser: Denoiser,
@@ -138,6 +151,8 @@ def sample(
     denoiser = bind(denoiser, cond, n)
     hardware.check(how.compile, how.cuda_graphs, how.autocast, device)
     like = torch.empty(0, *item, dtype=how.dtype or torch.get_default_dtype(), device=device)
+    if (t_min := ending(sampler, denoiser)) != sampler.t_min:
+        sampler = dataclasses.replace(sampler, t_min=t_min)
     sampler = sampler.informed(denoiser)
     times = denoiser.sde.along(sampler.times(denoiser.sde))
     ranks = joined() if how.processes else (0, 1)
