@@ -1,13 +1,27 @@
 """Networks: `net(x, c)`, or `net(x, c, cond)`, for x (B, *shape) and the log noise level c (B,); they know no SDE.
 
-`unet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `parts/` is what they share:
-`parts/conditioning.py` turns conditions into a vector, channels and tokens: no network knows what a label is.
+`unet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `presets.py` are U-Nets of the field.
+`parts/` is what they share: `parts/conditioning.py` turns conditions into a vector, channels and tokens: no network knows
+what a label is.
 """
 
 from .base import Network
 from .encoder import Encoder
 from .mlp import MLP
 from .parts.conditioning import Conditioner
+from .presets import adm, ddpm, ddpmpp, iddpm, imagen, ncsnpp
 from .unet import UNet
 
-__all__ = ["MLP", "Conditioner", "Encoder", "Network", "UNet"]
+__all__ = [
+    "MLP",
+    "Conditioner",
+    "Encoder",
+    "Network",
+    "UNet",
+    "adm",
+    "ddpm",
+    "ddpmpp",
+    "iddpm",
+    "imagen",
+    "ncsnpp",
+]
