@@ -51,12 +51,13 @@ class UNet(Network):
         embedding: the waves of c: `level`, `sinusoidal`, `fourier` (`LevelEmbedding`).
         modulation: how the level enters a block: it may `scale_shift` what comes out of its second norm (Nichol,
             Dhariwal, 2021, arXiv 2102.09672), or `add` before it.
-        resampling: a strided `conv`, and up the nearest and a convolution; the `mean` and the nearest, no weights; within a
-            `residual` block, or with a 1x1 convolution on its skip too, as in `biggan` (Brock et al., 2019, arXiv 1809.11096).
+        resampling: a strided `conv`, and up the nearest and a convolution; the `mean` and the nearest, without weights;
+            within a `residual` block, or with a 1x1 convolution on its skip too, as in `biggan` (Brock et al., 2019, arXiv
+            1809.11096).
         fir: taps of a filter in place of means and neighbours, [1, 3, 3, 1]; none: no filter.
         rescale: sums of two branches are divided by sqrt(2).
         progressive_input, progressive_output: a picture beside each level, `skip` or `residual`, or `none`.
-        efficient: the resolution halves before the first level too, skips pass from blocks alone, and there is no middle
+        efficient: the resolution halves before the first level too, skips pass from blocks alone, there is no middle
             (Saharia et al., 2022, arXiv 2205.11487).
         outputs: how many tensors like x the answer is, side by side in its channels.
 
@@ -161,9 +162,7 @@ class UNet(Network):
             skips += [] if falls and self.efficient else [h]
         return h, skips, spaces
 
-    def _up(
-        self, h: Tensor, skips: list[Tensor], spaces: list[torch.Size], level: Tensor, given: Embedded
-    ) -> Tensor:
+    def _up(self, h: Tensor, skips: list[Tensor], spaces: list[torch.Size], level: Tensor, given: Embedded) -> Tensor:
         picture, heads = None, iter(self.out)
         for i, layer in enumerate(self.up):
             if i in self.rises:

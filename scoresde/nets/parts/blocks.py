@@ -42,8 +42,8 @@ def zero(layer: nn.Module) -> nn.Module:
 
 
 class ConvBlock(nn.Module):
-    """A residual block that sees the level; self-attention after it where `heads` > 0, and then attention to tokens of the
-    width `context` > 0.
+    """A residual block that sees the level; self-attention after it where `heads` > 0, and then attention to tokens of
+    the width `context` > 0.
 
     Arguments:
         conv: the convolution of as many axes as x has.

@@ -22,8 +22,8 @@ class LevelEmbedding(nn.Module):
         features: how many numbers.
         waves: the number of frequencies.
         kind: `level`: geometric from 0.1 to 8, the slowest wave is monotone over the range and the fastest tells 0.1
-            apart; `sinusoidal`: those of a transformer (Vaswani et al., 2017, arXiv 1706.03762) for a time of 1000 steps,
-            as in DDPM, the range of 20 of c in their place: 50 10^(-4 i / (waves - 1)); `fourier`: drawn, 2 pi N(0, 16^2),
+            apart; `sinusoidal`: DDPM's, 10^(-4 i / (waves - 1)) for a time of 1000 steps (Ho et al., 2020, arXiv
+            2006.11239), of which a range of 20 in c takes the place: 50 times those; `fourier`: drawn, 2 pi N(0, 16^2),
             as in NCSN++ (Song et al., 2021, arXiv 2011.13456).
     """
 

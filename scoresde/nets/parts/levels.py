@@ -76,7 +76,7 @@ class Plan:
         attends: whether attention follows them.
         last_down, last_up: attention only behind the last block of a level.
         amid: attention between the two blocks in the middle; if not, as at the coarsest level.
-        efficient: the resolution halves before the first level too, skips pass from blocks alone, and there is no middle.
+        efficient: the resolution halves before the first level too, skips pass from blocks alone, there is no middle.
     """
 
     widths: tuple[int, ...]

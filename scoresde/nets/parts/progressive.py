@@ -6,7 +6,6 @@ Karras et al. (2020), arXiv 1912.04958, section 4; Song et al. (2021), arXiv 201
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from .blocks import norm, zero

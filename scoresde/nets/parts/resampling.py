@@ -22,10 +22,10 @@ class _Resampling(nn.Module):
 class Halve(_Resampling):
     """x (B, C, *space) at ceil(s / 2) positions of each axis: the mean of two neighbours, or a filter's.
 
-    With the taps w of n numbers, along each axis  y_i = sum_k w_k x_{2 i + k - (n - 1) // 2} / sum_k w_k: of [1, 3, 3, 1]
-    the gain is cos^3(omega / 2), with none of the wave that alternates.  Beyond the border x goes on as it ends there,
-    so that a constant passes, where the originals pad with zeros.  With `conv`, of stride 2, the filter keeps the
-    resolution, and the convolution halves it.
+    With n taps w, along each axis  y_i = sum_k w_k x_{2 i + k - (n - 1) // 2} / sum_k w_k.  Of [1, 3, 3, 1] the gain is
+    cos^3(omega / 2): nothing is left of the wave that alternates.  Beyond the border x goes on as it ends there, so that
+    a constant passes, where the originals pad with zeros.  With `conv`, of stride 2, the filter keeps the resolution, and
+    the convolution halves it.
 
     Zhang (2019), arXiv 1904.11486; Karras et al. (2020), arXiv 1912.04958; Song et al. (2021), arXiv 2011.13456,
     appendix H.
@@ -46,8 +46,8 @@ class Halve(_Resampling):
 class Double(_Resampling):
     """x (B, C, *space) at `size` positions, twice as many or one less along each axis: the nearest, or a filter's.
 
-    The filter is 2 times the adjoint of `Halve`'s, for each axis, inside the border; of [1, 3, 3, 1] the positions between x_i and
-    x_{i+1} have weights 3 : 1 and 1 : 3.
+    The filter is 2 times the adjoint of `Halve`'s along each axis, inside the border; of [1, 3, 3, 1] the two positions
+    between x_i and x_{i+1} have weights 3 : 1 and 1 : 3.
 
     Arguments:
         taps: of the filter; none: the nearest.
