@@ -1,8 +1,8 @@
 """Networks: `net(x, c)`, or `net(x, c, cond)`, for x (B, *shape) and the log noise level c (B,); they know no SDE.
 
-`unet.py`, `refinenet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `presets.py` are U-Nets of
-the field.  `parts/` is what they share: `parts/conditioning.py` turns conditions into a vector, channels and tokens: no
-network knows what a label is.
+`unet.py`, `refinenet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `presets.py` are U-Nets
+of the field.  `parts/` is what they share: `parts/conditioning.py` turns conditions into a vector, channels and tokens:
+no network knows what a label is.
 """
 
 from .base import Network

@@ -1,8 +1,9 @@
 """The U-Nets of the field, from their papers: each a `UNet` with its settings, any of which may be given otherwise.
 
-`ncsnpp(shape, channels=32)` is NCSN++ of a quarter of the width.  The layers are the originals', with these differences:
-the level c = log(sigma / alpha) takes the place of a time or a sigma; weights begin as PyTorch's layers do, the last of
-each branch at zero; convolutions that halve the resolution pad both sides alike; filters go on beyond the border.
+`ncsnpp(shape, channels=32)` is NCSN++ of a quarter of the width.  The layers are the originals', with these
+differences: the level c = log(sigma / alpha) takes the place of a time or a sigma; weights begin as PyTorch's layers
+do, the last of each branch at zero; convolutions that halve the resolution pad both sides alike; filters go on beyond
+the border.
 """
 
 from collections.abc import Sequence
@@ -70,8 +71,8 @@ def ncsnpp(shape: Sequence[int], **changes: Any) -> UNet:
 def adm(shape: Sequence[int], **changes: Any) -> UNet:
     """The network of ADM, as for ImageNet 64x64: 295,904,454 parameters with `outputs=2` and 1000 classes.
 
-    And 768 more for a class that is missing.  Resampling within residual blocks, attention at three resolutions by heads
-    of 64 channels.  Dhariwal, Nichol (2021), arXiv 2105.05233, table 4.
+    And 768 more for a class that is missing.  Resampling within residual blocks, attention at three resolutions by
+    heads of 64 channels.  Dhariwal, Nichol (2021), arXiv 2105.05233, table 4.
 
     Arguments:
         shape: of x, (C, *space) with 1 to 3 space axes.
@@ -84,9 +85,9 @@ def adm(shape: Sequence[int], **changes: Any) -> UNet:
 def imagen(shape: Sequence[int], **changes: Any) -> UNet:
     """Imagen's Efficient U-Net, as for 256x256.
 
-    More blocks at low resolution, halved before the blocks and doubled after them, rescaled skips.  Of the paper are the
-    widths, the blocks and where attention is; its text encoder and how it is pooled are not here.  Saharia et al. (2022),
-    arXiv 2205.11487, appendix B.
+    More blocks at low resolution, halved before the blocks and doubled after them, rescaled skips.  Of the paper are
+    the widths, the blocks and where attention is; its text encoder and how it is pooled are not here.  Saharia et al.
+    (2022), arXiv 2205.11487, appendix B.
 
     Arguments:
         shape: of x, (C, *space) with 1 to 3 space axes.

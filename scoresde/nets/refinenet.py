@@ -35,8 +35,8 @@ class RefineNet(Network):
             256x256 (1, 2, 2, 2, 4, 4).
         dilated: how many of the last levels keep the resolution, their convolutions dilated by 2, 4, ...
         level: whether c is seen.
-        conditions: kinds by their names: it is then `net(x, c, cond)`; labels and vectors, and the mean of tokens, enter
-            the norms, pictures are channels beside x.
+        conditions: kinds by their names: it is then `net(x, c, cond)`; labels and vectors, and the mean of tokens,
+            enter the norms, pictures are channels beside x.
         outputs: how many tensors like x the answer is, side by side in its channels.
 
     Raises:

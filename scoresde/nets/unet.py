@@ -52,8 +52,8 @@ class UNet(Network):
         modulation: how the level enters a block: it may `scale_shift` what comes out of its second norm (Nichol,
             Dhariwal, 2021, arXiv 2102.09672), or `add` before it.
         resampling: a strided `conv`, and up the nearest and a convolution; the `mean` and the nearest, without weights;
-            within a `residual` block, or with a 1x1 convolution on its skip too, as in `biggan` (Brock et al., 2019, arXiv
-            1809.11096).
+            within a `residual` block, or with a 1x1 convolution on its skip too, as in `biggan` (Brock et al., 2019,
+            arXiv 1809.11096).
         fir: taps of a filter in place of means and neighbours, [1, 3, 3, 1]; none: no filter.
         rescale: sums of two branches are divided by sqrt(2).
         progressive_input, progressive_output: a picture beside each level, `skip` or `residual`, or `none`.

@@ -23,9 +23,9 @@ class Halve(_Resampling):
     """x (B, C, *space) at ceil(s / 2) positions of each axis: the mean of two neighbours, or a filter's.
 
     With n taps w, along each axis  y_i = sum_k w_k x_{2 i + k - (n - 1) // 2} / sum_k w_k.  Of [1, 3, 3, 1] the gain is
-    cos^3(omega / 2): nothing is left of the wave that alternates.  Beyond the border x goes on as it ends there, so that
-    a constant passes, where the originals pad with zeros.  With `conv`, of stride 2, the filter keeps the resolution, and
-    the convolution halves it.
+    cos^3(omega / 2): nothing is left of the wave that alternates.  Beyond the border x goes on as it ends there, so
+    that a constant passes, where the originals pad with zeros.  With `conv`, of stride 2, the filter keeps the
+    resolution, and the convolution halves it.
 
     Zhang (2019), arXiv 1904.11486; Karras et al. (2020), arXiv 1912.04958; Song et al. (2021), arXiv 2011.13456,
     appendix H.
