@@ -25,8 +25,8 @@ class UNet(Network):
     """Residual blocks, attention and skips at several resolutions: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
     Resolution halves between the entries of `mults`; any size will do, odd ones too.  The level c = log(sigma / alpha)
-    enters every block.  As it stands it is a small network of its own; `presets` are those of the field: DDPM's, improved
-    DDPM's, DDPM++, NCSN++, ADM's and Imagen's.
+    enters every block.  As it stands it is a small network of its own; `presets` are those of the field: DDPM's,
+    improved DDPM's, DDPM++, NCSN++, ADM's and Imagen's.
 
     Ronneberger, Fischer, Brox (2015), arXiv 1505.04597; Ho et al. (2020), arXiv 2006.11239; Dhariwal, Nichol (2021),
     arXiv 2105.05233.
