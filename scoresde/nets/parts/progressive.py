@@ -47,12 +47,12 @@ class OutputSkip(nn.Module):
 
     def __init__(self, style: Style, pictured: int, width: int, first: bool):
         super().__init__()
-        self.double = None if first else Double(style.taps)
+        self.up = None if first else Double(style.taps)
         self.head = nn.Sequential(norm(width, style.groups), nn.SiLU(), zero(style.conv(width, pictured)))
 
     def forward(self, picture: Tensor | None, h: Tensor) -> tuple[Tensor, Tensor]:
         found = self.head(h)
-        return (found if self.double is None else self.double(picture, h.shape[2:]) + found), h
+        return (found if self.up is None else self.up(picture, h.shape[2:]) + found), h
 
 
 class OutputResidual(nn.Module):
@@ -61,13 +61,13 @@ class OutputResidual(nn.Module):
     def __init__(self, style: Style, pictured: int, width: int, first: bool):
         super().__init__()
         self.rescale, conv = style.rescale, style.conv(pictured, width)
-        self.double = None if first else Double(style.taps, conv)
+        self.up = None if first else Double(style.taps, conv)
         self.head = nn.Sequential(norm(width, style.groups), nn.SiLU(), conv) if first else None
 
     def forward(self, picture: Tensor | None, h: Tensor) -> tuple[Tensor, Tensor]:
         if self.head is not None:
             return self.head(h), h
-        h = self.double(picture, h.shape[2:]) + h
+        h = self.up(picture, h.shape[2:]) + h
         h = h * 0.5**0.5 if self.rescale else h
         return h, h
 

@@ -12,7 +12,7 @@ from typing import Any
 from ...settings import Count, checked
 from ..unet import UNet
 
-THIRTYTWO = {"groups": 32, "embedding": "sinusoidal"}
+ALL = {"attention": 0, "groups": 32, "embedding": "sinusoidal"}
 DDPM = {"channels": 128, "mults": (1, 2, 2, 2), "heads": 1, "dropout": 0.1, "factors": (2,), "modulation": "add"}
 SONG = DDPM | {"blocks": 4, "attend": "last_up", "resampling": "biggan", "rescale": True}
 
@@ -30,7 +30,7 @@ def ddpm(shape: Sequence[Count], **changes: Any) -> UNet:
     Raises:
         InputError: as `UNet` does.
     """
-    return UNet(shape, **THIRTYTWO | DDPM | {"blocks": 2} | changes)
+    return UNet(shape, **ALL | DDPM | {"blocks": 2} | changes)
 
 
 @checked
@@ -47,7 +47,7 @@ def iddpm(shape: Sequence[Count], **changes: Any) -> UNet:
         InputError: as `UNet` does.
     """
     own = {"blocks": 3, "heads": 4, "dropout": 0.3, "factors": (2, 4), "modulation": "scale_shift"}
-    return UNet(shape, **THIRTYTWO | DDPM | own | changes)
+    return UNet(shape, **ALL | DDPM | own | changes)
 
 
 @checked
@@ -64,7 +64,7 @@ def ddpmpp(shape: Sequence[Count], **changes: Any) -> UNet:
     Raises:
         InputError: as `UNet` does.
     """
-    return UNet(shape, **THIRTYTWO | SONG | changes)
+    return UNet(shape, **ALL | SONG | changes)
 
 
 @checked
@@ -82,7 +82,7 @@ def ncsnpp(shape: Sequence[Count], **changes: Any) -> UNet:
         InputError: as `UNet` does.
     """
     own = {"embedding": "fourier", "fir": (1.0, 3.0, 3.0, 1.0), "progressive_input": "residual"}
-    return UNet(shape, **THIRTYTWO | SONG | own | changes)
+    return UNet(shape, **ALL | SONG | own | changes)
 
 
 @checked
@@ -100,7 +100,7 @@ def adm(shape: Sequence[Count], **changes: Any) -> UNet:
         InputError: as `UNet` does.
     """
     own = {"channels": 192, "mults": (1, 2, 3, 4), "blocks": 3, "factors": (2, 4, 8), "head_channels": 64}
-    return UNet(shape, **THIRTYTWO | own | {"dropout": 0.1, "resampling": "residual"} | changes)
+    return UNet(shape, **ALL | own | {"dropout": 0.1, "resampling": "residual"} | changes)
 
 
 @checked
@@ -120,4 +120,4 @@ def imagen(shape: Sequence[Count], **changes: Any) -> UNet:
     """
     own = {"channels": 128, "mults": (1, 2, 4, 8), "blocks": 2, "block_mults": (1, 2, 4, 4), "heads": 8}
     own |= {"factors": (16,), "attend": "last", "rescale": True, "efficient": True}
-    return UNet(shape, **THIRTYTWO | own | changes)
+    return UNet(shape, **ALL | own | changes)
