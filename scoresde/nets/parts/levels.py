@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def first(self) -> int:
-        """How many levels the first of those that halve stands before."""
+        """The first level that is coarser than what is before it."""
         return 0 if self.efficient else 1
 
     @property
@@ -153,10 +153,15 @@ def check_settings(channels: int, heads: int, mults: Sequence[int], head_channel
 
 
 def attended(space: Space, levels: int, positions: int, factors: Sequence[int], efficient: bool) -> tuple[bool, ...]:
-    """Whether there is attention at each level: at these factors of the resolution, or at so many positions at most."""
-    found = []
+    """Whether there is attention at each level: at these factors of the resolution, or at so many positions at most.
+
+    Raises `InputError` for a factor that is none of a level.
+    """
+    found, known = [], [2 ** (i + efficient) for i in range(levels)]
+    if not set(factors) <= set(known):
+        raise InputError(f"factors={list(factors)}: give some of {known}, as many as there are mults", "factors")
     for i in range(levels):
         if i or efficient:
             space = tuple((s + 1) // 2 for s in space)
-        found.append(2 ** (i + efficient) in factors if factors else math.prod(space) <= positions)
+        found.append(known[i] in factors if factors else math.prod(space) <= positions)
     return tuple(found)
