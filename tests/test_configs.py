@@ -41,8 +41,8 @@ def test_composes_and_makes(group, name, tmp_path):
     elif group == "objective":
         objective.vet(config)
     elif group == "net":
-        shape = {"mlp": (2,), "unet": (1, 8, 8)}[name]
-        build.make(node, group, shape=shape)
+        with torch.device("meta"):  # those of the field are large
+            build.make(node, group, shape=(2,) if name == "mlp" else (1, 8, 8))
     elif group == "data" and not OmegaConf.is_missing(node, "root"):
         assert build.build_data(config).shape
     else:

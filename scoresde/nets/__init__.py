@@ -1,13 +1,16 @@
 """Networks: `net(x, c)`, or `net(x, c, cond)`, for x (B, *shape) and the log noise level c (B,); they know no SDE.
 
-`unet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `parts/` is what they share:
-`parts/conditioning.py` turns conditions into a vector, channels and tokens: no network knows what a label is.
+`unet.py`, `refinenet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `presets/` makes them
+in the sizes of their papers.  `parts/` is what they share: `parts/conditioning.py` turns conditions into a vector,
+channels and tokens: no network knows what a label is.
 """
 
+from . import presets
 from .base import Network
 from .encoder import Encoder
 from .mlp import MLP
 from .parts.conditioning import Conditioner
+from .refinenet import RefineNet
 from .unet import UNet
 
-__all__ = ["MLP", "Conditioner", "Encoder", "Network", "UNet"]
+__all__ = ["MLP", "Conditioner", "Encoder", "Network", "RefineNet", "UNet", "presets"]
