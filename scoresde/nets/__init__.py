@@ -8,6 +8,7 @@ from .base import Network
 from .encoder import Encoder
 from .mlp import MLP
 from .parts.conditioning import Conditioner
+from .transformers import DiT, JiT, SimpleUViT, UViT
 from .unet import UNet
 
-__all__ = ["MLP", "Conditioner", "Encoder", "Network", "UNet"]
+__all__ = ["MLP", "Conditioner", "DiT", "Encoder", "JiT", "Network", "SimpleUViT", "UNet", "UViT"]

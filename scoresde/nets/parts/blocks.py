@@ -9,11 +9,12 @@ from torch.nn import functional as F
 from ...errors import InputError
 from .attention import CrossAttention
 from .conditioning import Embedded
+from .recompute import Block
 
 Space = tuple[int, ...]
 
 
-class MLPBlock(nn.Module):
+class MLPBlock(Block):
     """A residual block of vectors, modulated by the level, and then attention to tokens of the width `context` > 0."""
 
     def __init__(self, width: int, dropout: float, context: int = 0):
@@ -44,7 +45,7 @@ def zero(layer: nn.Module) -> nn.Module:
     return layer
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(Block):
     """A residual block, its second normalisation modulated by the level; self-attention after it where `heads` > 0,
     and then attention to tokens of the width `context` > 0."""
 

@@ -21,14 +21,23 @@ class LevelEmbedding(nn.Module):
 
     def __init__(self, features: int, waves: int = 32):
         super().__init__()
-        self.register_buffer("frequencies", torch.exp(torch.linspace(math.log(0.1), math.log(8.0), waves)))
+        self.register_buffer("frequencies", frequencies(waves))
         self.mlp = nn.Sequential(nn.Linear(2 * waves, features), nn.SiLU(), nn.Linear(features, features))
 
     def forward(self, c: Tensor) -> Tensor:
-        with torch.autocast(c.device.type, enabled=False):
-            angle = c.float()[:, None] * self.frequencies.float()
-            waves = torch.cat([angle.sin(), angle.cos()], 1)
-        return self.mlp(waves.to(self.mlp[0].weight.dtype))
+        return self.mlp(waves(c, self.frequencies).to(self.mlp[0].weight.dtype))
+
+
+def frequencies(waves: int) -> Tensor:
+    """Of the waves of c, 0.1 to 8."""
+    return torch.exp(torch.linspace(math.log(0.1), math.log(8.0), waves))
+
+
+def waves(c: Tensor, frequencies: Tensor) -> Tensor:
+    """Sines and cosines (B, 2 waves) of c (B,), in float32 whatever the autocast."""
+    with torch.autocast(c.device.type, enabled=False):
+        angle = c.float()[:, None] * frequencies.float()
+        return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 class Octaves(nn.Module):
