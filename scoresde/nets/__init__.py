@@ -5,10 +5,11 @@
 """
 
 from .base import Network
+from .edm2 import EDM2
 from .encoder import Encoder
 from .mlp import MLP
 from .parts.conditioning import Conditioner
 from .transformers import DiT, JiT, SimpleUViT, UViT
 from .unet import UNet
 
-__all__ = ["MLP", "Conditioner", "DiT", "Encoder", "JiT", "Network", "SimpleUViT", "UNet", "UViT"]
+__all__ = ["EDM2", "MLP", "Conditioner", "DiT", "Encoder", "JiT", "Network", "SimpleUViT", "UNet", "UViT"]
