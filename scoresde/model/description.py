@@ -32,8 +32,14 @@ def parts(module: Any) -> dict:
     """The SDE and the network of a denoiser or a classifier, as a description has them."""
     net = getattr(getattr(module, "net", None), "_orig_mod", getattr(module, "net", None))
     node = making.node_of(net if net is not None else module)
-    node = {k: v for k, v in node.items() if k not in INPUTS} if isinstance(node, dict) else node
-    return {"sde": making.node_of(module.sde), "net": node}
+    return {"sde": making.node_of(module.sde), "net": without_inputs(node)}
+
+
+def without_inputs(node: Any) -> Any:
+    """A network's node without what comes with the data, in the networks within it too."""
+    if not isinstance(node, Mapping):
+        return node
+    return {k: without_inputs(v) for k, v in node.items() if k not in INPUTS}
 
 
 def settings(training: Any) -> dict:

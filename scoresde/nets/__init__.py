@@ -7,9 +7,10 @@
 from .base import Network
 from .edm2 import EDM2
 from .encoder import Encoder
+from .energy import Energy
 from .mlp import MLP
 from .parts.conditioning import Conditioner
 from .transformers import DiT, JiT, SimpleUViT, UViT
 from .unet import UNet
 
-__all__ = ["EDM2", "MLP", "Conditioner", "DiT", "Encoder", "JiT", "Network", "SimpleUViT", "UNet", "UViT"]
+__all__ = ["EDM2", "MLP", "Conditioner", "DiT", "Encoder", "Energy", "JiT", "Network", "SimpleUViT", "UNet", "UViT"]
