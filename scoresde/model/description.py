@@ -9,7 +9,8 @@ from ..data import Data, condition_prints
 from ..denoiser import RULES, Denoiser
 
 FORMAT = 2
-RUNNING = ("workers", "validate_every", "checkpoint_every", "log_every")  # do not change what is trained
+# do not change what is trained
+RUNNING = ("workers", "compile", "channels_last", "recompute", "validate_every", "checkpoint_every", "log_every")
 
 
 INPUTS = ("shape", "conditions")  # of a network, which come with the data

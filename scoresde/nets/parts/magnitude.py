@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 def normalise(x: Tensor, *axes: int) -> Tensor:
     """x over its root mean square along the axes; 0 stays 0.  In float32 at least."""
-    norm = torch.linalg.vector_norm(x, dim=axes, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    norm = torch.linalg.vector_norm(x, dim=axes, keepdim=True, dtype=dtype)
     size = math.prod(x.shape[a] for a in axes)
     return x / (1e-4 + norm / math.sqrt(size)).to(x.dtype)
 

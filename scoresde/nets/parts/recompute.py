@@ -14,7 +14,7 @@ class Block(nn.Module):
 
     recompute = False
 
-    def __call__(self, *args):
+    def __call__(self, *args, **named):
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(super().__call__, *args, use_reentrant=False)
-        return super().__call__(*args)
+            return checkpoint(super().__call__, *args, use_reentrant=False, **named)
+        return super().__call__(*args, **named)

@@ -11,7 +11,7 @@ from ...conditions import Kind
 from ...errors import InputError
 from ...settings import Count, Positive, Range
 from ..base import Network
-from ..parts.blocks import ConvBlock, check_settings, norm, zero
+from ..parts.blocks import ConvBlock, norm, zero
 from ..parts.conditioning import Conditioner, tell
 from ..parts.embedding import LevelEmbedding
 from .block import TransformerBlock, begin
@@ -60,7 +60,10 @@ class SimpleUViT(Network):
         shape = tuple(shape)
         if not 2 <= len(shape) <= 4:
             raise InputError(f"shape={shape}: give (channels, *space) with 1 to 3 space axes", "shape")
-        check_settings(channels, 1, mults)
+        if channels % 8:
+            raise InputError(f"channels={channels}: give a multiple of 8", "channels")
+        if not mults:
+            raise InputError("mults=[]: give at least one whole number", "mults")
         level, conv, self.conditions = 4 * channels, getattr(nn, f"Conv{len(shape) - 1}d"), dict(conditions or {})
         self.embed = LevelEmbedding(level)
         self.conditioner = Conditioner(conditions, level) if conditions else None
