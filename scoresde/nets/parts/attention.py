@@ -30,6 +30,16 @@ class CrossAttention(nn.Module):
         return self.out(found.transpose(1, 2).flatten(2))
 
 
+class RMSNorm(nn.RMSNorm):
+    """x over its root mean square, with learned scales, in the type of x.  Zhang, Sennrich (2019), arXiv 1910.07467."""
+
+    def __init__(self, width: int):
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class SelfAttention(nn.Module):
     """Attention of h (B, N, width) to itself, of those of its tokens that the mask (B, N) says are there.
 
@@ -50,7 +60,7 @@ class SelfAttention(nn.Module):
             raise InputError(f"heads={heads}: give a divisor of width={width}", "heads")
         self.heads = heads
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=bias), nn.Linear(width, width)
-        self.q_norm, self.k_norm = (nn.RMSNorm(width // heads, eps=1e-6) if normed else nn.Identity() for _ in range(2))
+        self.q_norm, self.k_norm = (RMSNorm(width // heads) if normed else nn.Identity() for _ in range(2))
 
     def forward(self, h: Tensor, mask: Tensor | None = None, turn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -58,5 +68,5 @@ class SelfAttention(nn.Module):
         if turn is not None:
             q, k = turn(q), turn(k)
         mask = mask if mask is None else mask[:, None, None]
-        found = F.scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype), attn_mask=mask)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(found.transpose(1, 2).flatten(2))

@@ -14,8 +14,7 @@ def normalise(x: Tensor, *axes: int) -> Tensor:
     """x over its root mean square along the axes; 0 stays 0.  In float32 at least."""
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     norm = torch.linalg.vector_norm(x, dim=axes, keepdim=True, dtype=dtype)
-    size = math.prod(x.shape[a] for a in axes)
-    return x / (1e-4 + norm / math.sqrt(size)).to(x.dtype)
+    return x / (1e-4 + norm * math.sqrt(norm.numel() / x.numel())).to(x.dtype)
 
 
 def mp_silu(x: Tensor) -> Tensor:

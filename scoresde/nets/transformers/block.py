@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..parts.attention import CrossAttention, SelfAttention
+from ..parts.attention import CrossAttention, RMSNorm, SelfAttention
 from ..parts.blocks import zero
 from ..parts.conditioning import Embedded
 from ..parts.recompute import Block
@@ -63,7 +63,7 @@ class TransformerBlock(Block):
         bias: bool = True,
     ):
         super().__init__()
-        norm = lambda: nn.RMSNorm(width, eps=1e-6) if modern else _norm(width, level)
+        norm = lambda: RMSNorm(width) if modern else _norm(width, level)
         self.first, self.attend = norm(), SelfAttention(width, heads, bias, normed=modern)
         self.cross = CrossAttention(width, context, heads) if context else None
         self.second, self.mlp = norm(), (SwiGLU if modern else mlp)(width, int(ratio * width), dropout)
@@ -93,7 +93,7 @@ class Leave(nn.Module):
 
     def __init__(self, width: int, level: int, size: int, modern: bool = False):
         super().__init__()
-        self.norm = nn.RMSNorm(width, eps=1e-6) if modern else _norm(width, level)
+        self.norm = RMSNorm(width) if modern else _norm(width, level)
         self.modulate, self.out = nn.Linear(level, 2 * width), nn.Linear(width, size)
 
     def forward(self, h: Tensor, level: Tensor) -> Tensor:
