@@ -23,7 +23,7 @@ from scoresde.nets.parts.magnitude import (
 
 
 def magnitude(x):
-    return float(x.square().mean().sqrt())
+    return float(x.detach().square().mean().sqrt())
 
 
 @pytest.fixture(autouse=True)

@@ -143,7 +143,7 @@ LINES = [
     ("task=compare runs=5", "runs=5"),
     ("task=null", "task=null: choose one of benchmark"),
     ("sde=null", "sde=null: choose one of cosine"),
-    ("net=5", "net=5: choose one of mlp"),
+    ("net=5", "net=5: choose one of dit"),
     ("~sde", "sde is not set"),
     ("sde=vp,ve", "--multirun"),
     ("net._target_=os.system", "net.command is not set: os.system needs it"),

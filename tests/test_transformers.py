@@ -216,7 +216,7 @@ def test_a_way_to_run_that_nothing_takes_is_refused():
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("shape", "patch"), [((2, 6), 3), ((2, 4, 6), 2), ((2, 4, 6), (4, 3)), ((1, 4, 2, 6), 2)])
+@pytest.mark.parametrize(("shape", "patch"), [((2, 6), 3), ((2, 4, 6), 2), ((2, 2, 6), 3), ((1, 4, 2, 6), 2)])
 def test_patches_and_back_are_the_identity(shape, patch):
     """A linear layer of patches is the convolution whose stride is the patch."""
     patches, x = Patches(shape, patch), torch.randn(3, *shape).double()
@@ -270,7 +270,7 @@ def test_the_size_of_normed_queries_and_keys_has_no_say():
 @pytest.mark.parametrize("make", [NETS[n] for n in ("dit", "uvit", "jit")], ids=["dit", "uvit", "jit"])
 def test_an_axis_of_one_pixel_is_none(make):
     """With the same weights, but that U-ViT's last convolution has the middle of each kernel."""
-    flat, deep = awake(make((2, 6))), awake(make((2, 6, 1), patch=(2, 1)))
+    flat, deep = awake(make((2, 6))), awake(make((2, 6, 1)))
     state = flat.state_dict()
     if "leave.weight" in state and state["leave.weight"].ndim == 3:
         kernel = torch.randn_like(deep.leave.weight.data)
@@ -283,7 +283,6 @@ def test_an_axis_of_one_pixel_is_none(make):
 
 def test_wrong_settings_are_refused():
     refuses("patch=3", "divisor", "(4, 4)", call=lambda: DiT((1, 4, 4), patch=3))
-    refuses("patch=(2, 2)", call=lambda: DiT((1, 4), patch=(2, 2)))
     refuses("shape=(4,)", call=lambda: DiT((4,)))
     refuses("heads=5", "divisor of width=16", call=lambda: NETS["dit"]((1, 4, 4), heads=5))
     refuses("heads=16", "even width", call=lambda: NETS["jit"]((1, 4, 4), heads=16))

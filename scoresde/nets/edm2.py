@@ -15,14 +15,14 @@ from ..settings import Count, Range, Whole
 from .base import Network
 from .parts.conditioning import Conditioner, Embedded
 from .parts.magnitude import MPAttention, MPFourier, MPLayer, force, mp_cat, mp_silu, mp_sum, normalise
-from .parts.recompute import Block
+from .parts.runs import Block, eagerly
 
 Space = tuple[int, ...]
 BALANCE = 0.3  # of what a block adds, in its sum with what came in
 
 
 class EDM2(Network):
-    """The magnitude-preserving U-Net: `net(x, c)`, x (B, C, *space), c (B,) -> (B, outputs C, *space).
+    """The magnitude-preserving U-Net: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
     There are no biases and no group norms: weights, activations and sums have the magnitude 1 by how they are made, and
     a channel of ones beside x stands for the biases.  In training, each forward pass first forces the weights to their
@@ -123,7 +123,7 @@ class EDM2(Network):
             (B, outputs C, *space).
         """
         if self.training:
-            force(self)
+            eagerly(force, self)
         level, given, parts = self.embed(self.fourier(c / 4).to(self.embed.weight.dtype)), Embedded(), [x]
         if self.conditioner:
             given = self.conditioner(cond or {}, x)

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..answers import derivatives
 from ..errors import InputError
 from .base import Network
+from .parts.runs import eagerly
 
 
 class Energy(Network):
@@ -52,8 +53,6 @@ class Energy(Network):
         value = x * f if self.form == "dot" else (x - f).square() / 2
         return value.flatten(1).sum(1)
 
-    @torch.compiler.disable
-    @derivatives
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         """The gradient of the energy, with a graph where gradients are on.
 
@@ -63,6 +62,10 @@ class Energy(Network):
         Returns:
             (B, *shape).
         """
+        return eagerly(self._slope, x, c, cond)
+
+    @derivatives
+    def _slope(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None) -> Tensor:
         keep = torch.is_grad_enabled()
         # The fused kernels of attention have no second derivative.
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH) if keep else nullcontext():

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ...errors import InputError
 from .attention import CrossAttention
 from .conditioning import Embedded
-from .recompute import Block
+from .runs import Block
 
 Space = tuple[int, ...]
 

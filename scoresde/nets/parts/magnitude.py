@@ -55,7 +55,6 @@ class MPLayer(nn.Module):
         return conv(x, weight.to(x.dtype), padding=weight.shape[2] // 2)
 
 
-@torch.compiler.disable
 @torch.no_grad()
 def force(net: nn.Module) -> None:
     """Gives the weights of every `MPLayer` in a network the magnitude 1.

@@ -16,18 +16,18 @@ class Patches:
 
     Arguments:
         shape: of x, (C, *space) with 1 to 3 space axes.
-        patch: the pixels of a patch along each axis, a number for all or one for each.
+        patch: the pixels of a patch along each axis; an axis that is shorter is one patch.
 
     Raises:
         InputError: another number of axes, or a size that is no multiple of the patch's.
     """
 
-    def __init__(self, shape: Sequence[int], patch: int | Sequence[int]):
+    def __init__(self, shape: Sequence[int], patch: int):
         shape, axes = tuple(shape), len(shape) - 1
         if not 1 <= axes <= 3:
             raise InputError(f"shape={shape}: patches need (channels, *space) with 1 to 3 space axes", "shape")
-        self.space, self.patch = shape[1:], (patch,) * axes if isinstance(patch, int) else tuple(patch)
-        if len(self.patch) != axes or any(s % p for s, p in zip(self.space, self.patch, strict=True)):
+        self.space, self.patch = shape[1:], tuple(min(patch, s) for s in shape[1:])
+        if any(s % p for s, p in zip(self.space, self.patch, strict=True)):
             raise InputError(f"patch={patch}: give a divisor of each of the sizes {self.space}", "patch")
         self.grid = tuple(s // p for s, p in zip(self.space, self.patch, strict=True))
         self.pixels, self.count = math.prod(self.patch), math.prod(self.grid)

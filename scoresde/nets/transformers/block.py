@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from ..parts.attention import CrossAttention, RMSNorm, SelfAttention
 from ..parts.blocks import zero
 from ..parts.conditioning import Embedded
-from ..parts.recompute import Block
+from ..parts.runs import Block
 
 
 class SwiGLU(nn.Module):

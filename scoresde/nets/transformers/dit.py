@@ -17,7 +17,7 @@ from .block import Leave, TransformerBlock, begin
 
 
 class DiT(Network):
-    """A transformer over patches: `net(x, c)`, x (B, C, *space), c (B,) -> (B, outputs C, *space).
+    """A transformer over patches: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
     The level, and what is added to it, shifts, scales and gates every block (adaLN-zero).  The sizes of the paper are
     `nets.presets.dit`.
@@ -26,7 +26,7 @@ class DiT(Network):
 
     Arguments:
         shape: of x, (C, *space) with 1 to 3 space axes.
-        patch: the pixels of a patch along each axis, which divide the sizes; one number, or one for each axis.
+        patch: the pixels of a patch along each axis, a divisor of each size; an axis that is shorter is one patch.
         width: of the tokens, an even number.
         blocks: of the transformer.
         heads: of attention, a divisor of `width`.
@@ -43,7 +43,7 @@ class DiT(Network):
     def __init__(
         self,
         shape: Sequence[Count],
-        patch: Count | Sequence[Count] = 2,
+        patch: Count = 2,
         width: Annotated[int, Range(2, 2**16)] = 384,
         blocks: Count = 12,
         heads: Count = 6,

@@ -19,7 +19,7 @@ from .block import Leave, TransformerBlock, begin
 
 
 class JiT(Network):
-    """A plain transformer over large patches: `net(x, c)`, x (B, C, *space), c (B,) -> (B, outputs C, *space).
+    """A plain transformer over large patches: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
     A patch may have more numbers than a token: noise, which fills them all, does not pass, and the data, which lie
     near few dimensions, do.  So it should predict the data: `rule="x0"`, with the weight "edm(1.0)", which makes the
@@ -44,7 +44,7 @@ class JiT(Network):
     def __init__(
         self,
         shape: Sequence[Count],
-        patch: Count | Sequence[Count] = 16,
+        patch: Count = 16,
         width: Annotated[int, Range(2, 2**16)] = 768,
         blocks: Count = 12,
         heads: Count = 12,

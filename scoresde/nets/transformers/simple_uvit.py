@@ -18,8 +18,7 @@ from .block import TransformerBlock, begin
 
 
 class SimpleUViT(Network):
-    """Few convolutions at the larger resolutions, a deep transformer at the smallest: `net(x, c)`, x (B, C, *space), c
-    (B,) -> (B, outputs C, *space).
+    """Few convolutions around a deep transformer: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
     Resolution halves after each entry of `mults`, and most of the parameters are in the middle, where the pixels are
     few.  The dropout is in the transformer alone, as the paper found better.  The level modulates the transformer as in

@@ -18,8 +18,7 @@ from .block import TransformerBlock, begin
 
 
 class UViT(Network):
-    """A transformer over patches, the level and the conditions: `net(x, c)`, x (B, C, *space), c (B,) -> (B, outputs C,
-    *space).
+    """A transformer over patches, the level and what is known: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
     The first half of the blocks are joined to the last half by long skips, and a convolution of 3 pixels makes the
     answer.  The sizes of the paper are `nets.presets.uvit`.  Another network of that name, of convolutions around a
@@ -40,7 +39,7 @@ class UViT(Network):
     def __init__(
         self,
         shape: Sequence[Count],
-        patch: Count | Sequence[Count] = 2,
+        patch: Count = 2,
         width: Annotated[int, Range(2, 2**16)] = 512,
         blocks: Count = 13,
         heads: Count = 8,

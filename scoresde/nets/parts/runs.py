@@ -1,8 +1,13 @@
-"""Blocks that may forget what they computed, and compute it again in the backward pass."""
+"""How parts of a network run: again in the backward pass, or outside of compiled code."""
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Block(nn.Module):
@@ -16,5 +21,17 @@ class Block(nn.Module):
 
     def __call__(self, *args, **named):
         if self.recompute and torch.is_grad_enabled():
+            from torch.utils.checkpoint import checkpoint
+
             return checkpoint(super().__call__, *args, use_reentrant=False, **named)
         return super().__call__(*args, **named)
+
+
+def eagerly(function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
+    """function(*args, **named), run as it is within what torch.compile compiles.
+
+    As a decorator, torch's own takes as long to import as all of torch.
+    """
+    if torch.compiler.is_compiling():
+        function = torch.compiler.disable(function)
+    return function(*args, **named)
