@@ -22,7 +22,7 @@ class JiT(Network):
     """A plain transformer over large patches: `net(x, c)`, x (B, C, *space), c (B,) -> like x.
 
     A patch may have more numbers than a token: noise, which fills them all, does not pass, and the data, which lie
-    near few dimensions, do.  So it should predict the data: `rule="x0"`, with the weight "edm(1.0)", which makes the
+    near few dimensions, do.  So it should predict the data: `rule="x0"`; the default weight, `loss.edm(1.0)`, makes the
     loss that of v.  Patches pass a bottleneck; norms are of the mean square, positions turn queries and keys, and what
     is known of a sample joins the patches as tokens.  The sizes of the paper are `nets.presets.jit`.
 
