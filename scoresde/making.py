@@ -35,13 +35,13 @@ def make(node: Any, place: str, kind: type | None = None, trust: bool = True, **
         place: where the node stands, as errors tell it: "sampler", "loss.times".
         kind: the class of what the target makes; None: any.
         trust: whether the target may be anything at all; if not, it must be of this package and of the part's own room.
-        extra: more arguments, of which the target gets those that it takes.
+        extra: more arguments, of which the target gets those that it takes, and a node within it too.
 
     Raises:
         InputError: no such target, or one that is not trusted; an argument that it does not know, lacks, or refuses.
     """
     target = vet(node, place, kind, trust, extra)
-    arguments = {k: _made(v, f"{place}.{k}", trust) for k, v in node.items() if not str(k).startswith("_")}
+    arguments = {k: _made(v, f"{place}.{k}", trust, extra) for k, v in node.items() if not str(k).startswith("_")}
     parameters = inspect.signature(target).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     arguments |= {k: v for k, v in extra.items() if open_ended or k in parameters}
@@ -81,7 +81,7 @@ def vet(node: Any, place: str, kind: type | None = None, trust: bool = True, ext
     try:
         for key, value in given.items():
             if _nodes(value):
-                _vet_all(value, f"{place}.{key}", trust)
+                _vet_all(value, f"{place}.{key}", trust, extra)
             else:
                 check(key, value, hints.get(key, Any))
     except InputError as error:
@@ -96,23 +96,23 @@ def _nodes(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(map(_nodes, value))
 
 
-def _vet_all(value: Any, place: str, trust: bool) -> None:
+def _vet_all(value: Any, place: str, trust: bool, extra: Iterable[str]) -> None:
     if isinstance(value, Mapping) and "_target_" in value:
-        vet(value, place, None, trust)
+        vet(value, place, None, trust, extra)
         return
     pairs = value.items() if isinstance(value, Mapping) else ((None, v) for v in value)
     for key, part in pairs:
         if _nodes(part):
-            _vet_all(part, place if key is None else f"{place}.{key}", trust)
+            _vet_all(part, place if key is None else f"{place}.{key}", trust, extra)
 
 
-def _made(value: Any, place: str, trust: bool) -> Any:
+def _made(value: Any, place: str, trust: bool, extra: Mapping[str, Any]) -> Any:
     """A value with the nodes in it made."""
     if isinstance(value, Mapping):
         if "_target_" in value:
-            return make(value, place, trust=trust)
-        return {k: _made(v, f"{place}.{k}", trust) for k, v in value.items()}
-    return [_made(v, place, trust) for v in value] if isinstance(value, list | tuple) else value
+            return make(value, place, trust=trust, **extra)
+        return {k: _made(v, f"{place}.{k}", trust, extra) for k, v in value.items()}
+    return [_made(v, place, trust, extra) for v in value] if isinstance(value, list | tuple) else value
 
 
 def locate(name: str, place: str, trust: bool = True) -> Callable:

@@ -19,7 +19,7 @@ from ..conditions import Kind
 from ..data import Data, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..model.description import DENOISING, RUNNING, flatten, net_node, objective_node, rule_name
+from ..model.description import DENOISING, RUNNING, flatten, objective_node, rule_name, without_inputs
 from ..model.folder import MODEL, described, kind_of
 from ..sde import SDE
 from ..settings import nearest
@@ -126,7 +126,7 @@ def model_config(config: DictConfig) -> dict:
     plain["data"] = _data(config)
     known = {part: making.canonical(node, part) for part, node in plain.items()}
     return known | {
-        "net": net_node(known["net"]),
+        "net": without_inputs(known["net"]),
         "objective": objective_node(known["objective"]),
         "cond": {str(name): config.drop for name in config.cond},
         "rule": known["rule"] if isinstance(known["rule"], str) else _rule(known["rule"]),

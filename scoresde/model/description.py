@@ -11,7 +11,8 @@ from ..denoiser import RULES, Denoiser
 from ..errors import InputError
 
 FORMAT = 2
-RUNNING = ("workers", "validate_every", "checkpoint_every", "log_every")  # do not change what is trained
+# do not change what is trained
+RUNNING = ("workers", "compile", "channels_last", "recompute", "validate_every", "checkpoint_every", "log_every")
 INPUTS = ("shape", "conditions", "outputs")  # of a network, which come with the data and the objective
 # Of an objective, which come with the rest; and the one that goes without saying.
 MATERIAL, DENOISING = ("denoiser", "loss", "data", "dequantise"), "scoresde.objectives.Denoising"
@@ -35,47 +36,33 @@ def parts(module: Any) -> dict:
     """The SDE and the network of a denoiser or a classifier, as a description has them."""
     net = getattr(getattr(module, "net", None), "_orig_mod", getattr(module, "net", None))
     node = making.node_of(net if net is not None else module)
-    return {"sde": making.node_of(module.sde), "net": net_node(node)}
+    return {"sde": making.node_of(module.sde), "net": without_inputs(node)}
 
 
-def net_node(node: Any) -> Any:
-    """A network's canonical node without its inputs, and without what came later to its class and is as it was."""
+def without_inputs(node: Any) -> Any:
+    """A network's node without what comes with the data, in the networks within it too."""
     if not isinstance(node, Mapping):
         return node
-    target = _known(node, "net")
-    kept = _apart_from_defaults(node, target, getattr(target, "later", ()))
-    return {k: v for k, v in kept.items() if k not in INPUTS}
+    return {k: without_inputs(v) for k, v in node.items() if k not in INPUTS}
 
 
 def objective_node(node: Any) -> dict:
     """What an objective's canonical node says beside its defaults; of denoising as it is without them, nothing."""
     if not isinstance(node, Mapping):
         return {}
-    node = {k: v for k, v in node.items() if k not in MATERIAL}
-    kept = _apart_from_defaults(node, _known(node, "objective"))
+    kept = {k: v for k, v in node.items() if k not in MATERIAL}
+    try:
+        target = making.locate(str(node.get("_target_")), "objective", trust=False)
+        known = {k: making.node_of(p.default) for k, p in inspect.signature(target).parameters.items()}
+        kept = {k: v for k, v in kept.items() if k not in known or v != known[k]}
+    except InputError:  # of somebody's own: all that it says
+        pass
     return {} if kept == {"_target_": DENOISING} else kept
 
 
 def _said_of(objective: Any) -> dict:
     settings = {k: making.node_of(v) for k, v in getattr(objective, "arguments", {}).items() if k not in MATERIAL}
     return objective_node({"_target_": making.public_name(type(objective)), **settings}) if objective else {}
-
-
-def _known(node: Mapping, place: str) -> Any:
-    """The target of a node that is of this package; None of another, which is not imported."""
-    try:
-        return making.locate(str(node.get("_target_")), place, trust=False)
-    except InputError:
-        return None
-
-
-def _apart_from_defaults(node: Mapping, target: Any, names: Iterable[str] | None = None) -> dict:
-    """A node without the settings that its target has anyway; of these `names`, or of all."""
-    if target is None:
-        return dict(node)
-    known = {k: making.node_of(p.default) for k, p in inspect.signature(target).parameters.items()}
-    looked = known if names is None else {k: known[k] for k in names}
-    return {k: v for k, v in node.items() if k not in looked or v != looked[k]}
 
 
 def settings(training: Any) -> dict:

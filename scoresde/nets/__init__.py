@@ -7,10 +7,27 @@ channels and tokens: no network knows what a label is.
 
 from . import presets
 from .base import Network
+from .edm2 import EDM2
 from .encoder import Encoder
+from .energy import Energy
 from .mlp import MLP
 from .parts.conditioning import Conditioner
 from .refinenet import RefineNet
+from .transformers import DiT, JiT, SimpleUViT, UViT
 from .unet import UNet
 
-__all__ = ["MLP", "Conditioner", "Encoder", "Network", "RefineNet", "UNet", "presets"]
+__all__ = [
+    "EDM2",
+    "MLP",
+    "Conditioner",
+    "DiT",
+    "Encoder",
+    "Energy",
+    "JiT",
+    "Network",
+    "RefineNet",
+    "SimpleUViT",
+    "UNet",
+    "UViT",
+    "presets",
+]

@@ -27,6 +27,7 @@ from .average import EMA
 from .book import Book
 from .order import batches, seed_of, told
 from .restore import restore
+from .running import check, running
 from .settings import Training
 
 
@@ -68,6 +69,7 @@ def fit(
         InputError, FloatingPointError: as `train` does.
     """
     training, notes = training or Training(), check_data(data)
+    check(objective, training)
     book = Book(
         None if folder is None else Path(folder).expanduser(), objective.describe() | settings(training), training.steps
     )
@@ -135,7 +137,7 @@ class _Trainer:
         order, objective = (self.step, steps, *share, training.workers), self.objective
         loader = batches(self.data.train, size, training.seed, *order, names=objective.takes)
         generators = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
-        with generators, signals.held() as signal, told():
+        with generators, signals.held() as signal, told(), running(objective, training):
             for batch in loader:
                 found = self._update(batch.to(self.device))
                 self.seconds, value = time.perf_counter() - began, found[objective.turns[-1]][0]

@@ -25,6 +25,10 @@ class Training(Checked):
         precision: accelerate's, "no", "bf16" or "fp16".
         dequantise: of discrete data: "uniform" within its bin, anew at each step, or "none", the middle of the bin.
         workers: processes that read items; 0: this one.
+        compile: run the network by torch.compile, which takes a minute or two to begin.
+        channels_last: convolutions keep the channels of a pixel side by side: faster on a GPU in bf16, seldom on a CPU.
+        recompute: blocks keep no activations, and compute them again in the backward pass (gradient checkpointing):
+            less memory, a step about a third longer.
         validate_every, checkpoint_every, log_every: steps between two validations, checkpoints and lines of figures.
 
     Raises:
@@ -43,6 +47,9 @@ class Training(Checked):
     precision: Literal["no", "bf16", "fp16"] = "no"
     dequantise: Literal["uniform", "none"] = "uniform"
     workers: Annotated[int, Range(0, 512)] = 0
+    compile: bool = False
+    channels_last: bool = False
+    recompute: bool = False
     validate_every: Count = 200
     checkpoint_every: Count = 100
     log_every: Count = 10

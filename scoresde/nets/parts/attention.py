@@ -1,7 +1,11 @@
 """Attention that networks share."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ...errors import InputError
 
 
 class CrossAttention(nn.Module):
@@ -23,4 +27,46 @@ class CrossAttention(nn.Module):
         q = self.q(self.norm(h)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(tokens).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+        return self.out(found.transpose(1, 2).flatten(2))
+
+
+class RMSNorm(nn.RMSNorm):
+    """x over its root mean square, with learned scales, in the type of x.  Zhang, Sennrich (2019), arXiv 1910.07467."""
+
+    def __init__(self, width: int):
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+class SelfAttention(nn.Module):
+    """Attention of h (B, N, width) to itself, of those of its tokens that the mask (B, N) says are there.
+
+    Arguments:
+        width: of the tokens.
+        heads: a divisor of it.
+        bias: whether queries, keys and values have one.
+        normed: whether queries and keys are normalised to unit mean square, with a learned scale (Dehghani et al.,
+            2023, arXiv 2302.05442).
+
+    Raises:
+        InputError: heads that cannot share the width.
+    """
+
+    def __init__(self, width: int, heads: int, bias: bool = True, normed: bool = False):
+        super().__init__()
+        if width % heads:
+            raise InputError(f"heads={heads}: give a divisor of width={width}", "heads")
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(width, 3 * width, bias=bias), nn.Linear(width, width)
+        self.q_norm, self.k_norm = (RMSNorm(width // heads) if normed else nn.Identity() for _ in range(2))
+
+    def forward(self, h: Tensor, mask: Tensor | None = None, turn: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if turn is not None:
+            q, k = turn(q), turn(k)
+        mask = mask if mask is None else mask[:, None, None]
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out(found.transpose(1, 2).flatten(2))

@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 from .attention import CrossAttention
 from .conditioning import Embedded
+from .runs import Block
 
 
-class MLPBlock(nn.Module):
+class MLPBlock(Block):
     """A residual block of vectors, modulated by the level, and then attention to tokens of the width `context` > 0."""
 
     def __init__(self, width: int, dropout: float, context: int = 0):
@@ -41,7 +42,7 @@ def zero(layer: nn.Module) -> nn.Module:
     return layer
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(Block):
     """A residual block that sees the level; self-attention after it where `heads` > 0, and then attention to tokens of
     the width `context` > 0.
 

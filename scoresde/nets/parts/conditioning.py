@@ -57,6 +57,16 @@ class Conditioner(nn.Module):
         """Whether there are tokens to attend to."""
         return any(isinstance(kind, Tokens) for kind in self.kinds.values())
 
+    @property
+    def vectors(self) -> bool:
+        """Whether there is a vector."""
+        return any(not isinstance(kind, Picture) for kind in self.kinds.values())
+
+    @property
+    def length(self) -> int:
+        """How many tokens there are to attend to, at most."""
+        return sum(kind.length for kind in self.kinds.values() if isinstance(kind, Tokens))
+
     def forward(self, cond: Mapping[str, Tensor], x: Tensor) -> Embedded:
         """What the network takes.
 
@@ -86,6 +96,18 @@ class Conditioner(nn.Module):
                 vectors.append(part(value))
         join = lambda parts: torch.cat(parts, 1) if parts else None
         return Embedded(sum(vectors[1:], vectors[0]) if vectors else None, join(channels), join(tokens), join(masks))
+
+
+def tell(
+    conditioner: Conditioner | None, x: Tensor, level: Tensor, cond: Mapping[str, Tensor] | None
+) -> tuple[Tensor, Tensor, Embedded]:
+    """x with the channels of the conditions beside its own, the level's embedding (B, width) with their vector added to
+    it, and all of them; x and the level as they are where there is no conditioner."""
+    if conditioner is None:
+        return x, level, Embedded()
+    given = conditioner(cond or {}, x)
+    x = x if given.channels is None else torch.cat([x, given.channels], 1)
+    return x, level if given.vector is None else level + given.vector, given
 
 
 def _part(name: str, kind: Kind, width: int) -> nn.Module:

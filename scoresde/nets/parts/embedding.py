@@ -29,21 +29,26 @@ class LevelEmbedding(nn.Module):
 
     def __init__(self, features: int, waves: int = 32, kind: Level = "level"):
         super().__init__()
-        self.register_buffer("frequencies", _frequencies(kind, waves))
+        self.register_buffer("frequencies", frequencies(waves, kind))
         self.mlp = nn.Sequential(nn.Linear(2 * waves, features), nn.SiLU(), nn.Linear(features, features))
 
     def forward(self, c: Tensor) -> Tensor:
-        with torch.autocast(c.device.type, enabled=False):
-            angle = c.float()[:, None] * self.frequencies.float()
-            waves = torch.cat([angle.sin(), angle.cos()], 1)
-        return self.mlp(waves.to(self.mlp[0].weight.dtype))
+        return self.mlp(waves(c, self.frequencies).to(self.mlp[0].weight.dtype))
 
 
-def _frequencies(kind: Level, waves: int) -> Tensor:
+def frequencies(waves: int, kind: Level = "level") -> Tensor:
+    """Of the waves of c: see `LevelEmbedding`."""
     if kind == "fourier":
         return 2 * math.pi * 16 * torch.randn(waves)
     low, high = (0.1, 8.0) if kind == "level" else (50e-4, 50.0)
     return torch.exp(torch.linspace(math.log(low), math.log(high), waves))
+
+
+def waves(c: Tensor, frequencies: Tensor) -> Tensor:
+    """Sines and cosines (B, 2 waves) of c (B,), in float32 whatever the autocast."""
+    with torch.autocast(c.device.type, enabled=False):
+        angle = c.float()[:, None] * frequencies.float()
+        return torch.cat([angle.sin(), angle.cos()], 1)
 
 
 class Octaves(nn.Module):
