@@ -28,7 +28,8 @@ from ..machine import files, launcher, locks, processes
 from ..machine.devices import best_device
 from ..model import folder as model
 from ..model.denoiser import Model
-from ..model.folder import MODEL, WEIGHTS
+from ..model.folder import MODEL
+from ..model.weights import path_of
 from ..model.grid import fitted_grid
 from ..sampling import Sampler, hardware
 from ..settings import Checked
@@ -169,7 +170,7 @@ class Run:
     @cached_property
     def model(self) -> Model:
         """The trained denoiser in the folder.  Raises `InputError` if there is none or it is not the config's."""
-        if not any((self.folder / name).exists() for name in (WEIGHTS, "checkpoint.pt")):
+        if not any(path.exists() for path in (path_of(self.folder), self.folder / "checkpoint.pt")):
             raise InputError(f"{self.folder} has no trained model: run the same command with task=train first")
         check(self.folder, build.model_config(self.config))
         shape = model.shape_of(self.folder)

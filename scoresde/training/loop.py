@@ -19,11 +19,11 @@ from ..machine.devices import accelerator
 from ..machine.progress import Advance, fewer, shown
 from ..model import checkpoint
 from ..model.description import settings
-from ..model.state import plain_state
+from ..model.state import trained_state
 from ..objectives import Objective
 from ..objectives.guards import check_finite
 from ..settings import checked
-from .average import EMA
+from .average import Averages
 from .book import Book
 from .order import batches, seed_of, told
 from .restore import restore
@@ -105,7 +105,7 @@ class _Trainer:
         self.objective, self.data, self.training = objective.to(self.device).train(), data, training
         self.book, self.step, self.seconds = book, 0, 0.0
         objective.begin(self.device)
-        self.product, self.ema = objective.product, EMA(objective.product, training.ema)
+        self.product, self.ema = objective.product, Averages(objective.product, training)
         rates = {"lr": training.lr, "betas": tuple(training.betas), "weight_decay": training.weight_decay}
         optimizers = {turn: torch.optim.AdamW(objective.trained(turn), **rates) for turn in objective.turns}
         self._go_on(optimizers)
@@ -155,7 +155,7 @@ class _Trainer:
                     signal.deliver(asked)
         model = objective.made(self.ema.model, self.step)
         if self.lead:
-            self.book.end(model, about)
+            self.book.end(model, self.ema, about)
         return model
 
     def _every(self, steps: int) -> bool:
@@ -189,6 +189,8 @@ class _Trainer:
         found = {turn: self._turn(k, turn, batch) for k, turn in enumerate(self.objective.turns)}
         self.step += 1
         self.ema.update(self.product, self.step)
+        if self.training.snapshots and self.lead and self.book.folder and self._every(self.training.snapshots):
+            self.ema.snapshot(self.book.folder, self.step)
         self.objective.after(self.step, self.ema.model)
         return found
 
@@ -225,8 +227,8 @@ class _Trainer:
         if not all(bool(p.isfinite().all()) for p in self.objective.parameters()):
             check_finite(torch.tensor(math.nan), self.objective, self.step - 1)
         first, *others = (optimizer.state_dict() for optimizer in self.optimizers.values())
-        state = {"step": self.step, "seconds": self.seconds, "model": plain_state(self.product)}
-        state |= {"ema": self.ema.state(), "optimizer": first, "loss": self.objective.state()}
+        state = {"step": self.step, "seconds": self.seconds, "model": trained_state(self.product)}
+        state |= {**self.ema.state(), "optimizer": first, "loss": self.objective.state()}
         state |= {"optimizers": others} if others else {}
         state |= {"facts": self.objective.facts}
         checkpoint.save(self.book.checkpoint, state, last=self.step == self.training.steps)
