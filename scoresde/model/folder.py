@@ -4,7 +4,6 @@ model.json          what made it: kind, sde, net, rule, loss, training, data; an
 model.safetensors   the averaged weights, and the data's transform
 moments.safetensors the data's mean and covariance
 checkpoint.pt       to go on with a training; the weights of one that has not ended are there
-averages/           other averages of the weights; adapter.safetensors: see `weights.py`
 """
 
 import sys
@@ -140,18 +139,23 @@ def load(
     if denoiser is None and not trust:
         check_trust(folder, known)
     averages.check(folder, known, ema)
-    kept = _kept(folder, known, device, averages.chosen(known, ema), weights)
-    if not checkpoint.PARTS["facts"](kept.facts):
+    found = _kept(folder, known, device, averages.chosen(known, ema), weights)
+    if not checkpoint.PARTS["facts"](found.facts):
         raise InputError(f"{folder / MODEL} is damaged (its data has no shape or levels): {REMEDY}")
-    denoiser = denoiser or _made(folder, known, kind, tuple(kept.facts["shape"]), trust)
+    denoiser = denoiser or _made(folder, known, kind, tuple(found.facts["shape"]), trust)
     try:
-        load_state(denoiser, kept.state)
+        load_state(denoiser, found.state)
     except RuntimeError as error:
         words = " ".join(str(error).split())[:200]
         raise InputError(f"{folder} holds the weights of another network than its {MODEL} says ({words})") from error
-    model = kind.trained(denoiser, kept.facts, kept.step).to(device)
-    model.moments, model.adapter = moments.load(folder, model.shape), kept.adapter
+    model = kind.trained(denoiser, found.facts, found.step).to(device)
+    model.moments, model.adapter, model.folder = moments.load(folder, model.shape), found.adapter, folder
     return model
+
+
+def kept(folder: Path) -> "_Kept":
+    """The weights that a folder keeps, by their names, with what it knows of them; no network is made."""
+    return _kept(folder, described(folder), "cpu")
 
 
 class _Kept(NamedTuple):
@@ -193,8 +197,8 @@ def _base(folder: Path, known: Mapping, device: str, over: tuple[Path, ...]) -> 
     """The weights that an adapter is on top of, of the folder that it was trained from or one of its name beside it."""
     start = known.get("start")
     named, wanted = (str(start.get(k)) for k in ("folder", "weights")) if isinstance(start, dict) else ("", "")
-    places, over = (Path(named), folder.parent / Path(named).name), (*over, folder.resolve())
-    there = [place for place in dict.fromkeys(places) if named and (place / MODEL).exists()]
+    over, places = (*over, folder.resolve()), dict.fromkeys((Path(named), folder.parent / Path(named).name))
+    there = [place for place in places if named and (place / MODEL).exists()]
     for place in there:
         if place.resolve() not in over:
             state = _kept(place, described(place), device, over=over).state

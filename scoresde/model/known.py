@@ -26,6 +26,8 @@ class Known(ABC):
     moments: Moments | None = None
     adapter: Adapter | None = None  # which its weights have in them, and alone are kept
 
+    folder: Path | None = None  # where it was saved, or loaded from
+
     def know(self, facts: Mapping[str, Any], step: int) -> None:
         """Takes what `facts` gave, or a folder."""
         self.step = step
@@ -63,6 +65,7 @@ class Known(ABC):
         """
         if self.moments is not None:
             moments.save(folder, self.moments)
+        self.folder = Path(folder)
         name, state = weights.WEIGHTS, plain_state(self.bare)
         if self.adapter is not None:
             name, state = weights.ADAPTER, self.adapter.state

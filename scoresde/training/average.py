@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..adapters import Adapter, adapter_of, merge
 from ..model import weights
 from ..model.known import Known
-from ..model.state import load_trained, trained, trained_state
+from ..model.state import load_trained, plain_state, trained, trained_state
 from . import power, snapshots
 from .settings import Training
 
@@ -128,8 +129,15 @@ class Averages:
         """Keeps the averages by power functions of this step."""
         snapshots.save(folder, step, {s: a.state() for s, a in self.powers.items()}, self.dtype)
 
+    def merged(self) -> Adapter | None:
+        """The adapter of the model's own average, which is merged; None of weights that were all trained."""
+        found = adapter_of(self.model)
+        merge(self.model)
+        return found if found.layers else None
+
     def save(self, folder: Path, model: Known) -> None:
         """Keeps the averages beside the model's own, which `load(folder, ema=...)` takes."""
         for name, average in self.beside.items():
-            state = weights.with_space(self.own.state() | average.state(), model.space)
+            whole = plain_state(self.model) if model.adapter is None else {}
+            state = weights.with_space(whole | average.state(), model.space)
             weights.write(weights.average_path(folder, name), state, model.step)

@@ -56,7 +56,7 @@ def reconstruct(
         folder: of a denoiser.
         sigma_rel: the width, a share of the steps: the larger the longer.
         step: that the average ends at; None: the last that there is a snapshot of.
-        keep: write it as averages/power-WIDTH.safetensors, for `load(folder, ema="power-WIDTH")` and `ema=` of commands.
+        keep: write it as averages/power-WIDTH.safetensors, for `load(folder, ema="power-WIDTH")` and the setting `ema`.
         options: those of `load`.
 
     Returns:
