@@ -28,7 +28,7 @@ class Ema(Task):
     The `judge` is the loss on held-out data, as in training, or a distance of n samples to it.
     """
 
-    sigma_rel: Widths = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25)
+    sigma_rel: Widths = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
     judge: Literal["validation", "frechet", "kid", "energy", "sliced"] = "validation"
     step: Count | None = None
 

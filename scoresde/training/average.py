@@ -94,12 +94,12 @@ class Averages:
     """All averages of a training: the model's own, the others of `train.ema`, and the power functions of snapshots."""
 
     def __init__(self, model: nn.Module, training: Training):
+        self.training = training
         first, *others = training.ema if isinstance(training.ema, tuple | list) else (training.ema,)
         self.own = EMA(model, first)
         self.beside = {str(float(d)): Average(model, warmed(d)) for d in others}
         widths = training.sigma_rel if training.snapshots else ()
         self.powers = {float(s): Average(model, power.decay(power.gamma_of(s))) for s in widths}
-        self.dtype = getattr(torch, training.snapshot_dtype)
 
     @property
     def model(self) -> nn.Module:
@@ -125,9 +125,11 @@ class Averages:
     def _others(self) -> dict[str, Average]:
         return self.beside | {f"power-{s}": a for s, a in self.powers.items()}
 
-    def snapshot(self, folder: Path, step: int) -> None:
-        """Keeps the averages by power functions of this step."""
-        snapshots.save(folder, step, {s: a.state() for s, a in self.powers.items()}, self.dtype)
+    def keep(self, folder: Path, step: int) -> None:
+        """Writes a snapshot of the averages by power functions, if one is due."""
+        if self.powers and (step % self.training.snapshots == 0 or step == self.training.steps):
+            dtype = getattr(torch, self.training.snapshot_dtype)
+            snapshots.save(folder, step, {s: a.state() for s, a in self.powers.items()}, dtype)
 
     def merged(self) -> Adapter | None:
         """The adapter of the model's own average, which is merged; None of weights that were all trained."""

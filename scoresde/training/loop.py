@@ -197,8 +197,8 @@ class _Trainer:
         found = {turn: self._turn(k, turn, batch) for k, turn in enumerate(self.objective.turns)}
         self.step += 1
         self.ema.update(self.product, self.step)
-        if self.training.snapshots and self.lead and self.book.folder and self._every(self.training.snapshots):
-            self.ema.snapshot(self.book.folder, self.step)
+        if self.lead and self.book.folder is not None:
+            self.ema.keep(self.book.folder, self.step)
         self.objective.after(self.step, self.ema.model)
         return found
 

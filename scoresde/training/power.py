@@ -46,7 +46,8 @@ def profile(steps: Tensor, end: int, gamma: float) -> Tensor:
 
 
 def coefficients(kept: Sequence[Profile], wanted: Profile) -> tuple[Tensor, float]:
-    """How an average is made of those that were kept: x (k,) with the least |sum_k x_k w^k - w|^2 over all steps.
+    """How an average is made of those that were kept: x (k,) with the least |sum_k x_k w^k - w|^2 over all steps, of
+    those that sum to 1, as w does: what is left then acts on how far the weights move, and not on the weights.
 
     Arguments:
         kept: the profiles of the averages that there are.
@@ -61,6 +62,8 @@ def coefficients(kept: Sequence[Profile], wanted: Profile) -> tuple[Tensor, floa
         steps = torch.arange(first, min(first + CHUNK, last + 1))
         rows = torch.stack([profile(steps, *column) for column in columns], 1)
         triangle = torch.linalg.qr(torch.cat([triangle, rows]), mode="r").R
-    a, b = triangle[:, :-1], triangle[:, -1:]
+    columns, goal = triangle[:, :-1], triangle[:, -1:]
+    a, b = columns[:, :-1] - columns[:, -1:], goal - columns[:, -1:]
     x = torch.linalg.lstsq(a, b, rcond=1e-6, driver="gelsd").solution
-    return x[:, 0], float((a @ x - b).norm() / b.norm())
+    x = torch.cat([x, 1 - x.sum(0, keepdim=True)])
+    return x[:, 0], float((columns @ x - goal).norm() / goal.norm())
