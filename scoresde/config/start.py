@@ -36,7 +36,12 @@ def source(config: DictConfig, said: Sequence[str]) -> tuple[Path | None, tuple[
     if own is not None and (own / MODEL).exists():
         return own, ()
     start = OmegaConf.select(config, "train.start")
-    return (None, ()) if start is None else (Path(str(start)).expanduser(), ("train",))
+    if start is None:
+        return None, ()
+    folder = Path(str(start)).expanduser()
+    if not (folder / MODEL).exists():
+        raise InputError(f"train.start={start}: there is no trained model in this folder", "train.start")
+    return folder, ("train",)
 
 
 @lru_cache
