@@ -1,8 +1,8 @@
 """Fine-tuning by adapters beside fine-tuning of all weights: digits, then digits inverted or turned.
 
-    python benchmarks/finetune.py [--channels 96] [--steps 600] [--more 200]
+    python benchmarks/finetune.py [--net mlp] [--width 256] [--steps 1500] [--more 500]
 
-A U-Net is trained on digits; from there, on changed digits, all of its weights or adapters of some ranks are.  Each
+A network is trained on digits; from there, on changed digits, all of its weights or adapters of some ranks are.  Each
 learning rate of a list is tried, and the best by validation is told: the loss on the 300 held-out digits, changed.
 """
 
@@ -31,13 +31,17 @@ def changed(data: Data, change: Callable[[Tensor], Tensor]) -> Data:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name, default in {"channels": 96, "steps": 600, "more": 200, "batch": 32}.items():
+    for name, default in {"width": 256, "steps": 1500, "more": 500, "batch": 64}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--net", choices=("mlp", "unet"), default="mlp")
     parser.add_argument("--ranks", type=int, nargs="+", default=[8])
     parser.add_argument("--folder", default="runs/finetune")
     asked, data = parser.parse_args(), scoresde.data.digits()
     torch.manual_seed(0)
-    net = scoresde.nets.UNet((1, 8, 8), channels=asked.channels, mults=(1, 1), blocks=1, attention=16, dropout=0.1)
+    if asked.net == "mlp":
+        net = scoresde.nets.MLP((1, 8, 8), width=asked.width, dropout=0.1)
+    else:
+        net = scoresde.nets.UNet((1, 8, 8), channels=asked.width, mults=(1, 1), blocks=1, attention=16, dropout=0.1)
     options = {"batch_size": asked.batch, "validate_every": 10**6, "progress": False}
     start = Start(scoresde.Preconditioned(net, scoresde.VP()), data, asked, options)
     for name, change in CHANGES.items():

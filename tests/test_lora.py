@@ -152,6 +152,11 @@ def test_an_adapter_s_folder_is_small_and_loads_on_top_of_its_base(base, tmp_pat
     assert sum(size(s) for s in state["optimizer"]["state"].values()) < 2.1 * own
     assert scoresde.load(folder, ema=0.5).weights != there.weights
     assert scoresde.load(base).adapted(there.adapter).weights == there.weights
+    mixed = scoresde.load(base).adapted(0.5 * there.adapter + there.adapter * 0.5)
+    scoresde.model.save(tmp_path / "mixed", mixed)
+    assert scoresde.load(tmp_path / "mixed").weights == mixed.weights and (tmp_path / "mixed" / "model.json").exists()
+    close = plain_state(there.bare)
+    assert all(torch.allclose(v, close[k], atol=1e-6) for k, v in plain_state(mixed.bare).items())
     assert scoresde.load(base).adapted(0.0 * there.adapter).weights == weights_of(base)
     again = scoresde.train(data=other(), start=folder, lora=1, steps=5, folder=tmp_path / "higher", **SMALL)
     assert scoresde.load(tmp_path / "higher").weights == again.weights  # on top of an adapter

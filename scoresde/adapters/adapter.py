@@ -44,7 +44,7 @@ class Adapter:
         return self.state[f"{layer}.up"] @ self.state[f"{layer}.down"]
 
     def merged(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weights of a network by their names with Delta W added to LAYER.weight.
+        """The `state` of a network, its weights by their names, with Delta W added to each LAYER.weight.
 
         Raises `InputError` for a layer that is not there, or is of another shape.
         """

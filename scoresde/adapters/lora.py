@@ -84,12 +84,12 @@ def adapter_of(module: nn.Module) -> Adapter:
 
 
 def merge(module: nn.Module) -> nn.Module:
-    """Adds the adapters to the weights, in place: a plain network, which answers as it did before."""
+    """Adds the adapters of a module to its weights, in place: a plain network, which answers as it did before."""
     return _removed(module, True)
 
 
 def strip(module: nn.Module) -> nn.Module:
-    """Takes the adapters away, in place: the network of before them."""
+    """Takes the adapters of a module away, in place: the network of before them."""
     return _removed(module, False)
 
 

@@ -47,7 +47,7 @@ class Model(Known, Wrapped):
         space = {k: getattr(self.space, k) for k in ("scale", "shift")}
         facts = {"name": self.name, "shape": self.shape, "levels": self.levels, "columns": self.columns, **space}
         model = Model(denoiser, facts, self.step)
-        model.moments = self.moments
+        model.moments, model.folder = self.moments, self.folder
         return model
 
     def generate(

@@ -7,7 +7,7 @@ checkpoint.pt       to go on with a training; the weights of one that has not en
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from .. import making
 from ..adapters import Adapter
-from ..conditions import Kind, Label
-from ..denoiser import Denoiser, Preconditioned
+from ..conditions import Kind
+from ..denoiser import Denoiser
 from ..errors import InputError
 from ..machine import files
 from ..sde import SDE
@@ -25,6 +25,7 @@ from . import averages, checkpoint, moments
 from .classifier import NoisyClassifier, TrainedClassifier
 from .denoiser import Model
 from .description import FORMAT
+from .kinds import KINDS, ModelKind
 from .known import Known
 from .state import load_state
 from .trust import check_trust
@@ -33,9 +34,17 @@ from .weights import REMEDY, apart, hash_of, path_of, read
 MODEL = "model.json"
 
 
-def save(folder: Path, model: Known) -> None:
-    """`model.save(folder)`."""
+def save(folder: str | Path, model: Known) -> None:
+    """`model.save(folder)`; and where nothing says yet what made it, what the folder says that it was loaded from.
+
+    So that what was made of trained models is one that `load` takes: `save("mixed", base.adapted(0.5 * a + b))`.
+    """
+    folder, source = Path(folder).expanduser(), model.folder
     model.save(folder)
+    if source is not None and not (folder / MODEL).exists():
+        known = described(source)
+        train = {k: v for k, v in (known.get("train") or {}).items() if k != "lora" or model.adapter is not None}
+        files.write_json(folder / MODEL, known | {"train": train})
 
 
 def mend(folder: Path) -> str:
@@ -208,7 +217,7 @@ def _base(folder: Path, known: Mapping, device: str, over: tuple[Path, ...]) -> 
     raise InputError(f"{folder} is an adapter on top of {named} with the weights {wanted}, which {words}: put it back")
 
 
-def _made(folder: Path, known: Mapping, kind: "_Kind", shape: tuple[int, ...], trust: bool) -> nn.Module:
+def _made(folder: Path, known: Mapping, kind: ModelKind, shape: tuple[int, ...], trust: bool) -> nn.Module:
     """The untrained module that a description is of."""
     for path in known.get("paths") or [] if trust else []:
         if path not in sys.path:
@@ -224,28 +233,3 @@ def _made(folder: Path, known: Mapping, kind: "_Kind", shape: tuple[int, ...], t
     except InputError as error:
         words = "or give the untrained denoiser: load(folder, denoiser=...)"
         raise InputError(f"{folder / MODEL}: {error}; {words}") from error
-
-
-def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:
-    rule = known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
-    return Preconditioned(net, sde, rule)
-
-
-def _classifier(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> NoisyClassifier:
-    return NoisyClassifier(net, sde, making.make(known["label"], "conditions.label", Label, trust=False))
-
-
-class _Kind(NamedTuple):
-    """A kind of model: what its description must have, what it is before it is trained and after, and its maker."""
-
-    needs: Mapping[str, Any]
-    bare: type
-    trained: type
-    made: Callable[[nn.Module, SDE, Mapping, bool], nn.Module]
-
-
-_PARTS = {"sde": dict, "net": dict}
-KINDS = {
-    "denoiser": _Kind(_PARTS | {"rule": lambda value: isinstance(value, str | dict)}, Denoiser, Model, _denoiser),
-    "classifier": _Kind(_PARTS | {"label": dict}, NoisyClassifier, TrainedClassifier, _classifier),
-}

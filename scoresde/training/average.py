@@ -22,7 +22,7 @@ def copied(module: nn.Module) -> nn.Module:
 
 
 def warmed(decay: float) -> Callable[[int], float]:
-    """min(decay, (1 + step) / (10 + step)): the warm-up keeps the random start out of the average."""
+    """d of a step, with a warm-up, which keeps the random start out of the average."""
     return lambda step: min(decay, (1 + step) / (10 + step))
 
 
@@ -58,7 +58,7 @@ class Average:
 
 
 class EMA(Average):
-    """The exponential average, d = min(decay, (1 + step) / (10 + step)), in a module of its own; buffers are copied.
+    """The exponential average, d = `warmed(decay)`, in a module of its own; buffers are copied.
 
     `model` is a copy in evaluation mode, without gradients.
     """
