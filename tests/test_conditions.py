@@ -13,7 +13,7 @@ from scoresde.exact import GaussianMixture
 from scoresde.nets import MLP, UNet
 from scoresde.sampling import DDIM, Adams, sample
 from scoresde.sde import VP
-from scoresde.training.train import begin_with
+from scoresde.training.start import begin_with
 
 KINDS = {
     "label": Label(3, ("cat", "dog", "eel")),

@@ -15,6 +15,7 @@ from torch import Tensor
 from scoresde.errors import InputError
 
 ROOMS = (
+    "adapters",
     "conditions",
     "data",
     "demo",

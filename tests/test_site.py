@@ -30,6 +30,8 @@ WORDS = {
     "CSV": "howto/tables",
     "conditions": "howto/conditions",
     "label": "howto/conditions",
+    "fine-tuning": "howto/finetuning",
+    "LoRA": "howto/finetuning",
     "SLURM": "howto/cluster",
     "GPU": "howto/cluster",
     "resume": "howto/training",

@@ -19,11 +19,12 @@ from ..conditions import Kind
 from ..data import Data, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..model.description import DENOISING, RUNNING, flatten, objective_node, rule_name, without_inputs
-from ..model.folder import MODEL, described, kind_of
+from ..model.description import DENOISING, RUNNING, flatten, objective_node, rule_name, told, without_inputs
+from ..model.folder import described, kind_of
 from ..sde import SDE
 from ..settings import nearest
 from .options import GROUPS
+from .start import source, start_of
 
 PARTS = ("sde", "net", "data", "loss", "objective", "rule", "train", "cond")
 OTHER = "other"  # data scored beside the model's own
@@ -64,7 +65,7 @@ def _key(word: str) -> str:
 
 
 def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
-    """A config with the parts of the model that is in `config.folder`, but for what the command said of them.
+    """A config with the parts of the model that is in its folder, or else of its start, but for what the command said.
 
     Arguments:
         said: the command's overrides: `sde=ve` asks for a part as it is composed, `train.steps=5000` for a setting.
@@ -72,10 +73,8 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
     Returns:
         The config, and the names of the parts that the folder gave.
     """
-    if config.folder is None or config.fresh is True or any("experiment=" in word for word in said):
-        return config, ()
-    folder = Path(str(config.folder)).expanduser()
-    if not (folder / MODEL).exists():
+    folder, apart = source(config, said)
+    if folder is None:
         return config, ()
     there = _of_commands(folder)
     known = {k: there.get(k) for k in PARTS} | {"data": (there.get("data") or {}).get("settings")}
@@ -83,7 +82,7 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
     known |= {"cond": list(cond), "objective": {"_target_": DENOISING} | (there.get("objective") or {})}
     keys = [_key(word) for word in said]
     config = copy.deepcopy(config)
-    given = [part for part in PARTS if part not in keys and f"{part}._target_" not in keys]
+    given = [part for part in PARTS if part not in (*keys, *apart) and f"{part}._target_" not in keys]
     with open_dict(config):
         for part in given:
             node = copy.deepcopy(known[part])
@@ -130,9 +129,10 @@ def model_config(config: DictConfig) -> dict:
         "objective": objective_node(known["objective"]),
         "cond": {str(name): config.drop for name in config.cond},
         "rule": known["rule"] if isinstance(known["rule"], str) else _rule(known["rule"]),
-        "train": {k: v for k, v in known["train"].items() if k not in (*RUNNING, "_target_")},
+        "train": {k: v for k, v in told(known["train"]).items() if k not in (*RUNNING, "_target_")},
         "data": {"settings": known["data"]},
         "code": _own_code(plain, config.get("paths") or []),
+        **start_of(known["train"]),
     }
 
 

@@ -37,6 +37,7 @@ class Options(Checked):
     trust: bool
     out: Text
     folder: Text | None
+    ema: Text | float | None
     device: Literal["auto", "cpu", "cuda", "mps"]
     wandb: Annotated[str, OneOf(MODES)]
     project: Text

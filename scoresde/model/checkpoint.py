@@ -145,6 +145,7 @@ PARTS: dict[str, Callable[[Any], bool]] = {
     "seconds": number,
     "model": _tensors,
     "ema": _tensors,
+    "averages": lambda value: isinstance(value, dict) and all(map(_tensors, value.values())),
     "optimizer": _optimizer,
     "optimizers": lambda value: isinstance(value, list) and all(map(_optimizer, value)),
     "facts": _facts,

@@ -1,14 +1,17 @@
 """A trained denoiser."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..adapters import Adapter
 from ..denoiser import Denoiser, Given, Wrapped
 from ..sampling import DPMpp2M, Sampler, sample
 from .known import Known
+from .state import load_state, plain_state
 
 
 class Model(Known, Wrapped):
@@ -30,10 +33,25 @@ class Model(Known, Wrapped):
             self.grain = float(torch.as_tensor(self.space.width).abs().min()) / 2
         self.eval()
 
+    misfit: float = 0.0  # of an average that was made of snapshots
+
     @property
     def bare(self) -> Denoiser:
         """The denoiser that was trained."""
         return self.denoiser
+
+    def adapted(self, adapter: Adapter) -> "Model":
+        """The model with an adapter on top: a copy, its weights W + Delta W.
+
+        Raises `InputError` for an adapter of other layers.
+        """
+        denoiser = copy.deepcopy(self.denoiser)
+        load_state(denoiser, adapter.merged(plain_state(self.denoiser)))
+        space = {k: getattr(self.space, k) for k in ("scale", "shift")}
+        facts = {"name": self.name, "shape": self.shape, "levels": self.levels, "columns": self.columns, **space}
+        model = Model(denoiser, facts, self.step)
+        model.moments, model.folder = self.moments, self.folder
+        return model
 
     def generate(
         self,

@@ -11,6 +11,7 @@ from ..denoiser import RULES, Denoiser
 from ..errors import InputError
 
 FORMAT = 2
+POWERS = ("snapshots", "sigma_rel", "snapshot_dtype")
 # do not change what is trained
 RUNNING = ("workers", "compile", "channels_last", "recompute", "validate_every", "checkpoint_every", "log_every")
 INPUTS = ("shape", "conditions", "outputs")  # of a network, which come with the data and the objective
@@ -67,7 +68,14 @@ def _said_of(objective: Any) -> dict:
 
 def settings(training: Any) -> dict:
     """What a description says of a training's settings."""
-    return {"train": {k: v for k, v in making.node_of(training).items() if k != "_target_"}}
+    return {"train": told({k: v for k, v in making.node_of(training).items() if k != "_target_"})}
+
+
+def told(train: Mapping) -> dict:
+    """Of the settings of a training those that a description tells: what does not keep averages by powers has no more
+    of them, and what it starts from stands apart, by its weights."""
+    silent = {"start", *(() if train.get("snapshots") else POWERS), *(() if train.get("lora") else ("lora",))}
+    return {k: v for k, v in train.items() if k not in silent}
 
 
 def about(data: Data, names: Iterable[str] = ()) -> dict:
@@ -87,11 +95,13 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     """(key, there, here) of what two descriptions say otherwise; what one of them does not know is passed over."""
     there = {"cond": {}, "objective": {}, "kind": "denoiser"} | dict(there)  # of folders of before there were any
     here = ({"kind": "denoiser"} if "sde" in here else {}) | dict(here)
+    there = ({"start": {}} if "start" in here else {}) | there
     a, b = flatten(there), flatten(here)
     found = []
     for key in sorted({*a, *b}):
         top = key.split(".")[0]
         known = top in there and top in here and top not in ("format", "paths", "conditions")
+        known = known and key not in ("start.folder", "start.step")
         if top == "data":  # its settings are the command's, its fingerprint is known once it has been read
             part = ".".join(key.split(".")[:2])
             known = known and part not in ("data.name", "data.columns") and all(_has(d, part) for d in (there, here))

@@ -7,7 +7,7 @@ checkpoint.pt       to go on with a training; the weights of one that has not en
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,26 +15,36 @@ import torch
 from torch import Tensor, nn
 
 from .. import making
-from ..conditions import Kind, Label
-from ..denoiser import Denoiser, Preconditioned
+from ..adapters import Adapter
+from ..conditions import Kind
+from ..denoiser import Denoiser
 from ..errors import InputError
 from ..machine import files
 from ..sde import SDE
-from . import checkpoint, moments
+from . import averages, checkpoint, moments
 from .classifier import NoisyClassifier, TrainedClassifier
 from .denoiser import Model
 from .description import FORMAT
-from .known import SPACE, WEIGHTS, Known, hash_of, seal
+from .kinds import KINDS, ModelKind
+from .known import Known
 from .state import load_state
 from .trust import check_trust
+from .weights import REMEDY, apart, hash_of, path_of, read
 
 MODEL = "model.json"
-REMEDY = "put back a copy, or train again with fresh=true"
 
 
-def save(folder: Path, model: Known) -> None:
-    """`model.save(folder)`."""
+def save(folder: str | Path, model: Known) -> None:
+    """`model.save(folder)`; and where nothing says yet what made it, what the folder says that it was loaded from.
+
+    So that what was made of trained models is one that `load` takes: `save("mixed", base.adapted(0.5 * a + b))`.
+    """
+    folder, source = Path(folder).expanduser(), model.folder
     model.save(folder)
+    if source is not None and not (folder / MODEL).exists():
+        known = described(source)
+        train = {k: v for k, v in (known.get("train") or {}).items() if k != "lora" or model.adapter is not None}
+        files.write_json(folder / MODEL, known | {"train": train})
 
 
 def mend(folder: Path) -> str:
@@ -42,9 +52,9 @@ def mend(folder: Path) -> str:
     try:
         step_of(folder)
     except InputError as error:
-        if not (folder / "checkpoint.pt").exists() or not (folder / WEIGHTS).exists():
+        if not (folder / "checkpoint.pt").exists() or not path_of(folder).exists():
             return ""
-        (folder / WEIGHTS).unlink()
+        path_of(folder).unlink()
         return f"{error}: it was removed"
     return ""
 
@@ -67,8 +77,8 @@ def kind_of(known: Mapping[str, Any]) -> str:
 
 def step_of(folder: Path) -> int:
     """The step that a folder's weights have seen; 0 where there are none."""
-    if (folder / WEIGHTS).exists():
-        return _weights(folder, "cpu")[2]
+    if (kept := path_of(folder)).exists():
+        return read(kept, remedy=_remedy(folder))[1]
     path = folder / "checkpoint.pt"
     return checkpoint.load(path)["step"] if path.exists() else 0
 
@@ -89,44 +99,27 @@ def conditions_of(folder: Path) -> dict[str, Kind]:
 
 def weights_of(folder: Path) -> str:
     """`Known.weights` of the model in a folder; "" where there is none."""
-    if (folder / WEIGHTS).exists():
-        return hash_of(_weights(folder, "cpu")[0])
-    path = folder / "checkpoint.pt"
-    return hash_of(checkpoint.load(path, needs=("ema",))["ema"]) if path.exists() else ""
+    if not any(path.exists() for path in (path_of(folder), folder / "checkpoint.pt")):
+        return ""
+    return hash_of(_kept(folder, files.read_json(folder / MODEL, default={}), "cpu").state)
 
 
-def _weights(folder: Path, device: str) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
-    """The weights, the transform and the step of model.safetensors.  Raises `InputError` if it is damaged."""
-    from safetensors import safe_open
-
-    path = folder / WEIGHTS
-    files.reading(path).close()  # no link, no pipe
-    try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = file.metadata() or {}
-        step, known = about["step"], about["hash"]
-        if hash_of(state) != known or about.get("seal", seal(step, known)) != seal(step, known):  # older ones have none
-            raise ValueError("it has a wrong checksum")
-        step = int(step)
-    except Exception as error:  # of safetensors, as it happens to be
-        checkpoint.raise_if_of_the_machine(error)
-        beside = "remove it, as checkpoint.pt has its weights" if (folder / "checkpoint.pt").exists() else REMEDY
-        words = f"it was cut short or damaged ({making.last_line(error)[:100]})"
-        raise InputError(f"{path} cannot be read: {words}; {beside}") from error
-    space = {k.removeprefix(SPACE): state.pop(k) for k in [*state] if k.startswith(SPACE)}
-    if set(space) != {"scale", "shift"}:
-        raise InputError(f"{path} is not a model of scoresde, as it lacks the data's transform; {REMEDY}")
-    return state, space, step
+def _remedy(folder: Path) -> str:
+    return "remove it, as checkpoint.pt has its weights" if (folder / "checkpoint.pt").exists() else REMEDY
 
 
 def load(
-    folder: str | Path, device: str = "cpu", trust: bool = False, denoiser: Denoiser | NoisyClassifier | None = None
+    folder: str | Path,
+    device: str = "cpu",
+    trust: bool = False,
+    denoiser: Denoiser | NoisyClassifier | None = None,
+    ema: str | float | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Model | TrainedClassifier:
     """The trained denoiser of a model folder, or the classifier of noisy data, with the averaged weights.
 
     A folder from a stranger runs no code of theirs: what it names must be this package's own, of the part that it is
-    named for.
+    named for.  Of an adapter's folder the weights are those of its base with the adapter merged.
 
     Arguments:
         folder: made by `scoresde.train(..., folder=)`, by `scoresde.fit` or by the command line.
@@ -134,12 +127,15 @@ def load(
         trust: run classes of one's own that the folder names, from the folders of Python files that it lists.
         denoiser: an untrained denoiser (of a classifier's folder a `NoisyClassifier`) of one's own making that takes
             the weights: nothing of the folder's is made.
+        ema: which average, by its decay or its name: one of `train.ema`, or power-0.1 of `task=ema`; None: the first.
+        weights: trained weights by their names, to take the place of the folder's own.
 
     Returns:
         A `Denoiser`, or a `TrainedClassifier`, with `shape`, `encode` and `decode`.
 
     Raises:
-        InputError: there is no model, it is damaged or of another network, or the folder names what is not trusted.
+        InputError: there is no model, it is damaged or of another network, or the folder names what is not trusted; an
+            adapter's base is not there, or has other weights.
     """
     folder = Path(folder).expanduser()
     known = described(folder)
@@ -151,33 +147,77 @@ def load(
         raise InputError(f"{folder / MODEL} is of a {making.brief(kind_of(known))}: {words}")
     if denoiser is None and not trust:
         check_trust(folder, known)
-    state, found, step = _kept(folder, known, device)
-    denoiser = denoiser or _made(folder, known, kind, tuple(found["shape"]), trust)
+    averages.check(folder, known, ema)
+    found = _kept(folder, known, device, averages.chosen(known, ema), weights)
+    if not checkpoint.PARTS["facts"](found.facts):
+        raise InputError(f"{folder / MODEL} is damaged (its data has no shape or levels): {REMEDY}")
+    denoiser = denoiser or _made(folder, known, kind, tuple(found.facts["shape"]), trust)
     try:
-        load_state(denoiser, state)
+        load_state(denoiser, found.state)
     except RuntimeError as error:
         words = " ".join(str(error).split())[:200]
         raise InputError(f"{folder} holds the weights of another network than its {MODEL} says ({words})") from error
-    model = kind.trained(denoiser, found, step).to(device)
-    model.moments = moments.load(folder, model.shape)
+    model = kind.trained(denoiser, found.facts, found.step).to(device)
+    model.moments, model.adapter, model.folder = moments.load(folder, model.shape), found.adapter, folder
     return model
 
 
-def _kept(folder: Path, known: Mapping, device: str) -> tuple[dict[str, Tensor], dict[str, Any], int]:
-    """The weights, the facts of the data and the step: of model.safetensors, or of the last checkpoint."""
-    if (folder / WEIGHTS).exists():
-        state, space, step = _weights(folder, device)
+def kept(folder: Path) -> "_Kept":
+    """The weights that a folder keeps, by their names, with what it knows of them; no network is made."""
+    return _kept(folder, described(folder), "cpu")
+
+
+class _Kept(NamedTuple):
+    """The weights that a folder keeps, an adapter in them merged; the facts of the data; the step; the adapter."""
+
+    state: dict[str, Tensor]
+    facts: dict[str, Any]
+    step: int
+    adapter: Adapter | None
+
+
+def _kept(
+    folder: Path,
+    known: Mapping,
+    device: str,
+    average: str = "",
+    weights: Mapping[str, Tensor] | None = None,
+    over: tuple[Path, ...] = (),
+) -> _Kept:
+    """Of model.safetensors, or of the last checkpoint; `over` are the folders whose base this one is."""
+    path = path_of(folder, average)
+    if path.exists():
+        state, step = read(path, device, _remedy(folder))
+        state, space = apart(path, state)
         about = known.get("data") or {}
         found = {k: about.get(k) for k in ("shape", "levels", "columns")} | {"name": str(about.get("name")), **space}
     else:
         whole = checkpoint.load(folder / "checkpoint.pt", device, ("step", "ema", "facts"))
-        state, found, step = whole["ema"], whole["facts"], whole["step"]
-    if not checkpoint.PARTS["facts"](found):
-        raise InputError(f"{folder / MODEL} is damaged (its data has no shape or levels): {REMEDY}")
-    return state, found, step
+        state = averages.of_checkpoint(folder, whole, average)
+        found, step = whole["facts"], whole["step"]
+    state |= weights or {}
+    if not averages.setting(known, "lora"):
+        return _Kept(state, found, step, None)
+    adapter = Adapter(state)
+    return _Kept(adapter.merged(_base(folder, known, device, over)), found, step, adapter)
 
 
-def _made(folder: Path, known: Mapping, kind: "_Kind", shape: tuple[int, ...], trust: bool) -> nn.Module:
+def _base(folder: Path, known: Mapping, device: str, over: tuple[Path, ...]) -> dict[str, Tensor]:
+    """The weights that an adapter is on top of, of the folder that it was trained from or one of its name beside it."""
+    start = known.get("start")
+    named, wanted = (str(start.get(k)) for k in ("folder", "weights")) if isinstance(start, dict) else ("", "")
+    over, places = (*over, folder.resolve()), dict.fromkeys((Path(named), folder.parent / Path(named).name))
+    there = [place for place in places if named and (place / MODEL).exists()]
+    for place in there:
+        if place.resolve() not in over:
+            state = _kept(place, described(place), device, over=over).state
+            if hash_of(state) == wanted:
+                return state
+    words = "has other weights now" if there else "is not there"
+    raise InputError(f"{folder} is an adapter on top of {named} with the weights {wanted}, which {words}: put it back")
+
+
+def _made(folder: Path, known: Mapping, kind: ModelKind, shape: tuple[int, ...], trust: bool) -> nn.Module:
     """The untrained module that a description is of."""
     for path in known.get("paths") or [] if trust else []:
         if path not in sys.path:
@@ -193,28 +233,3 @@ def _made(folder: Path, known: Mapping, kind: "_Kind", shape: tuple[int, ...], t
     except InputError as error:
         words = "or give the untrained denoiser: load(folder, denoiser=...)"
         raise InputError(f"{folder / MODEL}: {error}; {words}") from error
-
-
-def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:
-    rule = known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
-    return Preconditioned(net, sde, rule)
-
-
-def _classifier(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> NoisyClassifier:
-    return NoisyClassifier(net, sde, making.make(known["label"], "conditions.label", Label, trust=False))
-
-
-class _Kind(NamedTuple):
-    """A kind of model: what its description must have, what it is before it is trained and after, and its maker."""
-
-    needs: Mapping[str, Any]
-    bare: type
-    trained: type
-    made: Callable[[nn.Module, SDE, Mapping, bool], nn.Module]
-
-
-_PARTS = {"sde": dict, "net": dict}
-KINDS = {
-    "denoiser": _Kind(_PARTS | {"rule": lambda value: isinstance(value, str | dict)}, Denoiser, Model, _denoiser),
-    "classifier": _Kind(_PARTS | {"label": dict}, NoisyClassifier, TrainedClassifier, _classifier),
-}

@@ -1,6 +1,5 @@
 """What every trained model knows of its data, and how its weights are kept."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..adapters import Adapter
 from ..data import Data
 from ..denoiser.moments import Moments
-from ..machine import files
 from ..spaces import Affine, Bins
-from . import moments
+from . import moments, weights
 from .state import plain_state
-
-WEIGHTS = "model.safetensors"
-SPACE = "space."  # tensors of the transform, beside the weights
 
 
 class Known(ABC):
@@ -28,6 +24,9 @@ class Known(ABC):
     """
 
     moments: Moments | None = None
+    adapter: Adapter | None = None  # which its weights have in them, and alone are kept
+
+    folder: Path | None = None  # where it was saved, or loaded from
 
     def know(self, facts: Mapping[str, Any], step: int) -> None:
         """Takes what `facts` gave, or a folder."""
@@ -56,36 +55,21 @@ class Known(ABC):
     def weights(self) -> str:
         """Twelve hexadecimal digits that stand for these weights: what is made with them is kept under this name."""
         if not self._hash:
-            self._hash = hash_of(plain_state(self.bare))
+            self._hash = weights.hash_of(plain_state(self.bare))
         return self._hash
 
     def save(self, folder: Path) -> None:
-        """Writes model.safetensors, the weights, the transform and the step; and moments.safetensors."""
-        from safetensors.torch import save as to_bytes
+        """Writes model.safetensors, the weights, the transform and the step; and moments.safetensors.
 
+        Of what was trained as an adapter, adapter.safetensors in place of the first.
+        """
         if self.moments is not None:
             moments.save(folder, self.moments)
-        state = {k: v.detach().cpu().contiguous() for k, v in plain_state(self.bare).items()}
-        state = {k: v.clone() for k, v in state.items()}  # tensors that share memory are refused
-        affine = self.space
-        state |= {f"{SPACE}{k}": torch.as_tensor(getattr(affine, k), dtype=torch.float64) for k in ("scale", "shift")}
-        step, found = str(self.step), hash_of(state)
-        data = to_bytes(state, {"step": step, "format": "pt", "hash": found, "seal": seal(step, found)})
-        files.write(folder / WEIGHTS, lambda file: file.write(data))
-
-
-def hash_of(state: Mapping[str, Tensor]) -> str:
-    """Twelve hexadecimal digits of the names, the types and the values of tensors."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:12]
-
-
-def seal(step: str, found: str) -> str:
-    """Twelve hexadecimal digits of what the hash of the tensors does not cover, their step."""
-    return hashlib.sha256(f"{step} {found}".encode()).hexdigest()[:12]
+        self.folder = Path(folder)
+        name, state = weights.WEIGHTS, plain_state(self.bare)
+        if self.adapter is not None:
+            name, state = weights.ADAPTER, self.adapter.state
+        weights.write(folder / name, weights.with_space(state, self.space), self.step)
 
 
 def facts(data: Data) -> dict:

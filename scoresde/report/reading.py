@@ -14,7 +14,8 @@ from .. import making
 from ..errors import InputError
 from ..machine import files
 from ..machine.about import FILE as MACHINE
-from ..model.folder import WEIGHTS, weights_of
+from ..model.folder import weights_of
+from ..model.weights import path_of
 from ..sde import SDE
 from ..spaces import Affine, Bins, Space
 from .floor import FILE as FLOOR
@@ -158,7 +159,7 @@ class Held:
         try:
             from safetensors import safe_open
 
-            path = self.folder / WEIGHTS
+            path = path_of(self.folder)
             files.reading(path).close()
             with safe_open(str(path), framework="pt") as file:
                 self._space = file.get_tensor("space.scale"), file.get_tensor("space.shift")

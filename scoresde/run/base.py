@@ -26,10 +26,12 @@ from ..errors import InputError
 from ..loss import DenoisingLoss
 from ..machine import files, launcher, locks, processes
 from ..machine.devices import best_device
+from ..model import averages
 from ..model import folder as model
 from ..model.denoiser import Model
-from ..model.folder import MODEL, WEIGHTS
+from ..model.folder import MODEL
 from ..model.grid import fitted_grid
+from ..model.weights import path_of
 from ..sampling import Sampler, hardware
 from ..settings import Checked
 from ..tracking.report import plain
@@ -88,6 +90,7 @@ class Run:
         objective.vet(config, self.trusts("objective"))
         self.training = build.make(config.train, "train", Training)
         self.folder = build.model_folder(config)
+        averages.check(self.folder, {"train": {"ema": self.training.ema}}, config.ema)
         self.sampler: Sampler = build.make(config.sampler, "sampler", Sampler, folder=self.folder)
         self.fits_grid = getattr(self.sampler, "grid", None) == "fitted"  # waits for the trained model
         if not self.fits_grid:
@@ -170,12 +173,12 @@ class Run:
     @cached_property
     def model(self) -> Model:
         """The trained denoiser in the folder.  Raises `InputError` if there is none or it is not the config's."""
-        if not any((self.folder / name).exists() for name in (WEIGHTS, "checkpoint.pt")):
+        if not any(path.exists() for path in (path_of(self.folder), self.folder / "checkpoint.pt")):
             raise InputError(f"{self.folder} has no trained model: run the same command with task=train first")
         check(self.folder, build.model_config(self.config))
         shape = model.shape_of(self.folder)
         denoiser = build.build_denoiser(self.config, shape, self.adopted, model.conditions_of(self.folder))
-        found = model.load(self.folder, self.device, denoiser=denoiser)
+        found = model.load(self.folder, self.device, denoiser=denoiser, ema=self.config.ema)
         if found.step < self.training.steps:
             self.say(f"the model in {self.folder} has seen {found.step} of {self.training.steps} steps so far")
         return found

@@ -60,7 +60,7 @@ def interpolate(run: Run, settings: Interpolate) -> None:
     run.tracker.image("interpolate/walks", folder / "interpolation.png")
     Metrics(folder / "metrics.jsonl", run.tracker, "interpolate/").log(0, **figures)
     how = {"split": settings.split, "rtol": settings.rtol, "atol": settings.atol}
-    about = {"seed": seed, "ema": True, "step": model.step, "weights": model.weights}
+    about = {"seed": seed, "ema": run.config.ema or True, "step": model.step, "weights": model.weights}
     summary = dict(task="interpolate", **how, **about, **figures)
     run.finish(folder, summary, [*_rows(figures), ("", str(folder / "interpolation.png"))])
 

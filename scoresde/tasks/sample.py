@@ -67,7 +67,7 @@ def draw(run: Run) -> None:
         run.tracker.image(f"sample/{name.replace('.png', '').replace('.', '_')}", folder / name)
     run.tracker.artifact(f"{run.folder.name}-{folder.name}", "samples", [folder / "samples.npy"])
     Metrics(folder / "metrics.jsonl", run.tracker, "sample/").log(0, **figures)
-    about = {"seed": config.seed, "ema": True, "step": model.step, "weights": model.weights}
+    about = {"seed": config.seed, "ema": run.config.ema or True, "step": model.step, "weights": model.weights}
     summary = dict(task="sample", sampler=repr(sampler), **about, **figures)
     cost = f"{figures['evaluations']:.0f} evaluations and {1e3 * figures['seconds_per_sample']:.1f} ms a sample"
     run.finish(folder, summary, [("samples", f"{config.n} by {choice}: {cost}"), ("", str(folder / "samples.png"))])

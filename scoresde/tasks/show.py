@@ -65,7 +65,7 @@ def show(run: Run, settings: Show) -> None:
         run.tracker.image(f"show/{name.removesuffix('.png')}", folder / name)
     figures = {"pictures": len(made), "seconds": time.perf_counter() - began}
     Metrics(folder / "metrics.jsonl", run.tracker, "show/").log(0, **figures)
-    about = {"seed": seed, "ema": True, "step": model.step, "weights": model.weights}
+    about = {"seed": seed, "ema": run.config.ema or True, "step": model.step, "weights": model.weights}
     summary = dict(task="show", sampler=repr(run.fitted_sampler), names=made, **about, **figures)
     run.finish(folder, summary, [("shown", ", ".join(made)), ("", str(folder))])
 

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..machine import processes
 from ..machine.progress import fewer
 from ..model.folder import described, step_of
+from ..model.weights import path_of
 from ..objectives import noise_levels
 from ..objectives.guards import prepare
 from ..run import Run, Task
@@ -22,6 +23,7 @@ from ..tracking.report import bar, smaller
 from ..tracking.track import read_rows
 from ..training import fit
 from ..training.book import check_same
+from ..training.start import started
 from .likelihood.task import Score
 from .sample import Sample, check
 
@@ -65,10 +67,13 @@ def train(run: Run) -> None:
     kinds = build.build_conditions(run.config, data)
     denoiser = build.build_denoiser(run.config, data.shape, run.adopted, kinds)
     prepare(denoiser, data)
+    begun = started(denoiser, None, run.training, None if run.config.fresh else path, run.say)
     size = sum(p.numel() for p in denoiser.parameters())
     _warn_noise(run, denoiser.sde, data)
     words = f"training {build.name_of(run.config.sde)} on {data.name} {data.shape}, {len(data.train)} examples"
-    run.say(f"{words}, {size:,} parameters{f', from step {before} of {steps}' if before else ''}")
+    words += f", {size:,} parameters" + (f", beginning with {begun['start']['folder']}" if begun else "")
+    words += f", adapters of rank {run.training.lora} alone" if run.training.lora else ""
+    run.say(f"{words}{f', from step {before} of {steps}' if before else ''}")
     last: dict = {}
 
     def report(step: int, **figures) -> None:
@@ -76,7 +81,7 @@ def train(run: Run) -> None:
         last.update(figures)
 
     with bar(run.console, "training", steps, before, fewer("train.steps=", steps, smaller(run.config.net))) as advance:
-        made = build.model_config(run.config) | {"paths": list(run.config.paths)}
+        made = build.model_config(run.config) | {"paths": list(run.config.paths)} | begun
         loss = copy.deepcopy(run.loss)  # whose times may learn
         target = objective.build(run.config, denoiser, loss, data, run.trusts("objective"))
         options = {"folder": path, "report": report, "say": run.say, "made": made, "progress": advance}
@@ -84,7 +89,7 @@ def train(run: Run) -> None:
     if run.lead:
         _keep(run)
         run.tracker.image("train/loss", path / "loss.png")
-        run.tracker.artifact(path.name, "model", [path / "model.safetensors"])
+        run.tracker.artifact(path.name, "model", [path_of(path)])
         seconds, validation = (last.get(k, math.nan) for k in ("seconds", "validation"))
         words = f"trained {steps} steps in {seconds:.0f} s, validation loss {validation:.4f}"
         run.results.append(("model", words))

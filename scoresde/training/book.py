@@ -1,5 +1,6 @@
 """What a training keeps in its folder: what makes the model, how far it is, its figures, and in the end the model."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ from ..errors import InputError
 from ..machine import files
 from ..model import checkpoint
 from ..model.description import about, differences
-from ..model.folder import MODEL, WEIGHTS, described, mend, step_of
+from ..model.folder import MODEL, described, mend, step_of
 from ..model.moments import MOMENTS
+from ..model.weights import ADAPTER, AVERAGES, WEIGHTS
 from ..tracking.track import Metrics
+from . import snapshots
+from .average import Averages
 
-TRAINED = ("checkpoint.pt", "checkpoint.before.pt", MODEL, WEIGHTS, MOMENTS)
+TRAINED = ("checkpoint.pt", "checkpoint.before.pt", MODEL, WEIGHTS, ADAPTER, MOMENTS)
 REMAINS = (*TRAINED, "metrics.jsonl", "summary.json", "loss.png", "report.html", "floor.json", "machine.json")
 
 
@@ -51,6 +55,8 @@ class Book:
         files.check(self.checkpoint)
         for name in REMAINS if fresh else ():
             (self.folder / name).unlink(missing_ok=True)
+        for name in (AVERAGES, snapshots.FOLDER) if fresh else ():
+            _clear(self.folder / name)
         if self._done():
             checkpoint.before(self.checkpoint).unlink(missing_ok=True)
         return checkpoint.mend(self.checkpoint) or mend(self.folder)
@@ -78,7 +84,10 @@ class Book:
         self.folder.mkdir(parents=True, exist_ok=True)
         files.write_json(self.folder / "summary.json", {"task": "train", "finished": False, **figures})
         files.write_json(self.folder / MODEL, self.known)
-        (self.folder / WEIGHTS).unlink(missing_ok=True)  # until the training ends, the checkpoint has them
+        for name in (WEIGHTS, ADAPTER):  # until the training ends, the checkpoint has them
+            (self.folder / name).unlink(missing_ok=True)
+        _clear(self.folder / AVERAGES)
+        snapshots.drop_after(self.folder, done)
         self.metrics = Metrics(self.folder / "metrics.jsonl", keep=done)
         self.last = self.metrics.last()
 
@@ -88,14 +97,24 @@ class Book:
         if self.metrics is not None:
             self.metrics.log(step, **figures)
 
-    def end(self, model: Any, figures: dict[str, Any]) -> None:
-        """Writes the model, and last of all that it is finished."""
+    def end(self, model: Any, averages: Averages, figures: dict[str, Any]) -> None:
+        """Writes the model with its other averages, and last of all that it is finished."""
         if self.folder is None:
             return
+        averages.save(self.folder, model)
         model.save(self.folder)
         # A kill between the last checkpoint and the end of its writing left it.
         checkpoint.drop_before(self.checkpoint)
         files.write_json(self.folder / "summary.json", {"task": "train", "finished": True, **figures, **self.last})
+
+
+def _clear(folder: Path) -> None:
+    """Removes the tensors in a folder, and the folder if nothing else is there; nothing behind a link."""
+    files.check(folder / "any")
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def check(folder: Path, known: dict) -> None:

@@ -11,19 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..adapters import adapt
 from ..answers import derivatives
 from ..data import Batch, Data, check_data
-from ..errors import outside
+from ..errors import InputError, outside
 from ..machine import launcher, locks, processes, signals
 from ..machine.devices import accelerator
 from ..machine.progress import Advance, fewer, shown
 from ..model import checkpoint
 from ..model.description import settings
-from ..model.state import plain_state
+from ..model.state import trained, trained_state
 from ..objectives import Objective
 from ..objectives.guards import check_finite
 from ..settings import checked
-from .average import EMA
+from .average import Averages
 from .book import Book
 from .order import batches, seed_of, told
 from .restore import restore
@@ -74,6 +75,8 @@ def fit(
         None if folder is None else Path(folder).expanduser(), objective.describe() | settings(training), training.steps
     )
     book.add(made or {})
+    if training.lora and book.folder is not None and "start" not in book.known:
+        raise InputError(f"lora={training.lora}: adapters lie on top of a trained model: say start=FOLDER", "lora")
     say = say or (lambda words: warnings.warn(words, stacklevel=outside()))
     if words := launcher.ignored():
         say(words)
@@ -107,7 +110,9 @@ class _Trainer:
         self.objective, self.data, self.training = objective.to(self.device).train(), data, training
         self.book, self.step, self.seconds = book, 0, 0.0
         objective.begin(self.device)
-        self.product, self.ema = objective.product, EMA(objective.product, training.ema)
+        if training.lora:
+            adapt(objective.product, training.lora, training.seed)
+        self.product, self.ema = objective.product, Averages(objective.product, training)
         rates = {"lr": training.lr, "betas": tuple(training.betas), "weight_decay": training.weight_decay}
         optimizers = {turn: torch.optim.AdamW(objective.trained(turn), **rates) for turn in objective.turns}
         self._go_on(optimizers)
@@ -129,7 +134,7 @@ class _Trainer:
     def run(self, report: Callable[..., None], advance: Advance | None) -> Any:
         """Trains to the last step; returns what the objective makes of the average."""
         training, began = self.training, time.perf_counter() - self.seconds
-        parameters = sum(p.numel() for p in self.product.parameters())
+        parameters = sum(p.numel() for p in trained(self.product).values())
         about = {"parameters": parameters, "examples": len(self.data.train)}
         if self.lead:
             self.book.begin(self.step, about)
@@ -155,9 +160,12 @@ class _Trainer:
                     if not saves:
                         self._save()
                     signal.deliver(asked)
+        adapter = self.ema.merged()
         model = objective.made(self.ema.model, self.step)
+        if adapter is not None:
+            model.adapter = adapter
         if self.lead:
-            self.book.end(model, about)
+            self.book.end(model, self.ema, about)
         return model
 
     def _every(self, steps: int) -> bool:
@@ -191,6 +199,8 @@ class _Trainer:
         found = {turn: self._turn(k, turn, batch) for k, turn in enumerate(self.objective.turns)}
         self.step += 1
         self.ema.update(self.product, self.step)
+        if self.lead and self.book.folder is not None:
+            self.ema.keep(self.book.folder, self.step)
         self.objective.after(self.step, self.ema.model)
         return found
 
@@ -227,8 +237,8 @@ class _Trainer:
         if not all(bool(p.isfinite().all()) for p in self.objective.parameters()):
             check_finite(torch.tensor(math.nan), self.objective, self.step - 1)
         first, *others = (optimizer.state_dict() for optimizer in self.optimizers.values())
-        state = {"step": self.step, "seconds": self.seconds, "model": plain_state(self.product)}
-        state |= {"ema": self.ema.state(), "optimizer": first, "loss": self.objective.state()}
+        state = {"step": self.step, "seconds": self.seconds, "model": trained_state(self.product)}
+        state |= {**self.ema.state(), "optimizer": first, "loss": self.objective.state()}
         state |= {"optimizers": others} if others else {}
         state |= {"facts": self.objective.facts}
         checkpoint.save(self.book.checkpoint, state, last=self.step == self.training.steps)

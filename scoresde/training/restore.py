@@ -6,16 +6,16 @@ import torch
 
 from ..errors import InputError
 from ..model.checkpoint import number, raise_if_of_the_machine
-from ..model.state import load_state
+from ..model.state import load_trained
 from ..objectives import Objective
-from .average import EMA
+from .average import Averages
 
 
-def restore(path: Path, state: dict, objective: Objective, average: EMA, optimizers: dict) -> None:
+def restore(path: Path, state: dict, objective: Objective, average: Averages, optimizers: dict) -> None:
     """Takes up what a training saved.  Raises `InputError` that names what does not fit; the file stays as it is."""
     try:
-        load_state(objective.product, state["model"])
-        average.load(state["ema"])
+        load_trained(objective.product, state["model"])
+        average.load(state)
         states = [state["optimizer"], *state.get("optimizers", [])]
         for optimizer, own in zip(optimizers.values(), states, strict=True):
             optimizer.load_state_dict(own)

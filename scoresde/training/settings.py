@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from ..settings import Checked, Count, Positive, Range, Scale, Seed, Whole
+from ..errors import InputError
+from ..settings import Checked, Count, Positive, Range, Scale, Seed, Text, Whole
+from .power import Width
 
 BelowOne = Annotated[float, Range(0, below=1)]
 
@@ -20,7 +22,13 @@ class Training(Checked):
         betas, weight_decay: AdamW's.
         warmup: steps in which the rate rises.
         clip: the largest norm of the gradient; infinite: none.
-        ema: the decay of the averaged weights a step.
+        ema: the decay of the averaged weights a step; of several the first is the model's.
+        snapshots: steps between two snapshots of averages by powers of the step, of which `task=ema` makes others; 0:
+            none are kept.
+        sigma_rel: the widths of those averages, shares of the steps (`training.power`).
+        snapshot_dtype: the type in which snapshots are written; averages are in float32 always.
+        start: the folder of a trained model, with whose weights it begins.
+        lora: the rank of adapters, which alone are trained, on top of `start`; None: all weights are.
         seed: of all random numbers.
         precision: accelerate's, "no", "bf16" or "fp16".
         dequantise: of discrete data: "uniform" within its bin, anew at each step, or "none", the middle of the bin.
@@ -42,7 +50,12 @@ class Training(Checked):
     weight_decay: Scale = 0.01
     warmup: Whole = 100
     clip: Annotated[float, Range(above=0, high=math.inf)] = 1.0
-    ema: BelowOne = 0.999
+    ema: BelowOne | Annotated[tuple[BelowOne, ...], "a number from 0 on and below 1, or a list of such"] = 0.999
+    snapshots: Whole = 0
+    sigma_rel: tuple[Width, ...] = (0.05, 0.1)
+    snapshot_dtype: Literal["float32", "float16"] = "float32"
+    start: Text | None = None
+    lora: Count | None = None
     seed: Seed = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
     dequantise: Literal["uniform", "none"] = "uniform"
@@ -53,6 +66,13 @@ class Training(Checked):
     validate_every: Count = 200
     checkpoint_every: Count = 100
     log_every: Count = 10
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, least in (("ema", 1), ("sigma_rel", int(self.snapshots > 0))):
+            several = getattr(self, name)
+            if isinstance(several, tuple | list) and len(set(several)) < max(least, len(several)):
+                raise InputError(f"{name}={list(several)}: give at least one, and none twice", name)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, 0, 1, ..."""

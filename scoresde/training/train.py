@@ -1,25 +1,24 @@
 """Training by denoising score matching."""
 
 import copy
-import operator
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..answers import derivatives
 from ..data import as_data
 from ..denoiser import Denoiser
-from ..errors import InputError
+from ..errors import InputError, outside
 from ..loss import DenoisingLoss
+from ..model import load
 from ..model.denoiser import Model
-from ..model.state import plain_state
 from ..objectives import Denoising
 from ..objectives.guards import refuse_other_conditions
 from ..settings import checked
 from .loop import fit
 from .settings import Training
+from .start import Start, started
 
 
 @checked
@@ -36,7 +35,7 @@ def train(
     progress: bool | Callable = True,
     say: Callable[[str], None] | None = None,
     made: dict | None = None,
-    start: Model | None = None,
+    start: Start | None = None,
     **options,
 ) -> Model:
     """Minimises the denoising loss E[w(t) |D(x_t, t) - x_0|^2] and returns the averaged denoiser, ready to sample.
@@ -50,8 +49,9 @@ def train(
 
     Arguments:
         denoiser: its weights are where training starts; a trained one, of `load` or `train`, is trained further.
-        start: a trained model, with whose weights those of the same names and shapes begin: to train it further
-            (`denoiser` may then be left out), or for a network that takes more conditions than it did.
+        start: a trained model or its folder, with whose weights those of the same names begin: to train it further
+            (`denoiser` may then be left out, or with `lora=8` adapters on top of it), or for a network of more
+            conditions, other classes or another shape; a line says which weights do not fit.
         data: a `Data`, a dataset, or a tensor (N, *shape) in the model's own units (unit variance): see `as_data`.
         loss: it is not changed: times that learn do so in a copy.
         training: the settings, or give its fields as `options`.
@@ -76,30 +76,14 @@ def train(
         raise InputError(f"train got both `training` and {', '.join(options)}: put all of them into `training`")
     if data is None or (denoiser is None and start is None):
         raise InputError(f"{'data' if data is None else 'denoiser'}=None: give a denoiser (or start=) and data")
+    start = load(start) if denoiser is None and not isinstance(start, Model) else start
     model = start if denoiser is None else denoiser
     first = copy.deepcopy(model.denoiser).requires_grad_(True) if isinstance(model, Model) else model
-    if start is not None and denoiser is not None:
-        begin_with(first, start)
     data, training = as_data(data), training or Training(**options)
     refuse_other_conditions(first.conditions, data)
     loss = copy.deepcopy(loss or DenoisingLoss())  # times may learn, and the next run begins where this one did
+    told = say or (lambda words: warnings.warn(words, stacklevel=outside()))
+    place = None if folder is None or fresh else Path(folder).expanduser()
+    made = (made or {}) | started(first, start, training, place, told)
     objective = Denoising(first, loss, data, training.dequantise)
     return fit(objective, data, training, folder, report, device, fresh, progress, say, made)
-
-
-@torch.no_grad()
-def begin_with(denoiser: Denoiser, start: Model) -> None:
-    """Gives the weights of `start` to those of the same names and shapes; what a shape has more is 0.
-
-    Raises `InputError` if none fits.
-    """
-    known, fitting = plain_state(start.denoiser), 0
-    for name, value in plain_state(denoiser).items():
-        there = known.get(name)
-        if there is not None and there.ndim == value.ndim and all(map(operator.le, there.shape, value.shape)):
-            value.zero_()[tuple(slice(n) for n in there.shape)] = there.to(value)
-            fitting += 1
-    if not fitting:
-        raise InputError(
-            f"start={type(start).__name__}: none of its weights fits the {type(denoiser).__name__}", "start"
-        )

@@ -120,6 +120,8 @@ def _part(name: str, kind: Kind, width: int) -> nn.Module:
 class _Table(nn.Module):
     """A row for each class, and one more for a class that is missing."""
 
+    last_is_null = True
+
     def __init__(self, kind: Label, width: int):
         super().__init__()
         self.table = nn.Embedding(kind.classes + 1, width)

@@ -53,7 +53,7 @@ def evaluate(run: Run, settings: Evaluation) -> None:
     known = reference(run, settings) if run.lead else None
     if known is not None and "frechet" in settings.metrics:
         _warn_few(run, known, run.config.n if given is None else len(given))
-    found = _drawn(run, known) if given is None else _given(run, known, settings, given)
+    found = drawn(run, known) if given is None else _given(run, known, settings, given)
     if not run.lead:
         return
     if given is None:
@@ -90,7 +90,7 @@ def _warn_few(run: Run, known: Reference, n: int) -> None:
         )
 
 
-def _drawn(run: Run, known: Reference | None) -> Sampled | None:
+def drawn(run: Run, known: Reference | None) -> Sampled | None:
     """The samples of the model, their features taken chunk by chunk; on the first process only."""
     config, model, sampler, cond = run.config, run.model, run.fitted_sampler, given(run, run.config.n)
     processes.join(config.device)
@@ -119,7 +119,8 @@ def _drawn(run: Run, known: Reference | None) -> Sampled | None:
     if known is None:
         return None
     facts = {"sampler": repr(sampler), "evaluations": evaluations, "seconds": seconds}
-    facts |= {"seed": config.seed, "ema": True, "step": model.step, "weights": model.weights, "sde": repr(model.sde)}
+    facts |= {"seed": config.seed, "ema": config.ema or True, "step": model.step}
+    facts |= {"weights": model.weights, "sde": repr(model.sde)}
     return Sampled(*(torch.cat(part) for part in zip(*pieces, strict=True)), facts)
 
 

@@ -91,7 +91,7 @@ def score(run: Run) -> None:
     draw(run, folder, sets, columns)
     Metrics(folder / "metrics.jsonl", run.tracker, "likelihood/").log(0, **figures)
     how = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("n", "t_min")}
-    about = {"seed": seed, "ema": True, "step": model.step, "weights": model.weights}
+    about = {"seed": seed, "ema": run.config.ema or True, "step": model.step, "weights": model.weights}
     summary = dict(task="likelihood", **how, **about, **figures)
     words = f"{figures['evaluations']:.0f} evaluations an example, {_how(settings)}, t_min {t_min:g}"
     run.finish(folder, summary, [*rows, ("", words), ("", str(folder / "summary.json"))])

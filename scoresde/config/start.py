@@ -1,0 +1,49 @@
+"""What a training starts from, as far as a config tells."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from ..errors import InputError
+from ..model.folder import MODEL, weights_of
+from ..model.weights import path_of
+
+
+def start_of(train: Mapping[str, Any]) -> dict[str, Any]:
+    """What a description says of the start of a training: the hash of its weights; nothing where there is none.
+
+    Raises `InputError` for a folder without a trained model.
+    """
+    start = train.get("start")
+    if start is None:
+        return {}
+    folder = Path(str(start)).expanduser()
+    files = [path for path in (path_of(folder), folder / "checkpoint.pt") if path.exists()]
+    if not files:
+        raise InputError(f"train.start={start}: there is no trained model in this folder", "train.start")
+    return {"start": {"weights": _hash(folder, files[0].stat().st_mtime_ns)}}
+
+
+def source(config: DictConfig, said: Sequence[str]) -> tuple[Path | None, tuple[str, ...]]:
+    """The folder of the model whose parts a command takes up, and those which it does not: its own folder, or else that
+    of `train.start`, whose training is another."""
+    if any("experiment=" in word for word in said):
+        return None, ()
+    own = None if config.folder is None or config.fresh is True else Path(str(config.folder)).expanduser()
+    if own is not None and (own / MODEL).exists():
+        return own, ()
+    start = OmegaConf.select(config, "train.start")
+    if start is None:
+        return None, ()
+    folder = Path(str(start)).expanduser()
+    if not (folder / MODEL).exists():
+        raise InputError(f"train.start={start}: there is no trained model in this folder", "train.start")
+    return folder, ("train",)
+
+
+@lru_cache
+def _hash(folder: Path, when: int) -> str:
+    return weights_of(folder)

@@ -1,0 +1,38 @@
+"""The kinds of models that a folder may hold."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from .. import making
+from ..conditions import Label
+from ..denoiser import Denoiser, Preconditioned
+from ..sde import SDE
+from .classifier import NoisyClassifier, TrainedClassifier
+from .denoiser import Model
+
+
+def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:
+    rule = known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
+    return Preconditioned(net, sde, rule)
+
+
+def _classifier(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> NoisyClassifier:
+    return NoisyClassifier(net, sde, making.make(known["label"], "conditions.label", Label, trust=False))
+
+
+class ModelKind(NamedTuple):
+    """A kind of model: what its description must have, what it is before it is trained and after, and its maker."""
+
+    needs: Mapping[str, Any]
+    bare: type
+    trained: type
+    made: Callable[[nn.Module, SDE, Mapping, bool], nn.Module]
+
+
+_PARTS = {"sde": dict, "net": dict}
+KINDS = {
+    "denoiser": ModelKind(_PARTS | {"rule": lambda value: isinstance(value, str | dict)}, Denoiser, Model, _denoiser),
+    "classifier": ModelKind(_PARTS | {"label": dict}, NoisyClassifier, TrainedClassifier, _classifier),
+}
