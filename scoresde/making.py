@@ -17,6 +17,7 @@ ROOMS = {
     "sde": ("scoresde.sde",),
     "net": ("scoresde.nets",),
     "rule": ("scoresde.denoiser",),
+    "denoiser": ("scoresde.denoiser",),
     "conditions": ("scoresde.conditions",),
     "data": ("scoresde.data", "scoresde.conditions"),
     "loss": ("scoresde.loss",),

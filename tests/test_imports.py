@@ -39,7 +39,7 @@ FLOOR = {
     "tuning": {"sde", "denoiser", "sampling"},
     "model": {"machine", "spaces", "conditions", "sde", "data", "denoiser", "sampling"},
     "tracking": {"machine"},
-    "objectives": {"noise", "sde", "conditions", "data", "denoiser", "loss", "model"},
+    "objectives": {"noise", "sde", "conditions", "spaces", "data", "denoiser", "loss", "model"},
     "training": {"machine", "data", "denoiser", "loss", "model", "objectives", "tracking"},
     "doctor": {
         *("machine", "noise", "sde", "conditions", "data", "denoiser", "guidance", "exact", "metrics", "sampling"),

@@ -2,6 +2,7 @@
 
 from .adaptive import Adaptive
 from .denoising import DenoisingLoss
+from .discrete import discrete
 from .times import TIMES, Times, by_weight, log_snr, lognormal, spread, uniform
 from .weights import WEIGHTS, edm, likelihood, min_snr, simple
 
@@ -12,6 +13,7 @@ __all__ = [
     "DenoisingLoss",
     "Times",
     "by_weight",
+    "discrete",
     "edm",
     "likelihood",
     "log_snr",

@@ -32,6 +32,9 @@ class Model(Known, Wrapped):
         """The denoiser that was trained."""
         return self.denoiser
 
+    def with_variance(self, x, t, cond=None):
+        return self.denoiser.with_variance(x, t, cond)
+
     def generate(
         self,
         n: int,

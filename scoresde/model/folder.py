@@ -186,9 +186,10 @@ def _made(folder: Path, known: Mapping, kind: "_Kind", shape: tuple[int, ...], t
         sde = making.make(known["sde"], "sde", SDE, trust)
         with torch.random.fork_rng(devices=[]):
             kinds = conditions_of(folder)
-            net = making.make(
-                known["net"], "net", nn.Module, trust, shape=shape, **({"conditions": kinds} if kinds else {})
-            )
+            inputs = {"shape": shape} | ({"conditions": kinds} if kinds else {})
+            outputs = _class(known, trust).outputs
+            inputs |= {"outputs": outputs} if outputs > 1 else {}
+            net = making.make(known["net"], "net", nn.Module, trust, **inputs)
         return kind.made(net, sde, known, trust)
     except InputError as error:
         words = "or give the untrained denoiser: load(folder, denoiser=...)"
@@ -197,7 +198,13 @@ def _made(folder: Path, known: Mapping, kind: "_Kind", shape: tuple[int, ...], t
 
 def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:
     rule = known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
-    return Preconditioned(net, sde, rule)
+    return _class(known, trust)(net, sde, rule)
+
+
+def _class(known: Mapping, trust: bool) -> type[Preconditioned]:
+    """That of a description's denoiser, which says so only where it is another than `Preconditioned`."""
+    node = {"_target_": known.get("denoiser", making.public_name(Preconditioned))}
+    return making.vet(node, "denoiser", Preconditioned, trust, ("net", "sde"))
 
 
 def _classifier(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> NoisyClassifier:

@@ -31,10 +31,13 @@ class MLP(Network):
         octaves: n of the waves sin, cos(2^n pi x) of each entry that join too: for data of many levels.
         conditions: kinds by their names: it is then `net(x, c, cond)`; labels and vectors are added to the level's
             embedding, pictures join the input, and each block attends to tokens.
+        outputs: how many tensors like x the answer has, side by side in its first dimension.
 
     Raises:
         InputError: settings out of range.
     """
+
+    later = ("outputs",)
 
     def __init__(
         self,
@@ -46,9 +49,11 @@ class MLP(Network):
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
         octaves: Sequence[Octave] = (),
         conditions: Mapping[str, Kind] | None = None,
+        outputs: Count = 1,
     ):
         super().__init__()
         self.shape, size = tuple(shape), math.prod(shape)
+        self.answer = (outputs * self.shape[0], *self.shape[1:])
         waves = torch.randn(size, fourier) * fourier_scale * 2 * math.pi / math.sqrt(size)
         self.register_buffer("waves", waves)
         self.embed = LevelEmbedding(width)
@@ -59,7 +64,7 @@ class MLP(Network):
             extra, context = self.conditioner.channels, width if self.conditioner.sequences else 0
         self.enter = nn.Linear(size * self.octaves.factor + 2 * fourier + extra, width)
         self.blocks = nn.ModuleList(MLPBlock(width, dropout, context) for _ in range(blocks))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, size))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, outputs * size))
         nn.init.zeros_(self.leave[-1].weight)
         nn.init.zeros_(self.leave[-1].bias)
 
@@ -72,7 +77,7 @@ class MLP(Network):
             cond: tensors by name with B rows each; what is absent is missing.
 
         Returns:
-            (B, *shape).
+            (B, outputs * shape[0], *shape[1:]).
         """
         flat, level = x.flatten(1), self.embed(c)
         angle = flat @ self.waves
@@ -84,4 +89,4 @@ class MLP(Network):
         h = self.enter(torch.cat(parts, 1))
         for block in self.blocks:
             h = block(h, level, given)
-        return self.leave(h).reshape(x.shape)
+        return self.leave(h).reshape(-1, *self.answer)

@@ -36,10 +36,13 @@ class UNet(Network):
         octaves: n of the waves sin, cos(2^n pi x) of each channel that join the input: for data of many levels.
         conditions: kinds by their names: it is then `net(x, c, cond)`; labels and vectors are added to the level's
             embedding, pictures are channels beside x, and where there is attention each block attends to tokens too.
+        outputs: how many tensors like x the answer has, side by side in its channels.
 
     Raises:
         InputError: data without a channel and one to three space axes, or settings that do not go together.
     """
+
+    later = ("outputs",)
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class UNet(Network):
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
         octaves: Sequence[Octave] = (),
         conditions: Mapping[str, Kind] | None = None,
+        outputs: Count = 1,
     ):
         super().__init__()
         shape, mults = tuple(shape), tuple(mults)
@@ -83,7 +87,7 @@ class UNet(Network):
                 width = mult * channels
             if i:
                 self.up.append(_Up(conv(width, width, 3, padding=1)))
-        self.leave = nn.Sequential(norm(width), nn.SiLU(), zero(conv(width, shape[0], 3, padding=1)))
+        self.leave = nn.Sequential(norm(width), nn.SiLU(), zero(conv(width, outputs * shape[0], 3, padding=1)))
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         """The answer of the network.
@@ -94,7 +98,7 @@ class UNet(Network):
             cond: tensors by name with B rows each; what is absent is missing.
 
         Returns:
-            (B, C, *space).
+            (B, outputs * C, *space).
         """
         level, h, given = self.embed(c), self.octaves(x), Embedded()
         if self.conditions:
