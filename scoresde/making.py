@@ -21,7 +21,7 @@ ROOMS = {
     "conditions": ("scoresde.conditions",),
     "data": ("scoresde.data", "scoresde.conditions"),
     "loss": ("scoresde.loss",),
-    "objective": ("scoresde.objectives",),
+    "objective": ("scoresde.objectives", "scoresde.loss"),
     "train": ("scoresde.training",),
     "sampler": ("scoresde.sampling",),
     "guidance": ("scoresde.guidance",),

@@ -79,7 +79,7 @@ FLOOR["run"] = {
     "report",
     "config",
 }
-FLOOR["tasks"] = set(FLOOR) - {"exact", "grids"}
+FLOOR["tasks"] = set(FLOOR) - {"exact"}
 FLOOR["sweeps"] = {"machine", "tracking", "pictures", "report", "config", "run"}
 FLOOR["selftest"] = set(FLOOR) - {"pictures", "tracking", "demo", "config", "sweeps", "tasks"} | {"__version__"}
 FLOOR["command"] = {"machine", "sampling", "model", "tracking", "report", "config", "run"}

@@ -3,6 +3,7 @@
 from .adaptive import Adaptive
 from .denoising import DenoisingLoss
 from .discrete import discrete
+from .schedule import Schedule
 from .times import TIMES, Times, by_weight, log_snr, lognormal, spread, uniform
 from .weights import WEIGHTS, edm, likelihood, min_snr, simple
 
@@ -11,6 +12,7 @@ __all__ = [
     "WEIGHTS",
     "Adaptive",
     "DenoisingLoss",
+    "Schedule",
     "Times",
     "by_weight",
     "discrete",

@@ -89,7 +89,7 @@ class Hybrid(Denoising):
         return self.chain.steps * kl * torch.exp(-chance)
 
     def _decoder(self, x0: Tensor, t: Tensor, s: Tensor, mean: Tensor, v: Tensor) -> Tensor:
-        """-log P(v | x_t) (B,), nats a dimension; the step's Sigma is between sigma_t^2 and its beta~."""
+        """-log P(v | x_t) (B,), nats a dimension; Sigma is between sigma_s^2 and sigma_t^2."""
         bins, sde = Bins.of(self.data), self.product.sde
         (_, sigma_t), (_, sigma_s) = sde.marginal(t), sde.marginal(s)
         std = expand(sigma_s, x0) * expand(sigma_t / sigma_s, x0) ** v
