@@ -280,7 +280,9 @@ def test_the_mass_of_a_bin(scale, std):
 
 def test_training_finds_the_variance_of_a_gaussian():
     """v of N(0, 1) under VP is 1 at any step but for what a step's length adds: beta is the true variance."""
-    data = Data("normal", Tensors(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0))), points().test, Affine())
+    data = Data(
+        "normal", Tensors(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0))), points().test, Affine()
+    )
     net = scoresde.nets.MLP((3,), width=32, blocks=1, outputs=2)
     made = Hybrid(LearnedVariance(net, VP()), DenoisingLoss("simple", "uniform"), data, chain=discrete(50), vlb=1.0)
     model = scoresde.fit(made, data, scoresde.training.Training(steps=100, batch_size=128, lr=1e-2, warmup=5, ema=0.95))
@@ -315,7 +317,11 @@ def test_ancestral_takes_the_variance_that_is_asked_for():
     close(noise["beta"], torch.full_like(x, ratio), rtol=1e-6)
     close(noise["learned"], ratio ** torch.tensor([0.5, 1.5]).double().expand_as(x), rtol=1e-6)
     assert silent.shape == x.shape
-    refuses("variance='learned'", "learned none", call=lambda: sample(mixture(sde), Ancestral(3, variance="learned"), (2, 2)))
+    refuses(
+        "variance='learned'",
+        "learned none",
+        call=lambda: sample(mixture(sde), Ancestral(3, variance="learned"), (2, 2)),
+    )
 
 
 def test_a_folder_knows_what_was_learned(tmp_path, monkeypatch, capfd):

@@ -37,7 +37,9 @@ class LearnedVariance(Preconditioned):
         super().__init__(net, sde, rule)
         outputs = getattr(net, "arguments", {}).get("outputs", 2)
         if outputs != 2:
-            raise InputError(f"net={type(net).__name__} has outputs={outputs}: a learned variance needs outputs=2", "net")
+            raise InputError(
+                f"net={type(net).__name__} has outputs={outputs}: a learned variance needs outputs=2", "net"
+            )
 
     def forward(self, x, t, cond=None):
         return self.with_variance(x, t, cond)[0]
@@ -70,4 +72,3 @@ def step_kl(sde: SDE, t: Tensor, s: Tensor, x0: Tensor, mean: Tensor, v: Tensor 
     gap = sde.log_snr(t).exp() * torch.expm1(sde.log_snr(s) - sde.log_snr(t))
     log_r = v * expand(2 * (sde.log_sigma(s) - sde.log_sigma(t)), x0)
     return (log_r.exp() * expand(gap, x0) * (x0 - mean).square() + torch.expm1(log_r) - log_r) / 2
-

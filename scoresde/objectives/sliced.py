@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..data import Batch, Data
 from ..denoiser import Denoiser
+from ..errors import InputError
 from ..loss import DenoisingLoss
 from ..making import recorded
 from ..sde import expand, widest
@@ -28,12 +29,12 @@ class Sliced(Denoising):
 
     Arguments:
         denoiser, data, dequantise: as in `Denoising`.
-        loss: its weight and times; no control variate.
+        loss: its weight and times.
         slices: projections of each row.
         projections: "rademacher", signs, or "gaussian".
 
     Raises:
-        InputError: settings out of range; whatever `Denoising` raises.
+        InputError: settings out of range; a control variate, or times that learn from the denoising loss.
     """
 
     @recorded
@@ -47,6 +48,9 @@ class Sliced(Denoising):
         projections: Literal["rademacher", "gaussian"] = "rademacher",
     ):
         super().__init__(denoiser, loss, data, dequantise)
+        if loss.control is not None or self.times is not None:
+            words = "sliced score matching knows no noise: give control=None, and times that do not learn from it"
+            raise InputError(f"loss={type(loss).__name__}: {words}", "loss")
         self.slices, self.projections = slices, projections
 
     def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> tuple:

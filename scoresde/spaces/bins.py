@@ -137,7 +137,6 @@ class Bins(Space):
             total = torch.logaddexp(total, some.logsumexp(-1))
         return (-sharp * (place - raw.to(y.dtype)) ** 2 - total).flatten(1).sum(1)
 
-
     def log_mass(self, raw: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """log of the mass of N(mean, std^2) in the bins of raw v, the first and the last of which have no outer end:
 
