@@ -6,8 +6,8 @@
 `chain`: bits/dim of the variational bound of chains of so many steps with the variance beta~, with beta, and with the
 learned one, of a model of objective=hybrid or vlb.  +- is the standard error of the mean over the images.
 
-`schedule`: the standard deviation of one draw of the likelihood's loss (the bound, in bits/dim) for a row at a time drawn
-uniformly in the log-SNR, by `Adaptive` and by VDM's `Schedule`, each taught by so many batches of training images.
+`schedule`: the standard deviation of one draw of the likelihood's loss (the bound, in bits/dim) for a row, at times
+uniform in the log-SNR, of `Adaptive` and of VDM's `Schedule`, each taught by so many batches of training images.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Laws of sliced score matching: it is the denoising loss in expectation, gradient and all, and is never told the noise."""
+"""Laws of sliced score matching: the denoising loss in expectation, gradient and all, and never told the noise."""
 
 import itertools
 
@@ -69,6 +69,7 @@ def test_training_finds_the_score_of_a_mixture():
     eps = torch.randn(900, 2, generator=torch.Generator().manual_seed(2)).double()
     x = sde.perturb(exact.sample(900, seed=5), t, eps)
 
+    @torch.no_grad()
     def error(model):
         return float((model.score(x, t) - exact.score(x, t)).square().mean() / exact.score(x, t).square().mean())
 

@@ -1,4 +1,4 @@
-"""Laws of chains: DDPM's and NCSN's losses on their grids, variances that are learned, and the bound that they lower."""
+"""Laws of chains: DDPM's and NCSN's losses on their grids, learned variances, and the bound that they lower."""
 
 import json
 import math
@@ -198,7 +198,9 @@ def test_the_variance_of_least_divergence_is_the_step_s_own(sde):
     v = torch.linspace(-1, 2, 30001).double()[:, None]
     many = lambda a: a.expand(len(v))
     kl = step_kl(sde, many(t), many(s), x0[:1].expand(len(v), 1), torch.zeros(len(v), 1).double(), v)
-    alpha_t, alpha_s, sigma_t, sigma_s = (float(a) for r in zip(sde.marginal(t), sde.marginal(s)) for a in r)
+    alpha_t, alpha_s, sigma_t, sigma_s = (
+        float(a) for r in zip(sde.marginal(t), sde.marginal(s), strict=True) for a in r
+    )
     beta = sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
     mean = alpha_s * beta / sigma_t**2  # of x_s, for each unit of D
     best = math.log(beta * sigma_s**2 / sigma_t**2 + mean**2 * 0.16), math.log(beta * sigma_s**2 / sigma_t**2)

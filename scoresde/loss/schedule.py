@@ -20,10 +20,9 @@ class Schedule(nn.Module, Times):
 
         F = floor y + (1 - floor) (g(y) - g(0)) / (g(1) - g(0)),    g(y) = a y + sum_k b_k sigmoid(w_k y - m_k)
 
-    with y = (c - c_min) / (c_max - c_min), c = log(sigma / alpha) and positive a, b, w.  Its inverse c = gamma(u) is the
-    schedule: at u uniform in (0, 1) a batch of one time is a batch of the other, and the expectation of the loss, which
-    divides by p, does not depend on F (Kingma et al., equation 18).  Its variance does, and what is learned is its
-    least: with f the loss per unit of c,
+    with y = (c - c_min) / (c_max - c_min), c = log(sigma / alpha) and positive a, b, w.  Its inverse c = gamma(u), at u
+    uniform in (0, 1), is the schedule.  The expectation of the loss, which divides by p, does not depend on it (Kingma
+    et al., equation 18); its variance does, and what is learned is its least: with f the loss per unit of c,
 
         grad E[(f / p)^2] = -E[(f / p)^2 grad log p(c)]
 

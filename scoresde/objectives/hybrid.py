@@ -22,9 +22,9 @@ class Hybrid(Denoising):
 
         L_vlb = sum_i E KL(q(x_{i-1} | x_i, x_0), p(x_{i-1} | x_i)) / D = E_{i ~ p} KL_i / (p_i D),    nats a dimension
 
-    (`step_kl`).  Of L_vlb D gets no gradient, so that it trains the variances alone; `simple=False` leaves L_simple out,
-    and L_vlb then trains both.  The times are those of `loss` on the chain's grid: `loss.discrete`, of which p_i is
-    known.  Times that follow the loss (`Adaptive` with follows="loss") are the paper's importance sampling.
+    (`step_kl`).  Of L_vlb D gets no gradient, so that it trains the variances alone; `simple=False` leaves L_simple
+    out, and L_vlb then trains both.  The times are those of `loss` on the chain's grid: `loss.discrete`, of which p_i
+    is known.  Times that follow the loss (`Adaptive` with follows="loss") are the paper's importance sampling.
 
     Of data with levels that are not dequantised the first step is the decoder -log P(v | x_1), the mass of N(D, Sigma)
     in the bin (`Bins.log_mass`).
