@@ -28,9 +28,8 @@ def chain(model, args):
     index = torch.arange(min(args.n, len(data.test)))
     raw = stack(data.test, index.tolist())
     x = Uniform().draw(raw, data, index, 0, 0)[0]
-    print(
-        f"| steps | beta~ | beta | learned | seconds |  ({len(x)} held-out digits, grid {args.grid})\n|---:|---|---|---|---:|"
-    )
+    print(f"{len(x)} held-out digits, grid {args.grid}\n")
+    print("| steps | beta~ | beta | learned | seconds |\n|---:|---|---|---|---:|")
     for steps in args.steps:
         times, cells, began = grids.times(args.grid, sde, steps, sde.t_max, sde.t_min), [], time.perf_counter()
         for variance in ("posterior", "beta", "learned"):

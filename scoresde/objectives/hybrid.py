@@ -56,9 +56,8 @@ class Hybrid(Denoising):
         simple: bool = True,
     ):
         times = loss.times.of if isinstance(loss.times, discrete) else loss.times
-        super().__init__(
-            denoiser, dataclasses.replace(loss, times=dataclasses.replace(chain, of=times)), data, dequantise
-        )
+        on_chain = dataclasses.replace(loss, times=dataclasses.replace(chain, of=times))
+        super().__init__(denoiser, on_chain, data, dequantise)
         self.said, self.chain, self.vlb, self.simple = loss, chain, vlb, simple
 
     def forward(self, drawn: tuple, turn: str = "") -> Tensor:
