@@ -21,6 +21,7 @@ from scoresde import grids
 from scoresde.data import digits, stack
 from scoresde.likelihood import Uniform, bits_per_dim, vlb
 from scoresde.loss import Adaptive, DenoisingLoss, Schedule
+from scoresde.loss.times import named_times
 
 
 def chain(model, args):
@@ -69,11 +70,30 @@ def schedule(model, args):
                 rows = torch.cat([rows_of(model, loss, data, pick(512)) for _ in range(4)])
             stds.append(float(rows.std()))
             means.append(float(rows.mean()))
+        draw(loss, model.sde, name, args.out)
         words = ", ".join(f"{s:.2f}" for s in stds)
         print(
             f"| {name} | {sum(stds) / len(stds):.2f} ({words}) | {sum(means) / len(means):.2f} | {args.seeds} |",
             flush=True,
         )
+
+
+def draw(loss, sde, name, out):
+    """Adds the density of the times over log(sigma / alpha) to the picture."""
+    if not out:
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    t = sde.time(torch.linspace(float(sde.log_snr(sde.t_min)), float(sde.log_snr(sde.t_max)), 800).double())[1:-1]
+    axes = pyplot.figure("times", figsize=(8, 3), layout="constrained").gca()
+    axes.plot(-sde.log_snr(t) / 2, named_times(loss.times).log_density(sde, t, sde.t_min).exp(), label=name)
+    axes.set_xlabel("log(sigma / alpha)")
+    axes.set_ylabel("density of times")
+    axes.legend()
+    axes.figure.savefig(out, dpi=100)
 
 
 def main():
@@ -85,6 +105,7 @@ def main():
     parser.add_argument("--n", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batches", type=int, default=100)
+    parser.add_argument("--out", help="a picture of the densities of the times")
     args = parser.parse_args()
     {"chain": chain, "schedule": schedule}[args.what](scoresde.load(args.model), args)
 

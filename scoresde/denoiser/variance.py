@@ -64,7 +64,7 @@ def step_kl(sde: SDE, t: Tensor, s: Tensor, x0: Tensor, mean: Tensor, v: Tensor 
         t, s: the times (B,), s <= t.
         x0: x_0 (B, *shape).
         mean: D(x_t, t) (B, *shape).
-        v: as in `LearnedVariance`, (B, *shape), or a number: 0 is the variance beta~, 1 is beta.
+        v: that of `LearnedVariance`, (B, *shape), or a number: 0 is the variance beta~, 1 is beta.
 
     Returns:
         (B, *shape), in nats.

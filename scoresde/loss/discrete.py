@@ -63,7 +63,7 @@ class discrete(Checked, Times):
     floor: Fraction = 0.1
 
     def grid(self, sde: SDE, t_min: float) -> Tensor:
-        """t_0 = t_min, t_1, ..., t_N of an SDE: (steps + 1,) in float64."""
+        """t_0 = t_min, t_1, ..., t_N of an SDE `sde`: (steps + 1,) in float64."""
         if self.schedule == "uniform":
             return torch.linspace(t_min, sde.t_max, self.steps + 1, dtype=torch.float64)
         if self.schedule == "geometric":
@@ -74,7 +74,7 @@ class discrete(Checked, Times):
         return torch.cat([torch.tensor([t_min], dtype=torch.float64), at_level(sde, c, t_min)])
 
     def mass(self, sde: SDE, t_min: float) -> Tensor:
-        """The chances (steps,) of t_1, ..., t_N; float64, of sum 1."""
+        """The chances (steps,) of an SDE's t_1, ..., t_N, from t_min on; float64, of sum 1."""
         even = torch.full((self.steps,), 1 / self.steps, dtype=torch.float64)
         if self.of is None:
             return even
@@ -91,12 +91,30 @@ class discrete(Checked, Times):
         return torch.cat(ends)
 
     def number(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
-        """i of the time t_i in whose cell t (B,) lies, 1..steps: (B,)."""
+        """i of the time t_i in whose cell t lies, 1..steps.
+
+        Arguments:
+            sde: whose times they are.
+            t: (B,).
+            t_min: the first time of the distribution.
+
+        Returns:
+            (B,).
+        """
         edges = self._edges(sde, t_min).to(t.device)
         return torch.searchsorted(edges[1:-1], -sde.log_snr(t) / 2, right=True) + 1
 
     def before(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
-        """t_{i-1}, where the step from t_i = t (B,) goes: (B,)."""
+        """t_{i-1}, where the step from t_i = t goes.
+
+        Arguments:
+            sde: whose times they are.
+            t: (B,).
+            t_min: the first time of the distribution.
+
+        Returns:
+            (B,).
+        """
         return self.grid(sde, t_min).to(t.device)[self.number(sde, t, t_min) - 1]
 
     def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:

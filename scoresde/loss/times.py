@@ -156,7 +156,16 @@ class by_weight(Checked, Times):
         return (1 - self.floor) * log_mass.softmax(0) + self.floor / self.bins
 
     def log_unit(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
-        """log(base w r) at t (B,), the loss per unit of c where the error is 1: (B,)."""
+        """log(base w r), of the loss per unit of c where the error is 1.
+
+        Arguments:
+            sde: whose times they are.
+            t: (B,).
+            t_min: the first time of the distribution.
+
+        Returns:
+            (B,).
+        """
         c = -sde.log_snr(t) / 2
         log_r = 2 * c if self.error == "eps" else -torch.nn.functional.softplus(-2 * c)
         return named_weight(self.weight)(sde, t).log() + named_times(self.base).log_density(sde, t, t_min) + log_r

@@ -20,7 +20,7 @@ from .denoising import Denoising
 class Hybrid(Denoising):
     """L_simple + lambda L_vlb, where L_simple is the loss of `loss`, and L_vlb the bound of a chain of N steps:
 
-        L_vlb = sum_i E KL(q(x_{i-1} | x_i, x_0), p(x_{i-1} | x_i)) / D = E_{i ~ p} KL_i / (p_i D),    nats a dimension
+        L_vlb = sum_i E KL(q(x_{i-1} | x_i, x_0), p(x_{i-1} | x_i)) / n = E_{i ~ p} KL_i / (p_i n),    of n dimensions
 
     (`step_kl`).  Of L_vlb D gets no gradient, so that it trains the variances alone; `simple=False` leaves L_simple
     out, and L_vlb then trains both.  The times are those of `loss` on the chain's grid: `loss.discrete`, of which p_i

@@ -16,15 +16,15 @@ from .denoising import Denoising
 
 
 class Sliced(Denoising):
-    """Score matching that is never told the noise: of x_t alone, by random projections u with E[u u^T] = I,
+    """Score matching that is never told the noise: of x_t alone, by random projections u of covariance I:
 
-        J = w sigma^4 / alpha^2 (2 u^T (ds/dx) u + |s|^2 + D / sigma^2) / D,    s = score(x_t, t)
-          = w (2 sigma^2 / alpha u^T (dD/dx) u + |D(x_t) - x_t / alpha|^2 - D sigma^2 / alpha^2) / D
+        J = w sigma^4 / alpha^2 (2 u^T (ds/dx) u + |s|^2 + n / sigma^2) / n,    s = score(x_t, t)
+          = w (2 sigma^2 / alpha u^T (dD/dx) u + |D - x_t / alpha|^2 - n sigma^2 / alpha^2) / n,    D = D(x_t, t)
 
-    the variance-reduced form, |s|^2 for (u^T s)^2, scaled so that E J = E w |D(x_t) - x_0|^2 / D: the denoising loss
-    has the same expectation and a smaller variance, as it knows x_0.  The second line is Stein's unbiased estimate of
-    that error.  With w = alpha^2 / sigma^2 ("simple") its noise is of one size at all levels; with another it grows as
-    w sigma^2 / alpha^2.  Each step takes a product with the Jacobian and its gradient.
+    of n dimensions: the variance-reduced form, |s|^2 for (u^T s)^2, scaled so that E J = E w |D - x_0|^2 / n.  The
+    denoising loss has that expectation and a smaller variance, as it knows x_0.  The second line is Stein's unbiased
+    estimate of that error.  With w = alpha^2 / sigma^2 ("simple") its noise is of one size at all levels; with another
+    it grows as w sigma^2 / alpha^2.  Each step takes a product with the Jacobian, and its gradient.
 
     Song, Garg, Shi, Ermon (2019), Sliced Score Matching, arXiv 1905.07088; Stein (1981); Hyvaerinen (2005).
 
