@@ -119,6 +119,14 @@ def test_a_grid_has_its_masses_and_its_steps(sde, times):
     close(ratio.exp(), mass * 40, rtol=1e-9)
 
 
+def test_the_masses_are_those_of_the_distribution_in_each_cell():
+    sde, times = VP(), discrete(400, of=lognormal(-1.0, 1.5), floor=0.2)
+    c = -sde.log_snr(times.grid(sde, sde.t_min)[1:]) / 2
+    ends = torch.cat([-sde.log_snr(torch.tensor([sde.t_min])) / 2, (c[1:] + c[:-1]) / 2, c[-1:]])
+    p = torch.distributions.Normal(-1.0, 1.5).cdf(ends).diff().double()
+    close(times.mass(sde, sde.t_min)[4:], (0.8 * p / p.sum() + 0.2 / 400)[4:], rtol=0.02)
+
+
 # -- variances --------------------------------------------------------------------------------------------------------
 
 MEAN, STD = torch.tensor([[0.5, -1.0, 2.0]]).double(), 0.7
