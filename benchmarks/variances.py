@@ -1,10 +1,12 @@
 """What learned variances and learned schedules change of a digits model's bounds.
 
     python benchmarks/variances.py chain --model FOLDER [--steps 10 50 250 4000] [--grid log_snr]
-    python benchmarks/variances.py schedule --model FOLDER [--seeds 3]
+    python benchmarks/variances.py samples --model FOLDER --steps 10 --out PICTURE
+    python benchmarks/variances.py schedule --model FOLDER [--seeds 3] [--out PICTURE]
 
 `chain`: bits/dim of the variational bound of chains of so many steps with the variance beta~, with beta, and with the
-learned one, of a model of objective=hybrid or vlb.  +- is the standard error of the mean over the images.
+learned one, of a model of objective=hybrid or vlb.  +- is the standard error of the mean over the images.  `samples`:
+20 samples with each of them.
 
 `schedule`: the standard deviation of one draw of the likelihood's loss (the bound, in bits/dim) for a row, at times
 uniform in the log-SNR, of `Adaptive` and of VDM's `Schedule`, each taught by so many batches of training images.
@@ -13,15 +15,19 @@ uniform in the log-SNR, of `Adaptive` and of VDM's `Schedule`, each taught by so
 import argparse
 import math
 import time
+from pathlib import Path
 
 import torch
 
 import scoresde
-from scoresde import grids
+from scoresde import grids, pictures
 from scoresde.data import digits, stack
 from scoresde.likelihood import Uniform, bits_per_dim, vlb
 from scoresde.loss import Adaptive, DenoisingLoss, Schedule
 from scoresde.loss.times import named_times
+from scoresde.sampling import Ancestral
+
+VARIANCES = ("posterior", "beta", "learned")
 
 
 def chain(model, args):
@@ -33,12 +39,19 @@ def chain(model, args):
     print("| steps | beta~ | beta | learned | seconds |\n|---:|---|---|---|---:|")
     for steps in args.steps:
         times, cells, began = grids.times(args.grid, sde, steps, sde.t_max, sde.t_min), [], time.perf_counter()
-        for variance in ("posterior", "beta", "learned"):
+        for variance in VARIANCES:
             how = {"n": 64} if steps > 250 else {"draws": max(2, 100 // steps)}
             found = vlb(model, x, times, variance=variance, density="adaptive", **how)
             bits = bits_per_dim(found.log_prob, x[0].numel(), data.levels, data.log_det)
             cells.append(f"{bits.total:.3f} +- {bits.stderr:.3f}")
         print(f"| {steps} | {' | '.join(cells)} | {time.perf_counter() - began:.0f} |", flush=True)
+
+
+def samples(model, args):
+    """A row of 20 samples of DDPM's chain with each variance, in that order."""
+    chains = [Ancestral(steps=args.steps[0], variance=v) for v in VARIANCES]
+    drawn = [model.decode(scoresde.sample(model, chain, (20, *model.shape))) for chain in chains]
+    pictures.samples(Path(args.out), torch.cat(drawn), model.levels, columns=20)
 
 
 def rows_of(model, loss, data, items):
@@ -98,16 +111,16 @@ def draw(loss, sde, name, out):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["chain", "schedule"])
+    parser.add_argument("what", choices=["chain", "samples", "schedule"])
     parser.add_argument("--model", required=True)
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 50, 250, 4000])
     parser.add_argument("--grid", default="log_snr")
     parser.add_argument("--n", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batches", type=int, default=100)
-    parser.add_argument("--out", help="a picture of the densities of the times")
+    parser.add_argument("--out", help="of samples and schedule, their picture")
     args = parser.parse_args()
-    {"chain": chain, "schedule": schedule}[args.what](scoresde.load(args.model), args)
+    {"chain": chain, "samples": samples, "schedule": schedule}[args.what](scoresde.load(args.model), args)
 
 
 if __name__ == "__main__":
