@@ -1,5 +1,6 @@
-"""The one exception for a user's mistake, whose line a warning names, and what to install for a module."""
+"""The one exception for a user's mistake, its words, whose line a warning names, and what to install for a module."""
 
+import re
 import sys
 
 
@@ -31,3 +32,14 @@ def outside() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
         frame, level = frame.f_back, level + 1
     return level
+
+
+def in_yaml(words: str) -> str:
+    """Words for the command line: null, true and false as YAML has them."""
+    return re.sub(r"\b(None|True|False)\b", lambda m: {"None": "null"}.get(m[0], m[0].lower()), words)
+
+
+def last_line(error: BaseException) -> str:
+    """What an exception says last, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, in_yaml, last_line
 from .settings import LATER, brief, check, checked, hints_of, nearest
 
 # Where an untrusted target of each part of a config must be defined.
@@ -17,10 +17,11 @@ ROOMS = {
     "sde": ("scoresde.sde",),
     "net": ("scoresde.nets",),
     "rule": ("scoresde.denoiser",),
+    "denoiser": ("scoresde.denoiser",),
     "conditions": ("scoresde.conditions",),
     "data": ("scoresde.data", "scoresde.conditions"),
     "loss": ("scoresde.loss",),
-    "objective": ("scoresde.objectives",),
+    "objective": ("scoresde.objectives", "scoresde.loss"),
     "train": ("scoresde.training",),
     "sampler": ("scoresde.sampling",),
     "guidance": ("scoresde.guidance",),
@@ -239,14 +240,3 @@ def placed(error: InputError, place: str) -> InputError:
     if error.setting is None or error.setting.startswith(f"{place}."):
         return error
     return InputError(f"{place}.{in_yaml(str(error))}", f"{place}.{error.setting}")
-
-
-def in_yaml(words: str) -> str:
-    """Words for the command line: null, true and false as YAML has them."""
-    return re.sub(r"\b(None|True|False)\b", lambda m: {"None": "null"}.get(m[0], m[0].lower()), words)
-
-
-def last_line(error: BaseException) -> str:
-    """What an exception says last, in one line."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__

@@ -40,7 +40,7 @@ FLOOR = {
     "tuning": {"sde", "denoiser", "sampling"},
     "model": {"machine", "adapters", "spaces", "conditions", "sde", "data", "denoiser", "sampling"},
     "tracking": {"machine"},
-    "objectives": {"noise", "sde", "conditions", "data", "denoiser", "loss", "model"},
+    "objectives": {"noise", "sde", "conditions", "spaces", "data", "denoiser", "loss", "model"},
     "training": {"machine", "adapters", "data", "denoiser", "loss", "model", "objectives", "tracking"},
     "doctor": {
         *("machine", "noise", "sde", "conditions", "data", "denoiser", "guidance", "exact", "metrics", "sampling"),
@@ -80,7 +80,7 @@ FLOOR["run"] = {
     "report",
     "config",
 }
-FLOOR["tasks"] = set(FLOOR) - {"exact", "grids"}
+FLOOR["tasks"] = set(FLOOR) - {"exact"}
 FLOOR["sweeps"] = {"machine", "tracking", "pictures", "report", "config", "run"}
 FLOOR["selftest"] = set(FLOOR) - {"pictures", "tracking", "demo", "config", "sweeps", "tasks"} | {"__version__"}
 FLOOR["command"] = {"machine", "sampling", "model", "tracking", "report", "config", "run"}

@@ -9,7 +9,7 @@ from torch import nn
 
 from scoresde.denoiser import RULES, Denoiser, FromScore, Preconditioned
 from scoresde.exact import GaussianMixture
-from scoresde.loss import TIMES, WEIGHTS, Adaptive, DenoisingLoss, by_weight, edm, lognormal, min_snr, spread
+from scoresde.loss import TIMES, WEIGHTS, Adaptive, DenoisingLoss, Schedule, by_weight, edm, lognormal, min_snr, spread
 from scoresde.sde import EDM, VP, SubVP, expand
 
 
@@ -151,6 +151,15 @@ def learned(**options):
     return times
 
 
+def taught():
+    """A schedule that has seen errors at one level."""
+    times = Schedule("simple", "log_snr")
+    for _ in range(30):
+        t = times(VP(), torch.linspace(0.01, 0.99, 64, dtype=torch.float64), 1e-5)
+        times.observe(VP(), t, torch.exp(-VP().log_snr(t).square()), 1e-5)
+    return times
+
+
 DENSITIES = {
     "uniform": TIMES["uniform"][0],
     "log_snr": TIMES["log_snr"][0],
@@ -158,6 +167,7 @@ DENSITIES = {
     "by_weight-eps": by_weight("edm", "log_snr", "eps", bins=50),
     "adaptive": learned(bins=50),
     "adaptive-loss": learned(bins=50, follows="loss", weight="simple", base="log_snr"),
+    "schedule": taught(),
 }
 each_density = pytest.mark.parametrize("times", DENSITIES.values(), ids=DENSITIES)
 
@@ -285,6 +295,65 @@ def test_adaptive_times_start_by_weight_and_pass_over_what_is_not_finite():
     close(start, by_weight(bins=20, floor=0.1).mass(VP(), 1e-5))
     times.observe(VP(), torch.tensor([0.2, 0.3]), torch.tensor([float("nan"), float("inf")]), 1e-5)
     close(times.mass(VP(), 1e-5), start)
+
+
+def peak(c):
+    """The loss per unit of c, log(sigma / alpha), where the error is `rows`."""
+    return 0.02 + 2 * torch.exp(-0.5 * (c + 2) ** 2)
+
+
+def rows(sde, t):
+    """Errors of v at which the loss with the weight "simple" is `peak` per unit of c."""
+    c = -sde.log_snr(t) / 2
+    return peak(c) * (1 + torch.exp(2 * c))
+
+
+def middles(sde, n=4000):
+    low, high = (float(-sde.log_snr(t) / 2) for t in (sde.t_min, sde.t_max))
+    return low + (high - low) * (torch.arange(n, dtype=torch.float64) + 0.5) / n, high - low
+
+
+@pytest.mark.parametrize("sde", [SDES["vp"], SDES["ve"]], ids=["vp", "ve"])
+def test_a_schedule_finds_the_least_variance(sde):
+    """E (f / p)^2 is least, (integral of f)^2, at p ~ f (Cauchy and Schwarz)."""
+    times, (c, length) = Schedule(), middles(sde)
+
+    def moment():
+        p = times.log_density(sde, sde.time(-2 * c), sde.t_min).exp()
+        return float((peak(c) ** 2 / p).mean() * length / (peak(c).mean() * length) ** 2)
+
+    before = moment()
+    torch.manual_seed(0)
+    for _ in range(200):
+        t = times(sde, spread(64, "even"), sde.t_min)
+        times.observe(sde, t, rows(sde, t), sde.t_min)
+    assert before > 2 and moment() < 1 + 0.12 * (before - 1)
+
+
+def test_a_schedule_learns_by_the_gradient_of_its_variance():
+    """The rows' estimate, by a fine grid of u, is the gradient of log E (f / p)^2 by quadrature over c."""
+    sde, times = VP(), taught()
+    c, length = middles(sde, 100_000)
+    start = times.values.clone()
+    values = start.clone().requires_grad_()
+    p = times._curve((c - c[0]) / (c[-1] - c[0]), values)[1] / length
+    (exact,) = torch.autograd.grad((peak(c) ** 2 / p).mean().log(), values)
+    t = times(sde, (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000, sde.t_min)
+    times.moments.zero_()
+    times.observe(sde, t, rows(sde, t), sde.t_min)
+    close(times.moments[0] / 0.1, exact, rtol=1e-3, atol=1e-5)
+    again = taught()
+    assert torch.equal(again.values, start)
+    again.load_state_dict(times.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(again.buffers(), times.buffers(), strict=True))
+
+
+def test_a_schedule_passes_over_what_is_not_finite():
+    times = taught()
+    before = times.values.clone()
+    times.moments.zero_()
+    times.observe(VP(), torch.tensor([0.2, 0.3]), torch.tensor([float("nan"), float("inf")]), 1e-5)
+    assert torch.equal(times.values, before)
 
 
 def test_only_training_teaches_the_times():

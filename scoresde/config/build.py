@@ -220,6 +220,11 @@ def build_conditions(config: DictConfig, data: Data) -> dict[str, Kind]:
     return kinds
 
 
+def made_of(config: DictConfig, trust: bool = True) -> type[Preconditioned]:
+    """The class of the denoiser that the objective of a config trains."""
+    return getattr(making.locate(config.objective._target_, "objective", trust), "trains", Preconditioned)
+
+
 def build_denoiser(
     config: DictConfig,
     shape: tuple[int, ...],
@@ -234,9 +239,11 @@ def build_denoiser(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config.train.seed))
         inputs = {"shape": shape} | ({"conditions": dict(conditions)} if conditions else {})
+        kind = made_of(config, trusted["objective"])
+        inputs |= {"outputs": kind.outputs} if kind.outputs > 1 else {}
         net = make(config.net, "net", nn.Module, trusted["net"], **inputs)
     if lacking := [name for name in conditions or {} if name not in getattr(net, "conditions", ())]:
         raise InputError(f"cond={list(config.cond)}: {type(net).__name__} has no condition {lacking[0]!r}", "cond")
     rule = config.rule
     rule = make(rule, "rule", None, trusted["rule"]) if OmegaConf.is_config(rule) else rule
-    return Preconditioned(net, build_sde(config, trusted["sde"]), rule)
+    return kind(net, build_sde(config, trusted["sde"]), rule)

@@ -7,8 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..conditions.base import Drop
 from ..denoiser import RULES
-from ..errors import InputError
-from ..making import in_yaml
+from ..errors import InputError, in_yaml
 from ..sampling.hardware import AUTOCAST
 from ..settings import Checked, Count, OneOf, Seed, Text, check
 from ..tracking.track import TRACKERS

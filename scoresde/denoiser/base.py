@@ -102,6 +102,17 @@ class Denoiser(nn.Module, ABC):
         """
         return ask(super().__call__, self, x, t, cond) if cond else ask(super().__call__, self, x, t)
 
+    def with_variance(self, x: Tensor, t: float | Tensor, cond: Cond = None) -> tuple[Tensor, Tensor | None]:
+        """D(x, t) and, where it was learned, v of the variance of a step from there: see `LearnedVariance`.
+
+        Arguments:
+            x, t, cond: as in `forward`.
+
+        Returns:
+            (B, *shape), and (B, *shape) or None.
+        """
+        return self(x, t, cond), None
+
     def select(self, rows: Tensor) -> "Denoiser":
         """That of the rows (b,), by number, of what it is bound to (`Conditioned`).
 
@@ -218,10 +229,17 @@ class Counted(Wrapped):
         return self.tally.x0
 
     def forward(self, x, t, cond=None):
+        return self._count(self.denoiser(x, t, cond))
+
+    def with_variance(self, x, t, cond=None):
+        x0, v = self.denoiser.with_variance(x, t, cond)
+        return self._count(x0), v
+
+    def _count(self, x0: Tensor) -> Tensor:
         tally = self.tally
-        tally.x0 = x0 = self.denoiser(x, t, cond)
+        tally.x0 = x0
         tally.calls += 1
-        tally.rows += len(x)
+        tally.rows += len(x0)
         if self.on_call is not None:
             self.on_call(self)
         return x0

@@ -60,6 +60,9 @@ class Conditioned(Wrapped):
     def forward(self, x, t, cond=None):
         return self.denoiser(x, t, {**self.cond, **cond} if cond else self.cond)
 
+    def with_variance(self, x, t, cond=None):
+        return self.denoiser.with_variance(x, t, {**self.cond, **cond} if cond else self.cond)
+
     def score(self, x, t, cond=None):
         return self.denoiser.score(x, t, {**self.cond, **cond} if cond else self.cond)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from ..answers import answered, ask
 from ..errors import InputError
 from ..sde import SDE, Marginal, as_time, expand
 from ..settings import brief
-from .base import Denoiser, rows, weigh
+from .base import Cond, Denoiser, rows, weigh
 
 # Preconditioning: rule(alpha, sigma) -> (c_skip, c_out, c_in), and D = c_skip x + c_out net(c_in x, c).
 
@@ -78,6 +79,8 @@ class Preconditioned(Denoiser):
         InputError: an unknown rule, or one that answers with anything else.
     """
 
+    outputs: ClassVar[int] = 1  # how many tensors like x the network answers with
+
     def __init__(self, net: nn.Module, sde: SDE, rule: str | Rule = "v"):
         super().__init__(sde)
         if isinstance(rule, str) and rule not in RULES:
@@ -88,6 +91,11 @@ class Preconditioned(Denoiser):
         _check_rule(self.rule)
 
     def forward(self, x, t, cond=None):
+        (c_skip, c_out), given = self._inputs(x, t, cond)
+        return weigh(c_skip, x, c_out, ask(self.net, self.net, *given).to(x.dtype))
+
+    def _inputs(self, x: Tensor, t: float | Tensor, cond: Cond) -> tuple[tuple[Any, Any], tuple]:
+        """c_skip and c_out, and what the network is called with."""
         dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), x.dtype)
         if isinstance(t, Marginal) and t.way.sde is self.sde:
             c_skip, c_out, c_in = t.known(self.rule, lambda way: self.rule(way.alpha, way.sigma))
@@ -98,8 +106,7 @@ class Preconditioned(Denoiser):
             log_snr = self.sde.log_snr(t)
         c = rows(-log_snr / 2, x, torch.promote_types(dtype, torch.float32))
         given = (cond or {},) if self.conditions else ()
-        net = ask(self.net, self.net, (expand(c_in, x) * x).to(dtype), c, *given)
-        return weigh(c_skip, x, c_out, net.to(x.dtype))
+        return (c_skip, c_out), ((expand(c_in, x) * x).to(dtype), c, *given)
 
 
 def _check_rule(rule: Rule) -> None:

@@ -2,6 +2,8 @@
 
 from .adaptive import Adaptive
 from .denoising import DenoisingLoss
+from .discrete import discrete
+from .schedule import Schedule
 from .times import TIMES, Times, by_weight, log_snr, lognormal, spread, uniform
 from .weights import WEIGHTS, edm, likelihood, min_snr, simple
 
@@ -10,8 +12,10 @@ __all__ = [
     "WEIGHTS",
     "Adaptive",
     "DenoisingLoss",
+    "Schedule",
     "Times",
     "by_weight",
+    "discrete",
     "edm",
     "likelihood",
     "log_snr",

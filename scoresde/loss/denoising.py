@@ -150,7 +150,7 @@ class DenoisingLoss(Checked):
     ) -> Tensor:
         """The loss of each row.
 
-        With gradients on, times that learn (`Adaptive`) see the errors.
+        With gradients on, times that learn see the errors.
 
         Arguments:
             denoiser, x0, cond: as in `at`.
@@ -162,17 +162,23 @@ class DenoisingLoss(Checked):
         sde = denoiser.sde
         t = self.sample_times(sde, len(x0)) if t is None else t
         losses, plain = self._rows(denoiser, x0, t, torch.randn_like(x0) if eps is None else eps, cond)
-        if hasattr(self.times, "observe") and torch.is_grad_enabled():
+        if hasattr(self.learner, "observe") and torch.is_grad_enabled():
             t = t.to(plain.device, plain.dtype)
             of_v = plain.detach() / self.weight_at(sde, t) * (1 + sde.log_snr(t).exp())
-            self.times.observe(sde, t, of_v, self.start(sde))
+            self.learner.observe(sde, t, of_v, self.start(sde))
         return losses
 
+    @property
+    def learner(self) -> torch.nn.Module | None:
+        """The times that learn, if any: these, or those that a `discrete` grid is drawn like."""
+        times = getattr(self.times, "of", self.times)
+        return times if isinstance(times, torch.nn.Module) else None
+
     def state(self) -> dict:
-        """What the times have learned, tensors by name: empty unless they are `Adaptive`."""
-        return self.times.state_dict() if isinstance(self.times, torch.nn.Module) else {}
+        """What the times have learned, tensors by name: empty unless they learn."""
+        return self.learner.state_dict() if self.learner is not None else {}
 
     def load_state(self, state: dict) -> None:
         """Takes the state that `state` gave."""
-        if isinstance(self.times, torch.nn.Module):
-            self.times.load_state_dict(state)
+        if self.learner is not None:
+            self.learner.load_state_dict(state)

@@ -152,10 +152,23 @@ class by_weight(Checked, Times):
         """The weights (bins,) of the bins of an SDE's times from t_min on, from their middles; float64, of sum 1."""
         low, high = level_range(sde, t_min)
         c = low + (high - low) * (torch.arange(self.bins, dtype=torch.float64) + 0.5) / self.bins
-        t = at_level(sde, c, t_min)
-        log_r = 2 * c if self.error == "eps" else -torch.nn.functional.softplus(-2 * c)
-        log_mass = named_weight(self.weight)(sde, t).log() + named_times(self.base).log_density(sde, t, t_min) + log_r
+        log_mass = self.log_unit(sde, at_level(sde, c, t_min), t_min)
         return (1 - self.floor) * log_mass.softmax(0) + self.floor / self.bins
+
+    def log_unit(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
+        """log(base w r), of the loss per unit of c where the error is 1.
+
+        Arguments:
+            sde: whose times they are.
+            t: (B,).
+            t_min: the first time of the distribution.
+
+        Returns:
+            (B,).
+        """
+        c = -sde.log_snr(t) / 2
+        log_r = 2 * c if self.error == "eps" else -torch.nn.functional.softplus(-2 * c)
+        return named_weight(self.weight)(sde, t).log() + named_times(self.base).log_density(sde, t, t_min) + log_r
 
     def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
         return at_level(sde, quantile(self.mass(sde, t_min), *level_range(sde, t_min), u), t_min)

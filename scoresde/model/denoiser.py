@@ -53,6 +53,9 @@ class Model(Known, Wrapped):
         model.moments, model.folder = self.moments, self.folder
         return model
 
+    def with_variance(self, x, t, cond=None):
+        return self.denoiser.with_variance(x, t, cond)
+
     def generate(
         self,
         n: int,

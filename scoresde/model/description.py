@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import making
 from ..data import Data, condition_prints
-from ..denoiser import RULES, Denoiser
+from ..denoiser import RULES, Denoiser, Preconditioned
 from ..errors import InputError
 
 FORMAT = 2
@@ -27,10 +27,17 @@ def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -
         "rule": rule_name(getattr(denoiser, "rule", None)),
         "loss": making.node_of(loss),
         "objective": _said_of(objective),
+        **_kind(denoiser),
         "cond": {name: kind.drop for name, kind in denoiser.conditions.items()},
         "conditions": {name: making.node_of(kind) for name, kind in denoiser.conditions.items()},
         "data": about(data, denoiser.conditions),
     }
+
+
+def _kind(denoiser: Denoiser) -> dict:
+    """The class of a denoiser of a network, where it is another than `Preconditioned`."""
+    other = isinstance(denoiser, Preconditioned) and type(denoiser) is not Preconditioned
+    return {"denoiser": making.public_name(type(denoiser))} if other else {}
 
 
 def parts(module: Any) -> dict:

@@ -25,7 +25,7 @@ from . import averages, checkpoint, moments
 from .classifier import NoisyClassifier, TrainedClassifier
 from .denoiser import Model
 from .description import FORMAT
-from .kinds import KINDS, ModelKind
+from .kinds import KINDS, ModelKind, class_of
 from .known import Known
 from .state import load_state
 from .trust import check_trust
@@ -226,9 +226,10 @@ def _made(folder: Path, known: Mapping, kind: ModelKind, shape: tuple[int, ...],
         sde = making.make(known["sde"], "sde", SDE, trust)
         with torch.random.fork_rng(devices=[]):
             kinds = conditions_of(folder)
-            net = making.make(
-                known["net"], "net", nn.Module, trust, shape=shape, **({"conditions": kinds} if kinds else {})
-            )
+            inputs = {"shape": shape} | ({"conditions": kinds} if kinds else {})
+            outputs = class_of(known, trust).outputs
+            inputs |= {"outputs": outputs} if outputs > 1 else {}
+            net = making.make(known["net"], "net", nn.Module, trust, **inputs)
         return kind.made(net, sde, known, trust)
     except InputError as error:
         words = "or give the untrained denoiser: load(folder, denoiser=...)"

@@ -15,7 +15,13 @@ from .denoiser import Model
 
 def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:
     rule = known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
-    return Preconditioned(net, sde, rule)
+    return class_of(known, trust)(net, sde, rule)
+
+
+def class_of(known: Mapping, trust: bool) -> type[Preconditioned]:
+    """That of a description's denoiser, which says so only where it is another than `Preconditioned`."""
+    node = {"_target_": known.get("denoiser", making.public_name(Preconditioned))}
+    return making.vet(node, "denoiser", Preconditioned, trust, ("net", "sde"))
 
 
 def _classifier(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> NoisyClassifier:

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import making
 from ..data import Data, stack
 from ..denoiser.moments import Moments
-from ..errors import InputError
+from ..errors import InputError, last_line
 from ..machine import files
 from . import checkpoint
 
@@ -51,6 +50,6 @@ def load(folder: Path, shape: tuple[int, ...]) -> Moments | None:
         moments.turn(torch.zeros(1, *shape, dtype=torch.float64), moments.basis) * moments.deviations
     except Exception as error:  # of safetensors, as it happens to be
         checkpoint.raise_if_of_the_machine(error)
-        words = f"it was cut short or damaged ({making.last_line(error)[:100]})"
+        words = f"it was cut short or damaged ({last_line(error)[:100]})"
         raise InputError(f"{path} cannot be read: {words}; remove it: samplers do without") from error
     return moments

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .. import making
-from ..errors import InputError
+from ..errors import InputError, last_line
 from ..machine import files
 from .description import flatten
 
@@ -48,6 +48,6 @@ def _strange(path: Path) -> list[str]:
             within = opens or (within and not isinstance(event, yaml.SequenceEndEvent))
             last = value or ""
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        words = making.last_line(error)[:100]
+        words = last_line(error)[:100]
         raise InputError(f"{path} is damaged ({words}): put back a copy, or remove it: no model needs it") from None
     return found

@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import making
-from ..errors import InputError
+from ..errors import InputError, last_line
 from ..machine import files
 from . import checkpoint
 
@@ -66,7 +65,7 @@ def read(path: Path, device: str = "cpu", remedy: str = REMEDY) -> tuple[dict[st
         return state, int(step)
     except Exception as error:  # of safetensors, as it happens to be
         checkpoint.raise_if_of_the_machine(error)
-        words = f"it was cut short or damaged ({making.last_line(error)[:100]})"
+        words = f"it was cut short or damaged ({last_line(error)[:100]})"
         raise InputError(f"{path} cannot be read: {words}; {remedy}") from error
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..conditions import dropped
 from ..data import Batch, Data
@@ -38,7 +38,7 @@ class Denoising(Objective):
     def __init__(self, denoiser: Denoiser, loss: DenoisingLoss, data: Data, dequantise: str = "uniform"):
         super().__init__()
         self.product, self.loss, self.data, self.dequantise = denoiser, loss, data, dequantise
-        self.times = loss.times if isinstance(loss.times, nn.Module) else None  # so that they go to the device
+        self.times = loss.learner  # so that they go to the device
         self.takes = tuple(denoiser.conditions)
         self.validation: Validation | None = None
 

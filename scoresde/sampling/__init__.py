@@ -10,6 +10,7 @@ from .fitting.through import fit_through
 from .hardware import Execution
 from .loop import Sampler, sample
 from .shares import joined, share
+from .steps.ancestral import Ancestral
 from .steps.correctors import ALD, Gibbs, Langevin
 from .steps.exponential import DEIS, DPMpp, UniPC
 from .steps.fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
@@ -30,6 +31,7 @@ __all__ = [
     "RK4",
     "Adams",
     "AdaptiveSDE",
+    "Ancestral",
     "DPMpp",
     "DPMpp2M",
     "DPMpp2MSDE",

@@ -137,6 +137,29 @@ class Bins(Space):
             total = torch.logaddexp(total, some.logsumexp(-1))
         return (-sharp * (place - raw.to(y.dtype)) ** 2 - total).flatten(1).sum(1)
 
+    def log_mass(self, raw: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """log of the mass of N(mean, std^2) in the bins of raw v, the first and the last of which have no outer end:
+
+            P(v) = prod_i integral over the bin of v_i of N(x; mean_i, std_i^2) dx
+
+        Ho, Jain, Abbeel (2020), arXiv 2006.11239, equation 13.
+
+        Arguments:
+            raw: v (B, *shape), levels.
+            mean, std: (B, *shape), floating.
+
+        Returns:
+            (B,), in nats.
+        """
+        width, v = _at(self.width, mean), raw.to(mean.dtype)
+        place, s, far = (mean - _at(self.first, mean)) / width, std / abs(width), torch.full_like(mean, 1e8)
+        low = torch.where(v <= 0, -far, (v - 0.5 - place) / s)
+        high = torch.where(v >= self.levels - 1, far, (v + 0.5 - place) / s)
+        under, over = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)  # the tail that is small
+        top = torch.special.log_ndtr(over)
+        share = torch.log(-torch.expm1((torch.special.log_ndtr(under) - top).clamp(max=-1e-12)))
+        return (top + share).flatten(1).sum(1)
+
 
 def raw_dtype(levels: int) -> torch.dtype:
     """The dtype that raw values of so many levels are stored in."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...answers import batch
-from ...denoiser import Denoiser, Given, bind
+from ...denoiser import Denoiser, Given, bind, step_kl
 from ...errors import InputError
 from ...noise import Stream, normal
 from ...settings import Count, Seed, Whole, checked
@@ -28,7 +28,7 @@ def vlb(
     seed: Seed = 0,
     offset: Whole = 0,
     levels: Bins | None = None,
-    variance: Literal["posterior", "beta"] = "posterior",
+    variance: Literal["posterior", "beta", "learned"] = "posterior",
     density: Literal["uniform", "adaptive"] | Plan = "uniform",
     ends: Count = 4,
     cond: Given = None,
@@ -50,13 +50,14 @@ def vlb(
         draws: of the noise, over which `stderr` is (for one draw of n steps, from pairs as `elbo` does; for one draw of
             all, not a number).
         variance: "posterior", r = 1, that of q(x_s | x_t, x_0), which suits data that are points; "beta", r = sigma_s^2
-            / sigma_t^2, the upper choice sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2, far nearer for a smooth density.
+            / sigma_t^2, the upper choice sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2, far nearer for a smooth density;
+            "learned", r = (sigma_s / sigma_t)^(2 v), element by element between them, of a `LearnedVariance`.
 
     Returns:
         A `Bound`, with `steps` (B, T) where n is None.
 
     Raises:
-        InputError: wrong arguments; a denoiser that is no posterior mean.
+        InputError: wrong arguments; a denoiser that is no posterior mean, or whose variance was not learned.
     """
     _even(n)
     denoiser = bind(scored(denoiser), cond, len(batch(x)))
@@ -64,7 +65,7 @@ def vlb(
     times = _times(sde, times)
     x, index = _rows(x, offset)
     plan = _plan(denoiser, x, float(times[-1]), density, seed, offset)
-    chain = _Chain(sde, times.to(x.device, x.dtype), x[0].numel(), variance == "beta")
+    chain = _Chain(sde, times.to(x.device, x.dtype), x[0].numel(), variance)
     every = [_chain_terms(denoiser, x, chain, plan, n, index, seed, draw) for draw in range(draws)]
     terms = torch.stack(every)  # (draws, B, T or n)
     diffusion = terms.sum(2).mean(0)
@@ -82,14 +83,25 @@ def vlb(
 
 
 class _Chain:
-    """The weight and the constant of L_t for each of the steps, and the log-SNR of its t: (T,) each."""
+    """The weight and the constant of L_t for each of the steps, its times, and the log-SNR of its t: (T,) each."""
 
-    def __init__(self, sde, times: Tensor, dims: int, beta: bool):
+    def __init__(self, sde, times: Tensor, dims: int, variance: str):
         log_snr, log_sigma = sde.log_snr(times), sde.log_sigma(times)
-        self.log_snr, self.ends = log_snr[:-1], log_snr
-        log_r = 2 * (log_sigma[1:] - log_sigma[:-1]) * beta
+        self.log_snr, self.ends, self.times, self.learned = log_snr[:-1], log_snr, times, variance == "learned"
+        log_r = 2 * (log_sigma[1:] - log_sigma[:-1]) * (variance == "beta")
         self.weight = 0.5 * log_r.exp() * torch.expm1(log_snr[1:] - log_snr[:-1])
         self.constant = 0.5 * dims * (torch.expm1(log_r) - log_r)
+
+    def term(self, denoiser: Denoiser, x: Tensor, k: Tensor, eps: Tensor) -> Tensor:
+        """L_t of the steps k (B,) at x_t = alpha x + sigma eps: (B,)."""
+        if not self.learned:
+            return self.weight[k] * squared_error(denoiser, x, self.log_snr[k], eps, None) + self.constant[k]
+        t, s = self.times[k], self.times[k + 1]
+        with torch.no_grad():
+            x0, v = denoiser.with_variance(denoiser.sde.perturb(x, t, eps), t)
+        if v is None:
+            raise InputError(f"variance='learned': the {type(denoiser).__name__} has learned none", "variance")
+        return step_kl(denoiser.sde, t, s, x, x0, v).flatten(1).sum(1)
 
 
 def _chain_terms(denoiser, x, chain, plan, n, index, seed, draw) -> Tensor:
@@ -105,10 +117,9 @@ def _chain_terms(denoiser, x, chain, plan, n, index, seed, draw) -> Tensor:
             k = torch.searchsorted(mass.cumsum(0), u, right=True).clamp_max(count - 1)
             scale = 1 / (n * mass[k])
         step = i + draw * (n or count)
-        error = squared_error(denoiser, x, chain.log_snr[k], normal(x, index, seed, *Stream.BOUND_NOISE(step)), plan)
-        if n is None:
-            error = error + plan.mean_known(x, chain.log_snr[k])
-        terms.append(-scale * (chain.weight[k] * error + chain.constant[k]))
+        eps = normal(x, index, seed, *Stream.BOUND_NOISE(step))
+        known = plan.known(x, chain.log_snr[k], eps) - (plan.mean_known(x, chain.log_snr[k]) if n is None else 0)
+        terms.append(-scale * (chain.term(denoiser, x, k, eps) - chain.weight[k] * known))
     terms = torch.stack(terms, 1)
     return terms if n is None else terms - _known(x, chain, plan)[:, None] / n
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+from torch import Tensor
 
-from ...denoiser import weigh
+from ...denoiser import Denoiser, weigh
 from ...errors import InputError
 from ...sde import SDE, Marginal
 from ...settings import Fraction, Range, Scale
@@ -32,14 +33,17 @@ class DDIM(Sampler):
     temperature: Scale = 1.0
 
     def step(self, denoiser, x, t, s, state, noise):
+        x, w = self._moved(denoiser, x, denoiser(x, t), t, s)
+        if self.eta:
+            x = x.add_(noise.transition(x), alpha=self.temperature * w)
+        return x, None
+
+    def _moved(self, denoiser: Denoiser, x: Tensor, x0: Tensor, t: float, s: float) -> tuple[Tensor, float]:
+        """x_s without its noise, and w."""
         at, to = denoiser.sde.at(t), denoiser.sde.at(s)
-        x0 = denoiser(x, t)
         w2 = self.eta**2 * (to.sigma / at.sigma) ** 2 * (at.sigma**2 - (at.alpha / to.alpha * to.sigma) ** 2)
         kept = math.sqrt(max(to.sigma**2 - w2, 0.0)) / at.sigma
-        x = weigh(kept, x, to.alpha - kept * at.alpha, x0)
-        if self.eta:
-            x = x.add_(noise.transition(x), alpha=self.temperature * math.sqrt(w2))
-        return x, None
+        return weigh(kept, x, to.alpha - kept * at.alpha, x0), math.sqrt(w2)
 
 
 @dataclass(frozen=True)

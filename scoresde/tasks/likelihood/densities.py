@@ -5,8 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ... import grids
 from ... import likelihood as lik
 from ...data import stack
+from ...denoiser import LearnedVariance
 from ...run import Run
 from ...spaces import Bins
 from ..given import of_items
@@ -75,6 +77,17 @@ def _dequantiser(run: Run, t_min: float) -> lik.Dequantiser:
     return settings.dequantised(sde, t_min)
 
 
+def _chain(run: Run, t_min: float) -> dict:
+    """The chain of `vlb`, and how it is looked at: in every step of a short one, several times."""
+    settings, sde = run.likelihood, run.model.sde
+    times = grids.times(settings.bound_grid, sde, settings.bound_steps, sde.t_max, t_min)
+    learned = isinstance(run.model.bare, LearnedVariance)
+    variance = settings.bound_variance or ("learned" if learned else "posterior")
+    if settings.bound_steps > settings.bound_draws:
+        return {"times": times, "variance": variance, "n": settings.bound_draws}
+    return {"times": times, "variance": variance, "draws": max(2, settings.bound_draws // settings.bound_steps)}
+
+
 def _bound(run: Run, t_min: float) -> Columns:
     """A function (raw items, their numbers, conditions) -> the columns of the bound beside the flow's density.
 
@@ -100,10 +113,7 @@ def _bound(run: Run, t_min: float) -> Columns:
         known = cond if model.conditions else None
         x = place(raw, torch.arange(index.start, index.stop)).to(run.device)
         if settings.bound == "vlb":
-            times = model.sde.time(
-                torch.linspace(*(float(model.sde.log_snr(t)) for t in (model.sde.t_max, t_min)), 1001)
-            )
-            found = lik.vlb(model, x, times, settings.bound_draws, offset=index.start, cond=known, **options)
+            found = lik.vlb(model, x, offset=index.start, cond=known, **_chain(run, t_min), **options)
         else:
             found = lik.elbo(model, x, settings.bound_draws, offset=index.start, t_min=t_min, cond=known, **options)
         parts = {f"bound_{k}": getattr(found, k) for k in ("prior", "diffusion", "reconstruction")}

@@ -4,19 +4,20 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...data import stack
 from ...errors import InputError
+from ...grids import GRIDS
 from ...likelihood import How
 from ...machine import processes
 from ...machine.progress import fewer
 from ...run import Run, Task
 from ...sampling import joined
-from ...settings import Count
+from ...settings import Count, OneOf, Range
 from ...tracking.report import bar
 from ...tracking.track import Metrics, read_rows
 from ..given import of_items
@@ -29,13 +30,17 @@ from .parts import Examples, batches, write_columns
 @dataclass(frozen=True)
 class Scoring(How):
     """What to score: `n` examples (None: all) of the `split`, through the flow as `How` says, by a `control` variate of
-    its divergence, and beside it by a `bound`: None, "elbo" or "vlb", of `bound_draws`."""
+    its divergence, and beside it by a `bound`: None, "elbo" or "vlb", of `bound_draws`; "vlb" of a chain of
+    `bound_steps` placed by `bound_grid`, with the variance `bound_variance`, None that of the model or "posterior"."""
 
     split: Literal["train", "test"] = "test"
     n: Count | None = None
     control: Literal["gaussian", "average"] | None = None
     bound: Literal["elbo", "vlb"] | None = None
     bound_draws: Count = 32
+    bound_steps: Annotated[int, Range(1, 10**6)] = 1000
+    bound_grid: Annotated[str, OneOf(GRIDS)] = "log_snr"
+    bound_variance: Literal["posterior", "beta", "learned"] | None = None
 
     def __post_init__(self):
         super().__post_init__()
