@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import making
 from ..data import Data, condition_prints
-from ..denoiser import RULES, Denoiser
+from ..denoiser import RULES, Denoiser, Source
 from ..errors import InputError
 
 FORMAT = 2
@@ -26,7 +26,7 @@ def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -
         "loss": making.node_of(loss),
         "objective": _said_of(objective),
         "cond": {name: kind.drop for name, kind in denoiser.conditions.items()},
-        "conditions": {name: making.node_of(kind) for name, kind in denoiser.conditions.items()},
+        "conditions": {k: making.node_of(kind) for k, kind in {**denoiser.conditions, **denoiser.made}.items()},
         "data": about(data, denoiser.conditions),
     }
 
@@ -45,6 +45,13 @@ def net_node(node: Any) -> Any:
     target = _known(node, "net")
     kept = _apart_from_defaults(node, target, getattr(target, "later", ()))
     return {k: v for k, v in kept.items() if k not in INPUTS}
+
+
+def source_of(known: Mapping[str, Any]) -> Source:
+    """The noise that a model of this description was trained with.  Raises `InputError` if it says what is none."""
+    said = known.get("objective") or {}
+    denoising = said.get("_target_") == DENOISING
+    return Source(said.get("offset", 0.0), said.get("coupling") == "optimal") if denoising else Source()
 
 
 def objective_node(node: Any) -> dict:

@@ -23,7 +23,7 @@ from ..sde import SDE
 from . import checkpoint, moments
 from .classifier import NoisyClassifier, TrainedClassifier
 from .denoiser import Model
-from .description import FORMAT
+from .description import FORMAT, source_of
 from .known import SPACE, WEIGHTS, Known, hash_of, seal
 from .state import load_state
 from .trust import check_trust
@@ -158,6 +158,8 @@ def load(
     except RuntimeError as error:
         words = " ".join(str(error).split())[:200]
         raise InputError(f"{folder} holds the weights of another network than its {MODEL} says ({words})") from error
+    if isinstance(denoiser, Denoiser):
+        denoiser.source = source_of(known)
     model = kind.trained(denoiser, found, step).to(device)
     model.moments = moments.load(folder, model.shape)
     return model

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...answers import batch
-from ...denoiser import Denoiser, Given, bind
+from ...denoiser import Denoiser, Given, bind, refuse_noise
 from ...errors import InputError
 from ...noise import Stream, normal
 from ...settings import Count, Seed, Whole, checked
@@ -56,9 +56,10 @@ def vlb(
         A `Bound`, with `steps` (B, T) where n is None.
 
     Raises:
-        InputError: wrong arguments; a denoiser that is no posterior mean.
+        InputError: wrong arguments; a denoiser that is no posterior mean, or has no score (`Source`).
     """
     _even(n)
+    refuse_noise(denoiser.source, "a bound")
     denoiser = bind(scored(denoiser), cond, len(batch(x)))
     sde = denoiser.sde
     times = _times(sde, times)
