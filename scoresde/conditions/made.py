@@ -26,7 +26,7 @@ class Estimate(Picture):
         return cls(tuple(shape) if len(shape) > 1 else (*shape, 1))
 
     def told(self, x0: Tensor) -> Tensor:
-        """An estimate (B, *shape) as the condition takes it: without its graph."""
+        """An estimate x0 (B, *shape) as the condition takes it, (B, C, *space): without its graph."""
         return x0.detach().reshape(len(x0), *self.shape)
 
 

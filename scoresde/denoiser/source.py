@@ -47,7 +47,7 @@ class Source(Checked):
 
 
 def refuse_noise(source: Source, what: str) -> None:
-    """Raises `InputError` if `what`, which needs the score, is asked of a model whose flow alone is known."""
+    """Raises `InputError` if `what`, which needs the score, is asked of a model whose `source` leaves it the flow."""
     if not source.plain:
         why = "its noise was paired with the data" if source.paired else "it was trained with offset noise"
         raise InputError(

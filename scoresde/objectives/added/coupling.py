@@ -1,7 +1,6 @@
 """Noise dealt to the items of a batch."""
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
@@ -10,6 +9,8 @@ def paired(x0: Tensor, eps: Tensor) -> Tensor:
 
     Tong et al. (2023), arXiv 2302.00482; Pooladian et al. (2023), arXiv 2304.14772.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     likeness = x0.flatten(1).double() @ eps.flatten(1).double().T
     order = linear_sum_assignment(likeness.cpu().numpy(), maximize=True)[1]
     return eps[torch.from_numpy(order).to(eps.device)]
