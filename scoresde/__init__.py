@@ -10,7 +10,7 @@ from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
 from .model import Model, NoisyClassifier, Trained, TrainedClassifier, load
 from .sampling import decode, encode, from_latent, sample, to_latent
-from .sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
+from .sde import EDM, SDE, VE, VP, Cosine, CosinePower, Linear, Shifted, Sigmoid, SubVP
 from .training import Training, fit, train
 from .tuning import tune
 
@@ -22,6 +22,7 @@ __all__ = [
     "VE",
     "VP",
     "Cosine",
+    "CosinePower",
     "Counted",
     "Denoiser",
     "DenoisingLoss",
@@ -33,6 +34,8 @@ __all__ = [
     "Moments",
     "NoisyClassifier",
     "Preconditioned",
+    "Shifted",
+    "Sigmoid",
     "SubVP",
     "Trained",
     "TrainedClassifier",

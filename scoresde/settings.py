@@ -8,8 +8,7 @@
 
     Wobble(eta=2)          InputError: eta=2: give a number from 0 to 1
 
-`Checked` does it for dataclasses and `checked` for functions; the command line puts the place in front (`sampler.eta`),
-and `docs/reference/settings.md` prints the same words.
+`Checked` does it for dataclasses, `checked` for functions; the command line puts the place in front (`sampler.eta`).
 """
 
 import contextlib

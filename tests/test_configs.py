@@ -64,6 +64,7 @@ def test_a_config_lists_every_setting_with_the_defaults_of_the_code(group, name)
         "default": {"steps", "lr", "validate_every"},
         "ancestral": {"eta", "steps"},  # these two are other classes by their settings
         "euler": {"order", "correct"},
+        "shifted": {"sde"},  # a node
     }
     assert differ <= other.get(name, set())
 

@@ -5,10 +5,10 @@ from decimal import Decimal, getcontext
 
 import pytest
 import torch
-from problems import SDES, close, each_sde, levels, refuses
+from problems import SDES, close, levels, refuses
 from torch.distributions import Normal
 
-from scoresde.sde import EDM, SDE, VE, VP, Cosine, Linear, SubVP
+from scoresde.sde import EDM, SDE, VE, VP, Cosine, CosinePower, Linear, Shifted, Sigmoid, SubVP
 
 
 def beta(t):
@@ -19,6 +19,43 @@ def integral(t):
     return 0.1 * t + 19.9 * t**2 / 2
 
 
+# The laws of this file alone: for what takes any SDE, those of `problems` stand for all.
+LAWS = SDES | {
+    "sigmoid": Sigmoid(),
+    "sigmoid_steep": Sigmoid(start=-1.0, end=4.0, tau=0.25),
+    "cosine_power": CosinePower(),
+    "cosine_power_part": CosinePower(start=0.1, end=0.8, tau=1.5),
+    "shifted": Shifted(Cosine(), scale=0.25),
+}
+each_sde = pytest.mark.parametrize("sde", LAWS.values(), ids=LAWS)
+
+
+def preserving(square, slope):
+    """(f, g^2) of a variance preserving SDE from alpha^2 and its derivative: g^2 = -2 f."""
+    return 0.5 * slope / square, -slope / square
+
+
+def sigmoid(t, start, end, tau):
+    a, b = start / tau, end / tau
+    u, s = a + (b - a) * t, torch.sigmoid
+    of_whole = 1 / float(s(torch.tensor(b, dtype=t.dtype)) - s(torch.tensor(a, dtype=t.dtype)))
+    square = (s(-u) - s(torch.tensor(-b, dtype=t.dtype))) * of_whole
+    return preserving(square, -(b - a) * s(u) * s(-u) * of_whole)
+
+
+def cosine_power(t, start, end, tau):
+    a, b = math.pi / 2 * start, math.pi / 2 * end
+    u, whole = a + (b - a) * t, math.cos(a) ** (2 * tau) - math.cos(b) ** (2 * tau)
+    square = (u.cos() ** (2 * tau) - math.cos(b) ** (2 * tau)) / whole
+    return preserving(square, -2 * tau * (b - a) * u.cos() ** (2 * tau - 1) * u.sin() / whole)
+
+
+def shifted_cosine(t, scale):
+    tan = torch.tan(math.pi / 2 * t)
+    square = 1 / (1 + (tan / scale) ** 2)
+    return preserving(square, -math.pi / scale**2 * tan * (1 + tan**2) * square**2)
+
+
 TEXTBOOK = {  # (f, g^2) of dx = f x dt + g dw
     "vp": lambda t: (-beta(t) / 2, beta(t)),
     "subvp": lambda t: (-beta(t) / 2, -beta(t) * torch.expm1(-2 * integral(t))),
@@ -27,12 +64,17 @@ TEXTBOOK = {  # (f, g^2) of dx = f x dt + g dw
     "linear": lambda t: (-1 / (1 - t), 2 * t / (1 - t)),
     "edm": lambda t: (0 * t, 2 * t),
     "quadratic": lambda t: (-2 * t / (1 - t**2), 2 * t * (1 + t**2) / (1 - t**2)),
+    "sigmoid": lambda t: sigmoid(t, -3.0, 3.0, 1.0),
+    "sigmoid_steep": lambda t: sigmoid(t, -1.0, 4.0, 0.25),
+    "cosine_power": lambda t: cosine_power(t, 0.2, 1.0, 1.0),
+    "cosine_power_part": lambda t: cosine_power(t, 0.1, 0.8, 1.5),
+    "shifted": lambda t: shifted_cosine(t, 0.25),
 }
 
 
-@pytest.mark.parametrize("name", SDES)
+@pytest.mark.parametrize("name", LAWS)
 def test_drift_and_diffusion_are_the_textbook_ones(name):
-    sde = SDES[name]
+    sde = LAWS[name]
     t = torch.cat([levels(sde, 50), torch.linspace(sde.t_min, sde.t_max, 50, dtype=torch.float64)])
     f, g2 = sde.drift_diffusion(t)
     expected = TEXTBOOK[name](t)
@@ -124,6 +166,28 @@ def test_times_of_every_kind(sde):
         close(s.reshape(()), sigma[1], rtol=1e-15)
 
 
+def test_a_shift_is_the_plain_schedule_at_another_time():
+    """Cosine, b = d_0 / d: tan(pi t' / 2) = tan(pi t / 2) / b; and x_t is that of data scaled by b, brought back."""
+    plain, b = Cosine(), 0.25
+    sde, t = Shifted(plain, b), torch.linspace(0.01, 0.9, 50, dtype=torch.float64)
+    later = 2 / math.pi * torch.atan(torch.tan(math.pi / 2 * t) / b)
+    for found, expected in zip(sde.marginal(t), plain.marginal(later), strict=True):
+        close(found, expected, rtol=1e-10)
+    close(sde.log_snr(t), plain.log_snr(t) + 2 * math.log(b), rtol=1e-10)
+    alpha, sigma = plain.marginal(t)
+    close(sde.marginal(t)[0], alpha * b / torch.hypot(alpha * b, sigma), rtol=1e-10)
+    ends = Shifted(EDM(), 0.5)
+    assert (ends.t_min, ends.t_max, ends.grid) == (2e-3, 80.0, "karras")
+    close(torch.hypot(*ends.marginal(t)), torch.hypot(*EDM().marginal(t)), rtol=1e-10)
+
+
+def test_a_cosine_power_of_the_whole_is_the_cosine():
+    t = torch.linspace(1e-3, 0.999, 200, dtype=torch.float64)
+    whole = CosinePower(start=0.0, end=1.0, tau=1.0)
+    for found, expected in zip(whole.logs(t), Cosine().logs(t), strict=True):
+        close(found, expected, rtol=1e-10, atol=1e-13)
+
+
 def test_parameters_are_used():
     assert float(VE(sigma_min=0.1, sigma_max=7.0).marginal(1.0)[1]) == pytest.approx(7.0)
     assert float(VP(beta_min=2.0, beta_max=2.0).log_alpha(torch.tensor(0.5))) == pytest.approx(-0.5)
@@ -136,6 +200,10 @@ def test_wrong_parameters_are_refused():
     refuses("beta_max=-1.0", "above 0", call=lambda: SubVP(beta_max=-1.0))
     refuses("sigma_min=nan", call=lambda: VE(sigma_min=math.nan))
     refuses("sigma_max=1.0", "more than sigma_min=2.0", call=lambda: VE(sigma_min=2.0, sigma_max=1.0))
-    for kind in (VP, SubVP, VE, Cosine, Linear, EDM):
+    refuses("end=-3.0", "more than start=-3.0", call=lambda: Sigmoid(end=-3.0))
+    refuses("end=0.1", "more than start=0.2", call=lambda: CosinePower(end=0.1))
+    refuses("scale=0.0", "above 0", call=lambda: Shifted(VP(), 0.0))
+    refuses("sde='vp'", call=lambda: Shifted("vp"))
+    for kind in (VP, SubVP, VE, Cosine, Linear, EDM, Sigmoid, CosinePower):
         refuses("t_min=0.5, t_max=0.2", call=lambda kind=kind: kind(t_min=0.5, t_max=0.2))
         refuses("t_min=-0.1", call=lambda kind=kind: kind(t_min=-0.1))

@@ -1,10 +1,22 @@
 """Conditions: what a model can be told about a sample, as plain tensors with a row for each, which may be missing.
 
 `base.py`: what a condition is, and how it is written where it is missing; `kinds.py`: the four kinds, and how each is
-checked.  It knows no model and no network.
+checked; `made.py`: those that training makes for itself.  It knows no model and no network.
 """
 
 from .base import Kind, dropped, missing_like
 from .kinds import KINDS, Label, Picture, Tokens, Vector
+from .made import Augmentation, Estimate
 
-__all__ = ["KINDS", "Kind", "Label", "Picture", "Tokens", "Vector", "dropped", "missing_like"]
+__all__ = [
+    "KINDS",
+    "Augmentation",
+    "Estimate",
+    "Kind",
+    "Label",
+    "Picture",
+    "Tokens",
+    "Vector",
+    "dropped",
+    "missing_like",
+]

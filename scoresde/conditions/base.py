@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ class Kind(Checked, ABC):
             (classifier-free; Ho, Salimans, 2022, arXiv 2207.12598); 0: it is always there, and may not be missing
             later.
     """
+
+    given: ClassVar[bool] = True  # by data and users; else training makes it for itself
 
     @abstractmethod
     def rows(self, name: str, value: Any, n: int) -> Tensor:

@@ -14,6 +14,7 @@ from ..answers import ask
 from ..conditions import Kind
 from ..sde import SDE, Marginal, expand
 from .moments import Moments
+from .source import Source
 
 Cond = Mapping[str, Tensor] | None  # checked conditions, of as many rows as x
 Given = Mapping[str, Any] | None  # those of a user, which `bind` checks
@@ -67,6 +68,8 @@ class Denoiser(nn.Module, ABC):
     moments: Moments | None = None  # of the data, where they are known
     grain: float | None = None  # sigma / alpha of the noise that hides the data's levels; None: there are none
     conditions: Mapping[str, Kind] = MappingProxyType({})  # what it can be told, by name
+    made: Mapping[str, Kind] = MappingProxyType({})  # and what its training told it beside that, by itself
+    source: Source = Source()  # the noise that it was trained with
     bound: int | None = None  # the rows that it is bound to; None: as many as there are
     exact: bool = True  # whether it is meant as a posterior mean: else it has no likelihood
 
@@ -179,6 +182,7 @@ class Wrapped(Denoiser):
         self.denoiser = denoiser
         self.moments, self.grain, self.conditions = denoiser.moments, denoiser.grain, dict(denoiser.conditions)
         self.bound, self.exact = denoiser.bound, denoiser.exact
+        self.made, self.source = denoiser.made, denoiser.source
 
     def forward(self, x, t, cond=None):
         return self.denoiser(x, t, cond)

@@ -86,7 +86,9 @@ class Preconditioned(Denoiser):
         if isinstance(rule, str) and rule not in RULES:
             raise InputError(f"rule={rule!r} is unknown: choose one of {', '.join(RULES)}")
         self.net = net
-        self.conditions = dict(getattr(net, "conditions", None) or {})
+        kinds = dict(getattr(net, "conditions", None) or {})
+        self.conditions = {name: kind for name, kind in kinds.items() if kind.given}
+        self.made = {name: kind for name, kind in kinds.items() if not kind.given}
         self.rule = RULES[rule] if isinstance(rule, str) else rule
         _check_rule(self.rule)
 
@@ -105,7 +107,7 @@ class Preconditioned(Denoiser):
             c_skip, c_out, c_in = self.rule(*self.sde.marginal(t))
             log_snr = self.sde.log_snr(t)
         c = rows(-log_snr / 2, x, torch.promote_types(dtype, torch.float32))
-        given = (cond or {},) if self.conditions else ()
+        given = (cond or {},) if self.conditions or self.made else ()
         return (c_skip, c_out), ((expand(c_in, x) * x).to(dtype), c, *given)
 
 

@@ -95,4 +95,5 @@ def merged(denoisers: Sequence[Denoiser]) -> dict[str, Kind]:
 
 def known_to(denoiser: Denoiser, cond: Cond) -> Cond:
     """Those conditions that a model knows."""
-    return {name: value for name, value in (cond or {}).items() if name in denoiser.conditions}
+    known = {**denoiser.conditions, **denoiser.made}
+    return {name: value for name, value in (cond or {}).items() if name in known}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -103,7 +104,7 @@ def log_likelihood(
         cond: the conditions of the rows, by name: the density is then log p(x | cond).
         seed, offset: row i has the probes of sample number `offset + i`, whatever its batch.
         t_min: where the density is evaluated; None: the SDE's own.
-        terminal: the log-density of x_T (B, *shape) -> (B,); None: `sde.prior_log_prob`.
+        terminal: the log-density of x_T (B, *shape) -> (B,); None: `sde.prior_log_prob`, with the model's `source`.
         short: the fields of a path in its place (`steps=50`, `rtol=1e-3`), of `Auto` (`target_stderr`, `max_probes`).
 
     Returns:
@@ -133,11 +134,18 @@ def log_likelihood(
         most = auto.max_probes if probes == "auto" else 0
         found, spent = _pooled(path, problem, rule, control, auto.target_stderr, most)
         latent = found.z * n_end
-        prior = answered((terminal or sde.prior_log_prob)(latent), latent.shape[:1], "terminal")
+        prior = answered((terminal or partial(_prior, denoiser))(latent), latent.shape[:1], "terminal")
         volume = torch.full_like(prior, x[0].numel() * math.log(n_end / n_start))
         log_prob = prior + volume + found.integral
     stderr = found.variance.sqrt()
     return Likelihood(log_prob, stderr, latent, found.nfe, prior, volume, found.integral, spent)
+
+
+def _prior(denoiser: Denoiser, latent: Tensor) -> Tensor:
+    """log p_T of x_T (B, *shape): normal, of the covariance of the noise that the model learned to undo."""
+    sde, source = denoiser.sde, denoiser.source
+    found = sde.prior_log_prob(latent)
+    return found + source.log_ratio(latent / float(sde.marginal(sde.t_max)[1])) if source.offset else found
 
 
 def _check(rule: Divergence, divergence, probes, control, most: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import making
 from ..data import Data, condition_prints
-from ..denoiser import RULES, Denoiser, Preconditioned
+from ..denoiser import RULES, Denoiser, Preconditioned, Source
 from ..errors import InputError
 
 FORMAT = 2
@@ -29,7 +29,7 @@ def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -
         "objective": _said_of(objective),
         **_kind(denoiser),
         "cond": {name: kind.drop for name, kind in denoiser.conditions.items()},
-        "conditions": {name: making.node_of(kind) for name, kind in denoiser.conditions.items()},
+        "conditions": {k: making.node_of(kind) for k, kind in {**denoiser.conditions, **denoiser.made}.items()},
         "data": about(data, denoiser.conditions),
     }
 
@@ -52,6 +52,13 @@ def without_inputs(node: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     return {k: without_inputs(v) for k, v in node.items() if k not in INPUTS}
+
+
+def source_of(known: Mapping[str, Any]) -> Source:
+    """The noise that a model of this description was trained with.  Raises `InputError` if it says what is none."""
+    said = known.get("objective") or {}
+    denoising = said.get("_target_") == DENOISING
+    return Source(said.get("offset", 0.0), said.get("coupling") == "optimal") if denoising else Source()
 
 
 def objective_node(node: Any) -> dict:

@@ -24,7 +24,7 @@ from ..sde import SDE
 from . import averages, checkpoint, moments
 from .classifier import NoisyClassifier, TrainedClassifier
 from .denoiser import Model
-from .description import FORMAT
+from .description import FORMAT, source_of
 from .kinds import KINDS, ModelKind, class_of
 from .known import Known
 from .state import load_state
@@ -157,6 +157,8 @@ def load(
     except RuntimeError as error:
         words = " ".join(str(error).split())[:200]
         raise InputError(f"{folder} holds the weights of another network than its {MODEL} says ({words})") from error
+    if isinstance(denoiser, Denoiser):
+        denoiser.source = source_of(known)
     model = kind.trained(denoiser, found.facts, found.step).to(device)
     model.moments, model.adapter, model.folder = moments.load(folder, model.shape), found.adapter, folder
     return model

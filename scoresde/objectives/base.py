@@ -1,13 +1,14 @@
 """What an objective is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..conditions import Kind
 from ..data import Batch
 from ..model.state import load_state, plain_state
 
@@ -39,6 +40,11 @@ class Objective(nn.Module, ABC):
     def trained(self, turn: str) -> list[nn.Parameter]:
         """The parameters that the optimizer of this turn moves."""
         return list(self.product.parameters())
+
+    @classmethod
+    def asks(cls, shape: Sequence[int], **settings: Any) -> dict[str, Kind]:
+        """The conditions, by name, that a network of data of a shape must take beside theirs for these settings."""
+        return {}
 
     @abstractmethod
     def draw(self, batch: Batch, size: int, part: slice, turn: str) -> Any:

@@ -1,11 +1,12 @@
 """Denoising score matching, as an objective."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..conditions import dropped
+from ..conditions import Kind, dropped
 from ..data import Batch, Data
 from ..denoiser import Denoiser, device_of
 from ..loss import DenoisingLoss
@@ -15,7 +16,10 @@ from ..model.denoiser import Model
 from ..model.description import describe
 from ..model.folder import load
 from ..model.known import facts
-from .base import Objective
+from ..settings import Fraction, Scale
+from .added.settings import ESTIMATE, Added, Coupling, estimate
+from .added.uncertainty import Uncertainty
+from .base import Objective, load_named, named
 from .guards import look, prepare
 from .validation import Validation
 
@@ -32,15 +36,55 @@ class Denoising(Objective):
         loss: its times, if they learn, do so in place.
         data: whose items come with the denoiser's conditions.
         dequantise: of data with levels: "uniform" within the bin, or "none", its middle.
+        uncertainty: the loss of each level is divided by its mean, which is learned (`added.uncertainty`; Karras et
+            al., 2023, arXiv 2312.02696).
+        self_condition: the share of rows that are told the model's own estimate of x_0, as samples are at each step
+            that of the step before; 0.5, say (Chen, Zhang, Hinton, 2022, arXiv 2208.04202).  The network takes
+            `asks(shape, self_condition=0.5)`.
+        offset: o of the noise eps + o k, with one normal number k for each channel; samples start from the same noise
+            (Guttenberg, 2023, Diffusion with Offset Noise).  See `Source` for what then holds.
+        augment: the chance of each change of an item, of which the network is told and samples are not: flips, and of
+            pictures scales, turns, stretches and shifts (Karras et al., 2022, arXiv 2206.00364, appendix F.2).  The
+            network takes `asks(shape, augment=0.12)`.
+        coupling: "optimal": the noise of a batch (of several processes, of each one's own part) is dealt to its items
+            so that the sum of |x_0 - eps|^2 is least: with `sde=linear` the paths of the flow are straighter (Tong et
+            al., 2023, arXiv 2302.00482).  See `Source` for what then holds.
+
+    Raises:
+        InputError: a network that does not take what it is to be told; what does not go with the data or with each
+            other.
     """
 
     @recorded
-    def __init__(self, denoiser: Denoiser, loss: DenoisingLoss, data: Data, dequantise: str = "uniform"):
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        loss: DenoisingLoss,
+        data: Data,
+        dequantise: str = "uniform",
+        uncertainty: bool = False,
+        self_condition: Fraction = 0.0,
+        offset: Scale = 0.0,
+        augment: Fraction = 0.0,
+        coupling: Coupling = "independent",
+    ):
         super().__init__()
+        self.added = Added(uncertainty, self_condition, offset, augment, coupling)
+        self.added.check(denoiser, data.shape)
+        denoiser.source = self.added.source
         self.product, self.loss, self.data, self.dequantise = denoiser, loss, data, dequantise
+        self.uncertainty = Uncertainty() if uncertainty else None
         self.times = loss.learner  # so that they go to the device
         self.takes = tuple(denoiser.conditions)
         self.validation: Validation | None = None
+
+    @classmethod
+    def asks(cls, shape: Sequence[int], **settings: Any) -> dict[str, Kind]:
+        """The conditions, by name, that a network of data of a shape must take for these settings."""
+        return Added.of(settings).asks(shape)
+
+    def trained(self, turn):
+        return [*self.product.parameters(), *(self.uncertainty.parameters() if self.uncertainty else ())]
 
     def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> tuple:
         data, device = self.data, batch.x.device
@@ -48,7 +92,9 @@ class Denoising(Objective):
         u = torch.rand(whole, device=device)[part] if dequantised else None
         x0, t = data.encode(batch.x, u), self.loss.sample_times(self.product.sde, size)
         eps = torch.randn(whole, dtype=x0.dtype, device=device)[part]
-        return x0, t[part], eps, self._dropped(batch.cond, size, part)
+        cond = self._dropped(batch.cond, size, part)
+        x0, eps, cond, told = self.added.drawn(x0, eps, cond, size, part)
+        return x0, t[part], eps, cond, *told
 
     def _dropped(self, cond: dict[str, Tensor], size: int, part: slice) -> dict[str, Tensor]:
         kinds, out = self.product.conditions, {}
@@ -63,8 +109,11 @@ class Denoising(Objective):
         return out
 
     def forward(self, drawn: tuple, turn: str = "") -> Tensor:
-        x0, t, eps, cond = drawn
-        return self.loss(self.product, x0, t, eps, cond)
+        x0, t, eps, cond, *told = drawn
+        if told:
+            cond = {**cond, ESTIMATE: estimate(self.product, x0, t, eps, cond, *told)}
+        losses = self.loss(self.product, x0, t, eps, cond)
+        return self.uncertainty(losses, -self.product.sde.log_snr(t) / 2) if self.uncertainty else losses
 
     def begin(self, device):
         prepare(self.product, self.data)
@@ -79,10 +128,12 @@ class Denoising(Objective):
             self.times.add_up = add_up
 
     def state(self):
-        return self.loss.state()
+        return self.loss.state() | named(self._beside())
 
     def load_state(self, state):
-        self.loss.load_state(state)
+        load_named(self._beside(), state)
+        own = tuple(f"{name}." for name, _ in self._beside())
+        self.loss.load_state({k: v for k, v in state.items() if not k.startswith(own)})
 
     def look(self):
         look(self.product, self.data)

@@ -1,6 +1,7 @@
 """The one sampling loop."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from abc import ABC, abstractmethod
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import grids
-from ..denoiser import Counted, Denoiser, Given, bind, device_of
+from ..denoiser import Counted, Denoiser, Given, Source, bind, device_of, refuse_noise, self_conditioned
 from ..errors import InputError
 from ..noise import Ahead, Draws, Stream, normal
 from ..sde import SDE, Marginal
@@ -174,17 +175,42 @@ def sample(
             return together(draw, n, batch_size, like, device if how.store is None else how.store, ranks)
 
 
+def _first(source: Source, like: Tensor, index: Tensor, seed: int) -> Tensor:
+    """The noise that a sampling starts from: standard, but for the offset of the model's own."""
+    z = normal(like, index, seed, *Stream.SAMPLING())
+    if not source.offset:
+        return z
+    return source.noise(z, normal(like.new_empty(like.shape[:2]), index, seed, *Stream.SAMPLING(0, 1)))
+
+
+class _Refused:
+    """Stands where a step's noise would, and raises `InputError` when it is asked for any."""
+
+    silent = False
+
+    def __init__(self, sampler: Sampler, source: Source):
+        self.refuse = functools.partial(refuse_noise, source, f"{type(sampler).__name__}, which adds noise,")
+
+    def __call__(self, x: Tensor | None = None) -> None:
+        self.refuse()
+
+    transition = __call__
+    seed = index = step = property(__call__)  # for Brownian paths
+
+
 @torch.no_grad()
 def _chunk(denoiser, sampler, times, like, seed, index, callback, watch) -> Tensor:
-    model = denoiser if callback is None else Counted(denoiser)
-    x = denoiser.sde.prior(normal(like, index, seed, *Stream.SAMPLING())).to(like)
+    own = self_conditioned(denoiser)
+    model = own if callback is None else Counted(own)
+    x = denoiser.sde.prior(_first(denoiser.source, like, index, seed)).to(like)
     state, ahead = sampler.begin(denoiser.sde, times), Ahead(seed, index, len(times))
+    refused = None if denoiser.source.plain else _Refused(sampler, denoiser.source)
     if begin := getattr(callback, "start", None):
-        begin(float(times[0]), x, model(x, times[0]))
+        begin(float(times[0]), x, denoiser(x, times[0]))
     for i, (t, s) in enumerate(itertools.pairwise(times)):
         silent = sampler.last == "mean" and i == len(times) - 2
         try:
-            x, state = sampler.step(model, x, t, s, state, Draws(seed, index, i + 1, silent, ahead))
+            x, state = sampler.step(model, x, t, s, state, refused or Draws(seed, index, i + 1, silent, ahead))
         except ZeroDivisionError as error:
             if all(end.alpha and end.sigma for end in (t, s)):
                 raise
@@ -193,7 +219,7 @@ def _chunk(denoiser, sampler, times, like, seed, index, callback, watch) -> Tens
         if callback is not None:
             # Adaptive solvers evaluate the rows still under way last: not all of them.
             whole = model.x0 is not None and model.x0.shape == x.shape
-            callback(i, float(s), x, model.x0 if whole else model(x, s))
+            callback(i, float(s), x, model.x0 if whole else denoiser(x, s))
         if watch is not None:
             watch.at((i + 1) / len(times))  # the last evaluation is still to come
     if sampler.last == "tweedie":

@@ -64,7 +64,7 @@ def train(run: Run) -> None:
             _keep(run, again=False)
         return
     data = run.data
-    kinds = build.build_conditions(run.config, data)
+    kinds = objective.conditions(run.config, data)
     denoiser = build.build_denoiser(run.config, data.shape, run.adopted, kinds)
     prepare(denoiser, data)
     begun = started(denoiser, None, run.training, None if run.config.fresh else path, run.say)

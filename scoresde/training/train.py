@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def train(
     say: Callable[[str], None] | None = None,
     made: dict | None = None,
     start: Start | None = None,
+    objective: Mapping[str, Any] | None = None,
     **options,
 ) -> Model:
     """Minimises the denoising loss E[w(t) |D(x_t, t) - x_0|^2] and returns the averaged denoiser, ready to sample.
@@ -62,6 +63,7 @@ def train(
             more; a function (step, words) gets them instead, after every step: words() are for reading.
         fresh: remove the model that is in the folder first.
         say: who gets the lines that there may be to say; by default they are warnings.
+        objective: settings of `objectives.Denoising`: {"uncertainty": True}.
         made: more of what makes the model (`model.describe`), for the folder to know.
 
     Returns:
@@ -85,5 +87,5 @@ def train(
     told = say or (lambda words: warnings.warn(words, stacklevel=outside()))
     place = None if folder is None or fresh else Path(folder).expanduser()
     made = (made or {}) | started(first, start, training, place, told)
-    objective = Denoising(first, loss, data, training.dequantise)
-    return fit(objective, data, training, folder, report, device, fresh, progress, say, made)
+    target = Denoising(first, loss, data, training.dequantise, **(objective or {}))
+    return fit(target, data, training, folder, report, device, fresh, progress, say, made)

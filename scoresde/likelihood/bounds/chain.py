@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...answers import batch
-from ...denoiser import Denoiser, Given, bind, step_kl
+from ...denoiser import Denoiser, Given, bind, refuse_noise, step_kl
 from ...errors import InputError
 from ...noise import Stream, normal
 from ...settings import Count, Seed, Whole, checked
@@ -57,9 +57,11 @@ def vlb(
         A `Bound`, with `steps` (B, T) where n is None.
 
     Raises:
-        InputError: wrong arguments; a denoiser that is no posterior mean, or whose variance was not learned.
+        InputError: wrong arguments; a denoiser that is no posterior mean, whose variance was not learned, or that has
+            no score (`Source`).
     """
     _even(n)
+    refuse_noise(denoiser.source, "a bound")
     denoiser = bind(scored(denoiser), cond, len(batch(x)))
     sde = denoiser.sde
     times = _times(sde, times)

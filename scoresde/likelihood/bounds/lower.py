@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...answers import batch
-from ...denoiser import Denoiser, Given, bind
+from ...denoiser import Denoiser, Given, bind, refuse_noise
 from ...errors import InputError
 from ...noise import Stream, normal, uniform
 from ...sde import widest
@@ -90,9 +90,10 @@ def elbo(
         A `Bound`.
 
     Raises:
-        InputError: wrong arguments; a denoiser that is no posterior mean.
+        InputError: wrong arguments; a denoiser that is no posterior mean, or has no score (`Source`).
     """
     _even(n)
+    refuse_noise(denoiser.source, "a bound")
     denoiser = bind(scored(denoiser), cond, len(batch(x)))
     sde, t_min = denoiser.sde, start_time(denoiser.sde, t_min)
     x, index = _rows(x, offset)

@@ -113,7 +113,9 @@ class ReverseSDE(Sampler):
             entropy=((noise.seed & (1 << 64) - 1) << 64) | (int(noise.index[0]) << 24) | noise.step,
             levy_area_approximation="space-time" if self.method == "srk" else "none",
         )
-        reverse = _Reverse(denoiser, start, x.shape, self.eta, self.method)
+        reverse = _Reverse(
+            denoiser.select(torch.arange(len(x), device=x.device)), start, x.shape, self.eta, self.method
+        )
         times = torch.tensor([0.0, start - end], dtype=torch.float64)
         kwargs = dict(dt=self.dt, adaptive=self.adaptive, rtol=self.rtol, atol=self.atol)
         try:
