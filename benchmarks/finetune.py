@@ -21,7 +21,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "inverted": lambda x: 16 - x,
     "rotated": lambda x: x.rot90(1, (-2, -1)),
 }
-RATES = {"all": (1e-3, 3e-3), "lora": (3e-3, 1e-2)}
+RATES = {"all": (1e-3, 3e-3, 1e-2), "lora": (3e-3, 1e-2, 3e-2)}
 
 
 def changed(data: Data, change: Callable[[Tensor], Tensor]) -> Data:

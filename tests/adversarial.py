@@ -99,9 +99,9 @@ class Adversarial(Objective):
         return Made(average, facts(self.data), step)
 
     def load(self, folder):
-        state, _, step = room._kept(folder, room.described(folder), "cpu")
-        load_state(self.product, state)
-        return self.made(self.product, step)
+        found = room.kept(folder)
+        load_state(self.product, found.state)
+        return self.made(self.product, found.step)
 
     @property
     def facts(self):

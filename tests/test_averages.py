@@ -18,7 +18,7 @@ from scoresde.training.average import Average, Averages, warmed
 from scoresde.training.snapshots import reconstruct
 
 WIDTHS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
-SMALL = dict(steps=200, batch_size=16, lr=1e-2, progress=False, validate_every=1000, log_every=50)
+SMALL = dict(steps=120, batch_size=16, lr=1e-2, progress=False, validate_every=1000, log_every=25)
 
 
 def net(width=16):
@@ -35,7 +35,7 @@ def data():
 def mine(data, tmp_path_factory):
     """A folder with 40 snapshots, and two averages."""
     folder = tmp_path_factory.mktemp("averages") / "mine"
-    scoresde.train(net(), data, folder=folder, snapshots=5, ema=(0.9, 0.99), **SMALL)
+    scoresde.train(net(), data, folder=folder, snapshots=3, ema=(0.9, 0.99), **SMALL)
     return folder
 
 
@@ -90,8 +90,8 @@ def test_steps_in_parts_are_the_steps_at_once(monkeypatch):
 
 def test_a_reconstructed_average_is_the_kept_one(data, mine, tmp_path):
     """Of every width within 1 % of the distance between the shortest and the longest."""
-    scoresde.train(net(), data, folder=tmp_path, snapshots=200, sigma_rel=WIDTHS, ema=(0.9, 0.99), **SMALL)
-    there = weights.read(snapshots.taken(tmp_path)[200])[0]
+    scoresde.train(net(), data, folder=tmp_path, snapshots=120, sigma_rel=WIDTHS, ema=(0.9, 0.99), **SMALL)
+    there = weights.read(snapshots.taken(tmp_path)[120])[0]
     names = sorted(plain_state(net()).keys() & {name.partition("/")[2] for name in there})
     flat = lambda state: torch.cat([state[name].flatten() for name in names])
     kept = {w: flat({k.partition("/")[2]: v for k, v in there.items() if k.startswith(f"{w}/")}) for w in WIDTHS}
@@ -106,7 +106,7 @@ def test_several_averages_are_kept_and_chosen(data, mine, tmp_path):
     one, other = scoresde.load(mine), scoresde.load(mine, ema=0.99)
     assert one.weights == scoresde.load(mine, ema=0.9).weights != other.weights
     alone = scoresde.train(net(), data, ema=0.99, **SMALL)
-    assert alone.weights == other.weights and other.step == 200
+    assert alone.weights == other.weights and other.step == 120
     refuses("0.9, 0.99", call=lambda: scoresde.load(mine, ema=0.5))
     refuses("power-0.1", call=lambda: scoresde.load(mine, ema="../model"))
     model = reconstruct(mine, 0.1, keep=True)
@@ -121,16 +121,16 @@ def test_averages_go_on_to_the_bit(data, mine, tmp_path):
         pass
 
     def report(step, **figures):
-        if step == 150:
+        if step == 75:
             raise Stop
 
-    options = dict(folder=tmp_path, snapshots=5, ema=(0.9, 0.99), checkpoint_every=60, **SMALL)
+    options = dict(folder=tmp_path, snapshots=3, ema=(0.9, 0.99), checkpoint_every=50, **SMALL)
     with pytest.raises(Stop):
         scoresde.train(net(), data, report=report, **options)
-    assert scoresde.load(tmp_path, ema=0.99).step == 120 and max(snapshots.taken(tmp_path)) == 150
+    assert scoresde.load(tmp_path, ema=0.99).step == 50 and max(snapshots.taken(tmp_path)) == 75
     scoresde.train(net(), data, **options)
-    assert [*snapshots.taken(tmp_path)] == [*snapshots.taken(mine)] == list(range(5, 201, 5))
-    for name in ("model", "averages/0.99", "snapshots/00000150", "snapshots/00000200"):
+    assert [*snapshots.taken(tmp_path)] == [*snapshots.taken(mine)] == list(range(3, 121, 3))
+    for name in ("model", "averages/0.99", "snapshots/00000075", "snapshots/00000120"):
         (a, _), (b, _) = (weights.read(folder / f"{name}.safetensors") for folder in (mine, tmp_path))
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a), name
     with pytest.raises(InputError, match="train.snapshots"):
@@ -143,10 +143,10 @@ def test_a_damaged_snapshot_is_one_line(mine, tmp_path):
     import shutil
 
     copy = shutil.copytree(mine, tmp_path / "copy")
-    path = snapshots.taken(copy)[100]
+    path = snapshots.taken(copy)[60]
     data = path.read_bytes()
     path.write_bytes(data[:-100] + bytes([data[-100] ^ 1]) + data[-99:])
-    refuses("00000100.safetensors", "remove it", call=lambda: reconstruct(copy, 0.1))
+    refuses("00000060.safetensors", "remove it", call=lambda: reconstruct(copy, 0.1))
     path.unlink()
     assert reconstruct(copy, 0.12).misfit < 0.05
     shutil.rmtree(copy / "snapshots")

@@ -191,7 +191,11 @@ def test_a_base_that_is_gone_or_another_is_told(base, tmp_path):
     shutil.move(place, tmp_path / "away" / "base")
     assert scoresde.load(moved).step == 2  # beside it
     refuses("small is an adapter on top of", "is not there", call=lambda: scoresde.load(tmp_path / "small"))
-    shutil.copytree(tmp_path / "small", place)
+    shutil.copytree(tmp_path / "small", place)  # an adapter on top of itself
+    refuses("has other weights now", call=lambda: scoresde.load(tmp_path / "small"))
+    shutil.rmtree(place)
+    torch.manual_seed(1)
+    scoresde.train(Preconditioned(MLP((2,), width=32), scoresde.VP()), other(), steps=1, folder=place, **SMALL)
     refuses("has other weights now", call=lambda: scoresde.load(tmp_path / "small"))
 
 

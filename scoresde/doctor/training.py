@@ -16,6 +16,7 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..machine import files
 from ..model import checkpoint
+from ..model.averages import decays
 from ..model.denoiser import Model
 from ..model.state import load_state
 from ..tracking.track import read_rows
@@ -49,7 +50,7 @@ def course_of(folder: Path, model: Model) -> Course:
     known = files.read_json(folder / "model.json", default={}).get("train")
     known = known if isinstance(known, dict) else {}
     whole = lambda v: v if isinstance(v, int) and not isinstance(v, bool) else None
-    decay = known.get("ema") if isinstance(known.get("ema"), float) else None
+    decay = next(map(float, decays(known.get("ema"))), None)
     rows = read_rows(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else []
     return Course(model.step, whole(known.get("steps")), rows, decay)
 
