@@ -14,7 +14,8 @@ from scoresde.denoiser import Denoiser, LearnedVariance, Preconditioned, step_kl
 from scoresde.exact import GaussianMixture
 from scoresde.likelihood import Plan, vlb
 from scoresde.likelihood.bounds import chain as chain_module
-from scoresde.loss import Adaptive, DenoisingLoss, discrete, lognormal
+from scoresde.loss import Adaptive, DenoisingLoss, Schedule, discrete, lognormal
+from scoresde.model import checkpoint
 from scoresde.objectives import Denoising, Hybrid
 from scoresde.sampling import DDIM, Ancestral, sample
 from scoresde.sde import VE, VP, Cosine
@@ -357,3 +358,32 @@ def test_a_network_of_one_output_is_refused():
     net = scoresde.nets.MLP((3,), width=16)
     refuses("outputs=1", "needs outputs=2", call=lambda: LearnedVariance(net, VP()))
     refuses("the network Net answers with", call=lambda: LearnedVariance(Net(), VP())(torch.zeros(2, 3), 0.5))
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_run_goes_on_exactly_with_what_its_times_have_learned(tmp_path):
+    def trained(folder, last=None):
+        net = scoresde.nets.MLP((3,), width=16, blocks=1, outputs=2)
+        loss, data = DenoisingLoss("simple", Schedule(), base="log_snr"), points()
+        training = scoresde.Training(steps=6, batch_size=32, checkpoint_every=2, log_every=1, warmup=1)
+
+        def report(step, **figures):
+            if step == last:
+                raise Stopped
+
+        made = Hybrid(LearnedVariance(net, VP()), loss, data, chain=discrete(20))
+        return scoresde.fit(made, data, training, tmp_path / folder, report)
+
+    torch.manual_seed(1)
+    whole = trained("whole")
+    torch.manual_seed(1)
+    with pytest.raises(Stopped):
+        trained("parts", last=5)
+    parts = trained("parts")
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))
+    a, b = (checkpoint.load(tmp_path / name / "checkpoint.pt")["loss"] for name in ("whole", "parts"))
+    assert {"values", "moments", "step"} == a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    assert float(a["step"]) == 6
