@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from .errors import InputError
-from .settings import brief, check, checked, hints_of, nearest
+from .settings import LATER, brief, check, checked, hints_of, nearest
 
 # Where an untrusted target of each part of a config must be defined.
 ROOMS = {
@@ -185,7 +185,14 @@ def node_of(value: Any) -> Any:
         settings = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
     else:
         settings = getattr(value, "arguments", {})
-    return {"_target_": public_name(type(value)), **{k: node_of(v) for k, v in settings.items()}}
+    return {"_target_": public_name(type(value)), **_told(type(value), {k: node_of(v) for k, v in settings.items()})}
+
+
+def _told(target: Callable, settings: dict) -> dict:
+    """Plain settings without those that came later and have their defaults: kept models do not know them."""
+    hints, parameters = hints_of(target), inspect.signature(target).parameters
+    later = {k for k in settings if LATER in getattr(hints.get(k), "__metadata__", ())}
+    return {k: v for k, v in settings.items() if not (k in later and v == node_of(parameters[k].default))}
 
 
 def check_targets(node: Any, place: str) -> None:
@@ -212,7 +219,7 @@ def canonical(node: Any, place: str) -> Any:
         except (KeyError, InputError, ValueError):
             return given
         defaults = {k: node_of(p.default) for k, p in parameters.items() if p.default is not p.empty}
-        return defaults | given | {"_target_": public_name(target)}
+        return _told(target, defaults | given) | {"_target_": public_name(target)}
     return [canonical(v, place) for v in node] if isinstance(node, list | tuple) else node_of(node)
 
 

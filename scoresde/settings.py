@@ -86,6 +86,11 @@ class Filled:
         return isinstance(value, str) and bool(value.strip())
 
 
+class Later:
+    """A setting that came when models had been kept without it: at its default it is not told (`making.node_of`)."""
+
+
+LATER = Later()
 Text = Annotated[str, Filled()]
 Count = Annotated[int, Range(1, 2**32)]
 Whole = Annotated[int, Range(0, 2**32)]

@@ -26,6 +26,7 @@ ROOMS = (
     "metrics",
     "model",
     "nets",
+    "nets.presets",
     "noise",
     "objectives",
     "ode",

@@ -16,6 +16,9 @@ from scoresde.run import Run, Task
 CONF = ROOT / "conf"
 GROUPS = ("sde", "net", "data", "loss", "train", "sampler", "likelihood", "task")
 NAMES = sorted((p.parent.name, p.stem) for p in CONF.glob("*/*.yaml") if p.parent.name in GROUPS)
+# Networks that are others with other values: their settings are looked at there.
+PRESETS = {"adm", "ddpm", "ddpmpp", "iddpm", "imagen", "ncsnpp"}
+NAMES = [(group, name) for group, name in NAMES if group != "net" or name not in PRESETS]
 TOP = (
     "n",
     "batch_size",
@@ -143,7 +146,7 @@ LINES = [
     ("task=compare runs=5", "runs=5"),
     ("task=null", "task=null: choose one of benchmark"),
     ("sde=null", "sde=null: choose one of cosine"),
-    ("net=5", "net=5: choose one of dit"),
+    ("net=5", "net=5: choose one of adm"),
     ("~sde", "sde is not set"),
     ("sde=vp,ve", "--multirun"),
     ("net._target_=os.system", "net.command is not set: os.system needs it"),

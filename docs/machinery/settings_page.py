@@ -49,12 +49,16 @@ def _about(path: Path) -> list[str]:
 
 
 def _comments(path: Path) -> dict[str, str]:
-    """What a config, or else the default of its group, says of each setting."""
-    found = {}
-    for file in (path.parent / "default.yaml", path):
-        for line in file.read_text().splitlines() if file.exists() else ():
-            if match := re.match(r"(\w+): *\S.*? +# *(.*)$", line):
-                found[match[1]] = match[2]
+    """What a config says of each setting, or else one that it begins with, or the default of its group."""
+    text = path.read_text() if path.exists() else ""
+    before = [
+        name for name in (yaml.safe_load(text) or {}).get("defaults", ()) if isinstance(name, str) and name[0] != "_"
+    ]
+    default = [path.with_stem("default")] if path.stem != "default" else []
+    found = {k: v for file in [*default, *map(path.with_stem, before)] for k, v in _comments(file).items()}
+    for line in text.splitlines():
+        if match := re.match(r"(\w+): *\S.*? +# *(.*)$", line):
+            found[match[1]] = match[2]
     return found
 
 

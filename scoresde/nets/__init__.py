@@ -1,16 +1,33 @@
 """Networks: `net(x, c)`, or `net(x, c, cond)`, for x (B, *shape) and the log noise level c (B,); they know no SDE.
 
-`unet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `parts/` is what they share:
-`parts/conditioning.py` turns conditions into a vector, channels and tokens: no network knows what a label is.
+`unet.py`, `refinenet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `presets/` makes them
+in the sizes of their papers.  `parts/` is what they share: `parts/conditioning.py` turns conditions into a vector,
+channels and tokens: no network knows what a label is.
 """
 
+from . import presets
 from .base import Network
 from .edm2 import EDM2
 from .encoder import Encoder
 from .energy import Energy
 from .mlp import MLP
 from .parts.conditioning import Conditioner
+from .refinenet import RefineNet
 from .transformers import DiT, JiT, SimpleUViT, UViT
 from .unet import UNet
 
-__all__ = ["EDM2", "MLP", "Conditioner", "DiT", "Encoder", "Energy", "JiT", "Network", "SimpleUViT", "UNet", "UViT"]
+__all__ = [
+    "EDM2",
+    "MLP",
+    "Conditioner",
+    "DiT",
+    "Encoder",
+    "Energy",
+    "JiT",
+    "Network",
+    "RefineNet",
+    "SimpleUViT",
+    "UNet",
+    "UViT",
+    "presets",
+]

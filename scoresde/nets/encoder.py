@@ -1,6 +1,5 @@
 """A network of one vector for each row: the half of a U-Net that goes down, or an MLP's blocks."""
 
-import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -10,9 +9,10 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..settings import Count, Range, Whole
 from .base import Network
-from .parts.blocks import ConvBlock, MLPBlock, check_settings, descent, norm, zero
+from .parts.blocks import ConvBlock, MLPBlock, norm, zero
 from .parts.conditioning import Embedded
 from .parts.embedding import LevelEmbedding, Octave, Octaves
+from .parts.levels import Plan, Style, attended, check_settings, descent
 
 
 class Encoder(Network):
@@ -63,18 +63,17 @@ class Encoder(Network):
         self.down = nn.ModuleList(MLPBlock(width, dropout) for _ in range(blocks))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), zero(nn.Linear(width, self.outputs)))
 
-    def _of_space(self, channels: int, mults: Sequence[int], blocks: int, attention: int, heads: int, drop: float):
-        level, conv = 4 * channels, getattr(nn, f"Conv{len(self.shape) - 1}d")
-        self.embed = LevelEmbedding(level)
-        self.enter = conv(self.shape[0] * self.octaves.factor, channels, 3, padding=1)
-
-        def block(cin: int, cout: int, space: tuple[int, ...]) -> nn.Module:
-            return ConvBlock(conv, cin, cout, level, drop, heads if math.prod(space) <= attention else 0)
-
-        self.down, widths, spaces = descent(conv, block, channels, mults, blocks, self.shape[1:])
-        self.down.extend(block(widths[-1], widths[-1], spaces[-1]) for _ in range(2))
-        self.before = nn.Sequential(norm(widths[-1]), nn.SiLU())
-        self.leave = zero(nn.Linear(widths[-1], self.outputs))
+    def _of_space(self, channels: int, mults: Sequence[int], blocks: int, attention: int, heads: int, dropout: float):
+        style = Style(len(self.shape) - 1, 4 * channels, dropout, heads)
+        attends = attended(self.shape[1:], len(mults), attention, (), False)
+        plan = Plan(tuple(m * channels for m in mults), (blocks,) * len(mults), attends)
+        self.embed = LevelEmbedding(style.level)
+        self.enter = style.conv(self.shape[0] * self.octaves.factor, channels)
+        self.down, skips, _ = descent(style, plan, channels)
+        width = skips[-1]
+        self.down.extend(style.block(width, width, attends[-1]) for _ in range(2))
+        self.before = nn.Sequential(norm(width), nn.SiLU())
+        self.leave = zero(nn.Linear(width, self.outputs))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """(B, outputs) of x (B, *shape) at c = log(sigma / alpha) (B,)."""

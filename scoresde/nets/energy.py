@@ -35,8 +35,8 @@ class Energy(Network):
     def __init__(self, net: nn.Module, form: Literal["dot", "distance"] = "dot"):
         super().__init__()
         self.net, self.form, self.conditions = net, form, dict(getattr(net, "conditions", None) or {})
-        if getattr(net, "arguments", {}).get("outputs", 1) != 1:
-            raise InputError(f"net has outputs={net.arguments['outputs']}: an energy needs outputs=1", "net")
+        if (outputs := getattr(net, "outputs", 1)) != 1:
+            raise InputError(f"net has outputs={outputs}: an energy needs outputs=1", "net")
 
     def energy(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         """E, of each row.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..conditions import Kind
-from ..settings import Count, Positive, Range, Whole
+from ..settings import LATER, Count, Positive, Range, Whole
 from .base import Network
 from .parts.blocks import MLPBlock
 from .parts.conditioning import Conditioner, Embedded
@@ -31,6 +31,7 @@ class MLP(Network):
         octaves: n of the waves sin, cos(2^n pi x) of each entry that join too: for data of many levels.
         conditions: kinds by their names: it is then `net(x, c, cond)`; labels and vectors are added to the level's
             embedding, pictures join the input, and each block attends to tokens.
+        outputs: how many tensors like x the answer is, side by side in its first axis.
 
     Raises:
         InputError: settings out of range.
@@ -46,9 +47,10 @@ class MLP(Network):
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
         octaves: Sequence[Octave] = (),
         conditions: Mapping[str, Kind] | None = None,
+        outputs: Annotated[Count, LATER] = 1,
     ):
         super().__init__()
-        self.shape, size = tuple(shape), math.prod(shape)
+        self.shape, self.outputs, size = tuple(shape), outputs, math.prod(shape)
         waves = torch.randn(size, fourier) * fourier_scale * 2 * math.pi / math.sqrt(size)
         self.register_buffer("waves", waves)
         self.embed = LevelEmbedding(width)
@@ -59,7 +61,7 @@ class MLP(Network):
             extra, context = self.conditioner.channels, width if self.conditioner.sequences else 0
         self.enter = nn.Linear(size * self.octaves.factor + 2 * fourier + extra, width)
         self.blocks = nn.ModuleList(MLPBlock(width, dropout, context) for _ in range(blocks))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, size))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, outputs * size))
         nn.init.zeros_(self.leave[-1].weight)
         nn.init.zeros_(self.leave[-1].bias)
 
@@ -72,7 +74,7 @@ class MLP(Network):
             cond: tensors by name with B rows each; what is absent is missing.
 
         Returns:
-            (B, *shape).
+            (B, *shape), the first axis outputs times as long.
         """
         flat, level = x.flatten(1), self.embed(c)
         angle = flat @ self.waves
@@ -84,4 +86,5 @@ class MLP(Network):
         h = self.enter(torch.cat(parts, 1))
         for block in self.blocks:
             h = block(h, level, given)
-        return self.leave(h).reshape(x.shape)
+        shape = x.shape if self.outputs == 1 else (len(x), self.outputs * self.shape[0], *self.shape[1:])
+        return self.leave(h).reshape(shape)

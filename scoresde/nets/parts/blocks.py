@@ -1,17 +1,14 @@
-"""Blocks that networks share, and the half of a U-Net that goes down."""
+"""Blocks that networks share."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import InputError
 from .attention import CrossAttention
 from .conditioning import Embedded
 from .runs import Block
-
-Space = tuple[int, ...]
 
 
 class MLPBlock(Block):
@@ -32,10 +29,10 @@ class MLPBlock(Block):
         return h if self.attend is None else h + self.attend(h[:, None], given.tokens, given.mask)[:, 0]
 
 
-def norm(channels: int) -> nn.Module:
-    """A group norm."""
+def norm(channels: int, groups: int = 8) -> nn.Module:
+    """A group norm of at most `groups` groups."""
     # Four channels a group at least: a group of one value would be normalised to nothing.
-    return nn.GroupNorm(min(8, channels // 4), channels)
+    return nn.GroupNorm(next(g for g in range(min(groups, channels // 4), 0, -1) if channels % g == 0), channels)
 
 
 def zero(layer: nn.Module) -> nn.Module:
@@ -46,31 +43,73 @@ def zero(layer: nn.Module) -> nn.Module:
 
 
 class ConvBlock(Block):
-    """A residual block, its second normalisation modulated by the level; self-attention after it where `heads` > 0,
-    and then attention to tokens of the width `context` > 0."""
+    """A residual block that sees the level; self-attention after it where `heads` > 0, and then attention to tokens of
+    the width `context` > 0.
 
-    def __init__(self, conv: type, cin: int, cout: int, level: int, dropout: float, heads: int, context: int = 0):
+    Arguments:
+        conv: the convolution of as many axes as x has.
+        cin, cout: the channels before and after.
+        level: the size of the level's embedding.
+        dropout: the chance of a feature.
+        heads: of attention; 0: none.
+        context: the width of tokens; 0: none.
+        groups: the most of a norm.
+        add: the level is added before the second norm; if not, it scales and shifts what comes out of it.
+        rescale: every sum of two branches is divided by sqrt(2), which keeps the variance.
+        resample: `Halve` or `Double`, of both branches, behind the first norm.
+        learned: the skip is a 1x1 convolution even where the channels stay.
+    """
+
+    def __init__(
+        self,
+        conv: type,
+        cin: int,
+        cout: int,
+        level: int,
+        dropout: float,
+        heads: int,
+        context: int = 0,
+        groups: int = 8,
+        add: bool = False,
+        rescale: bool = False,
+        resample: nn.Module | None = None,
+        learned: bool = False,
+    ):
         super().__init__()
-        self.enter = nn.Sequential(norm(cin), nn.SiLU(), conv(cin, cout, 3, padding=1))
-        self.modulate = nn.Linear(level, 2 * cout)
-        self.norm = norm(cout)
+        self.enter = nn.Sequential(norm(cin, groups), nn.SiLU(), conv(cin, cout, 3, padding=1))
+        self.modulate = nn.Linear(level, cout if add else 2 * cout)
+        self.norm = norm(cout, groups)
         self.leave = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), zero(conv(cout, cout, 3, padding=1)))
-        self.skip = conv(cin, cout, 1) if cin != cout else nn.Identity()
-        self.heads = heads
+        self.skip = conv(cin, cout, 1) if cin != cout or learned else nn.Identity()
+        self.heads, self.add, self.rescale, self.resample = heads, add, rescale, resample
         if heads:
-            self.attention_norm = norm(cout)
+            self.attention_norm = norm(cout, groups)
             self.qkv, self.out = conv(cout, 3 * cout, 1), zero(conv(cout, cout, 1))
         self.cross = CrossAttention(cout, context, heads) if heads and context else None
 
-    def forward(self, x: Tensor, level: Tensor, given: Embedded) -> Tensor:
-        scale, shift = self.modulate(level).reshape(*level.shape[:1], -1, *[1] * (x.ndim - 2)).chunk(2, 1)
-        h = self.norm(self.enter(x)) * (1 + scale) + shift
-        h = self.skip(x) + self.leave(h)
-        h = h + self._attend(h) if self.heads else h
+    def forward(self, x: Tensor, level: Tensor, given: Embedded, size: Sequence[int] | None = None) -> Tensor:
+        """x (B, cin, *space) -> (B, cout, *space), or `size` positions where it resamples."""
+        if self.resample is None:
+            h = self.enter(x)
+        else:
+            first, act, last = self.enter
+            h, x = last(self.resample(act(first(x)), size)), self.resample(x, size)
+        h = self._sum(self.skip(x), self.leave(self._modulated(h, level)))
+        h = self._sum(h, self._attend(h)) if self.heads else h
         if self.cross is None:
             return h
         found = self.cross(h.flatten(2).transpose(1, 2), given.tokens, given.mask)
-        return h + found.transpose(1, 2).reshape(h.shape)
+        return self._sum(h, found.transpose(1, 2).reshape(h.shape))
+
+    def _modulated(self, h: Tensor, level: Tensor) -> Tensor:
+        told = self.modulate(level).reshape(*level.shape[:1], -1, *[1] * (h.ndim - 2))
+        if self.add:
+            return self.norm(h + told)
+        scale, shift = told.chunk(2, 1)
+        return self.norm(h) * (1 + scale) + shift
+
+    def _sum(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a + b) * 0.5**0.5 if self.rescale else a + b
 
     def _attend(self, x: Tensor) -> Tensor:
         q, k, v = (
@@ -78,38 +117,3 @@ class ConvBlock(Block):
         )
         h = F.scaled_dot_product_attention(q, k, v)
         return self.out(h.transpose(-1, -2).reshape(x.shape))
-
-
-def check_settings(channels: int, heads: int, mults: Sequence[int]) -> None:
-    """Raises `InputError` for widths that cannot be grouped, or that the heads cannot share."""
-    if channels % 8:
-        raise InputError(f"channels={channels}: give a multiple of 8", "channels")
-    if channels % heads:
-        raise InputError(f"heads={heads}: give a divisor of channels={channels}", "heads")
-    if not mults:
-        raise InputError("mults=[]: give at least one whole number", "mults")
-
-
-def descent(
-    conv: type,
-    block: Callable[[int, int, Space], nn.Module],
-    channels: int,
-    mults: Sequence[int],
-    blocks: int,
-    space: Space,
-) -> tuple[nn.ModuleList, list[int], list[Space]]:
-    """`blocks` of block(channels in, channels out, space) for each entry of `mults`, the space halved between them.
-
-    Also the channels before the first layer and after each, and the space of each entry.
-    """
-    down, widths, spaces = nn.ModuleList(), [channels], []
-    for i, mult in enumerate(mults):
-        if i:
-            down.append(conv(widths[-1], widths[-1], 3, stride=2, padding=1))
-            space = tuple((s + 1) // 2 for s in space)
-            widths.append(widths[-1])
-        spaces.append(space)
-        for _ in range(blocks):
-            down.append(block(widths[-1], mult * channels, space))
-            widths.append(mult * channels)
-    return down, widths, spaces

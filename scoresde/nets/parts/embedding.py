@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,27 +10,38 @@ from torch import Tensor, nn
 from ...settings import Range, checked
 
 Octave = Annotated[int, Range(-20, 20)]
+Level = Literal["level", "sinusoidal", "fourier"]
 
 
 class LevelEmbedding(nn.Module):
-    """c (B,) -> (B, features): sines and cosines of c = log(sigma / alpha), frequencies 0.1 to 8, and a small MLP.
+    """c (B,) -> (B, features): sines and cosines of c = log(sigma / alpha), and a small MLP.
 
-    c runs over about [-10, 5], so the slowest wave is monotone over it and the fastest tells 0.1 apart.  The waves are
-    in float32 whatever the autocast.
+    c runs over about [-10, 5].  The waves are in float32 whatever the autocast.
+
+    Arguments:
+        features: how many numbers.
+        waves: the number of frequencies.
+        kind: `level`: geometric from 0.1 to 8, the slowest wave is monotone over the range and the fastest tells 0.1
+            apart; `sinusoidal`: DDPM's, 10^(-4 i / (waves - 1)) for a time of 1000 steps (Ho et al., 2020, arXiv
+            2006.11239), of which a range of 20 in c takes the place: 50 times those; `fourier`: drawn, 2 pi N(0, 16^2),
+            as in NCSN++ (Song et al., 2021, arXiv 2011.13456).
     """
 
-    def __init__(self, features: int, waves: int = 32):
+    def __init__(self, features: int, waves: int = 32, kind: Level = "level"):
         super().__init__()
-        self.register_buffer("frequencies", frequencies(waves))
+        self.register_buffer("frequencies", frequencies(waves, kind))
         self.mlp = nn.Sequential(nn.Linear(2 * waves, features), nn.SiLU(), nn.Linear(features, features))
 
     def forward(self, c: Tensor) -> Tensor:
         return self.mlp(waves(c, self.frequencies).to(self.mlp[0].weight.dtype))
 
 
-def frequencies(waves: int) -> Tensor:
-    """Of the waves of c, 0.1 to 8."""
-    return torch.exp(torch.linspace(math.log(0.1), math.log(8.0), waves))
+def frequencies(waves: int, kind: Level = "level") -> Tensor:
+    """Of the waves of c, by the kind of `LevelEmbedding`."""
+    if kind == "fourier":
+        return 2 * math.pi * 16 * torch.randn(waves)
+    low, high = (0.1, 8.0) if kind == "level" else (50e-4, 50.0)
+    return torch.exp(torch.linspace(math.log(low), math.log(high), waves))
 
 
 def waves(c: Tensor, frequencies: Tensor) -> Tensor:

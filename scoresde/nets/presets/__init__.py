@@ -2,5 +2,6 @@
 
 from .edm2 import edm2
 from .transformers import dit, jit, simple_uvit, uvit
+from .unet import adm, ddpm, ddpmpp, iddpm, imagen, ncsnpp
 
-__all__ = ["dit", "edm2", "jit", "simple_uvit", "uvit"]
+__all__ = ["adm", "ddpm", "ddpmpp", "dit", "edm2", "iddpm", "imagen", "jit", "ncsnpp", "simple_uvit", "uvit"]
