@@ -19,8 +19,8 @@ class Energy(Network):
 
     The Jacobian of the answer is symmetric, and so is that of every rule's score, which is a multiple of x plus one of
     the answer: the model has a density, log p_t(x) = -E + ... up to a constant, and Langevin steps can be accepted or
-    rejected.  A call costs about two of the network, a step of training about twice that again.  Under `torch.compile`
-    it runs as it is, since compiled code has no second derivative.
+    rejected.  A call costs about two of the network, a step of training about three of its steps.  Under
+    `torch.compile` it runs as it is, since compiled code has no second derivative.
 
     Salimans, Ho (2021), Should EBMs model the energy or the score?; Du et al. (2023), arXiv 2302.11552, section 4.
 
