@@ -122,7 +122,9 @@ def test_the_efficient_u_net_is_about_as_large_as_its_paper_says():
 
 
 def test_a_config_is_its_preset():
-    for name in ("ddpm", "iddpm", "ddpmpp", "ncsnpp", "adm", "imagen"):
+    unets = [name for name in presets.__all__ if getattr(presets, name).__module__.endswith(".unet")]
+    assert len(unets) == 6
+    for name in unets:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"), torch.device("meta"):
             made = build.make(compose("config", [f"net={name}"]).net, "net", shape=(3, 32, 32))
             assert node_of(made) == node_of(getattr(presets, name)((3, 32, 32)))

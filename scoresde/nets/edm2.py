@@ -63,6 +63,7 @@ class EDM2(Network):
         conditions: Mapping[str, Kind] | None = None,
     ):
         super().__init__()
+        self.shape, self.outputs = tuple(shape), outputs
         shape, widths, dims = tuple(shape), [m * channels for m in mults], len(shape) - 1
         if not 1 <= dims <= 3:
             raise InputError(f"shape={shape}: give (channels, *space) with 1 to 3 space axes", "shape")

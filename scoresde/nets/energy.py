@@ -19,8 +19,8 @@ class Energy(Network):
 
     The Jacobian of the answer is symmetric, and so is that of every rule's score, which is a multiple of x plus one of
     the answer: the model has a density, log p_t(x) = -E + ... up to a constant, and Langevin steps can be accepted or
-    rejected.  A call costs about two of the network, a step of training about twice that again.  Under `torch.compile`
-    it runs as it is, since compiled code has no second derivative.
+    rejected.  A call costs about two of the network, a step of training about three of its steps.  Under
+    `torch.compile` it runs as it is, since compiled code has no second derivative.
 
     Salimans, Ho (2021), Should EBMs model the energy or the score?; Du et al. (2023), arXiv 2302.11552, section 4.
 
@@ -35,8 +35,8 @@ class Energy(Network):
     def __init__(self, net: nn.Module, form: Literal["dot", "distance"] = "dot"):
         super().__init__()
         self.net, self.form, self.conditions = net, form, dict(getattr(net, "conditions", None) or {})
-        if getattr(net, "arguments", {}).get("outputs", 1) != 1:
-            raise InputError(f"net has outputs={net.arguments['outputs']}: an energy needs outputs=1", "net")
+        if (outputs := getattr(net, "outputs", 1)) != 1:
+            raise InputError(f"net has outputs={outputs}: an energy needs outputs=1", "net")
 
     def energy(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         """E, of each row.

@@ -16,6 +16,7 @@ from .parts.conditioning import Conditioner
 from .parts.embedding import LevelEmbedding
 from .parts.levels import check_settings
 from .parts.resampling import Halve
+from .parts.runs import Block
 
 
 class RefineNet(Network):
@@ -148,7 +149,7 @@ class _Norm(nn.Module):
         return gamma * (h + (self.alpha * apart)[wide]) + beta
 
 
-class _Residual(nn.Module):
+class _Residual(Block):
     def __init__(self, dims: int, cin: int, cout: int, dilation: int, begins: bool, told: int):
         super().__init__()
         width = cin if begins else cout

@@ -37,7 +37,7 @@ class LevelEmbedding(nn.Module):
 
 
 def frequencies(waves: int, kind: Level = "level") -> Tensor:
-    """Of the waves of c: see `LevelEmbedding`."""
+    """Of the waves of c, by the kind of `LevelEmbedding`."""
     if kind == "fourier":
         return 2 * math.pi * 16 * torch.randn(waves)
     low, high = (0.1, 8.0) if kind == "level" else (50e-4, 50.0)

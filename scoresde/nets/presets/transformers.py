@@ -25,6 +25,9 @@ def dit(shape: Sequence[Count], size: Literal["S", "B", "L", "XL"] = "XL", patch
         patch: pixels of a patch along each axis.
         changes: of the settings of `DiT`; `outputs=2` and `conditions={"label": Label(1000)}` are the paper's.
 
+    Returns:
+        A `DiT`, before training.
+
     Raises:
         InputError: as `DiT` does.
     """
@@ -43,6 +46,9 @@ def uvit(
         shape, size, patch: as in `dit`.
         changes: of the settings of `UViT`.
 
+    Returns:
+        A `UViT`, before training.
+
     Raises:
         InputError: as `UViT` does.
     """
@@ -58,6 +64,9 @@ def jit(shape: Sequence[Count], size: Literal["B", "L", "H"] = "B", patch: Count
     Arguments:
         shape, size, patch: as in `dit`.
         changes: of the settings of `JiT`; `conditions={"label": Label(1000)}` is the paper's.
+
+    Returns:
+        A `JiT`, before training.
 
     Raises:
         InputError: as `JiT` does.

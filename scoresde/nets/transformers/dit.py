@@ -53,7 +53,8 @@ class DiT(Network):
         conditions: Mapping[str, Kind] | None = None,
     ):
         super().__init__()
-        self.patches, self.conditions = Patches(shape, patch), dict(conditions or {})
+        self.shape, self.outputs, self.patches = tuple(shape), outputs, Patches(shape, patch)
+        self.conditions = dict(conditions or {})
         self.embed = LevelEmbedding(width, waves=128)
         self.conditioner = Conditioner(conditions, width) if conditions else None
         extra, context = (self.conditioner.channels, self.conditioner.sequences) if conditions else (0, False)

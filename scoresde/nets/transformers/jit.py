@@ -61,7 +61,8 @@ class JiT(Network):
             raise InputError(f"heads={heads}: give one that leaves an even width of each, of width={width}", "heads")
         if start >= blocks:
             raise InputError(f"start={start}: give a whole number below blocks={blocks}", "start")
-        self.patches, self.conditions = Patches(shape, patch), dict(conditions or {})
+        self.shape, self.outputs, self.patches = tuple(shape), outputs, Patches(shape, patch)
+        self.conditions = dict(conditions or {})
         self.start, self.embed = start, LevelEmbedding(width, waves=128)
         self.conditioner = told = Conditioner(conditions, width) if conditions else None
         size = (shape[0] + (told.channels if told else 0)) * self.patches.pixels

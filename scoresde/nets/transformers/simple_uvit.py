@@ -57,6 +57,7 @@ class SimpleUViT(Network):
     ):
         super().__init__()
         shape = tuple(shape)
+        self.shape, self.outputs = shape, outputs
         if not 2 <= len(shape) <= 4:
             raise InputError(f"shape={shape}: give (channels, *space) with 1 to 3 space axes", "shape")
         if channels % 8:

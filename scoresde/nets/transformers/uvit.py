@@ -53,7 +53,8 @@ class UViT(Network):
             raise InputError(f"blocks={blocks}: give an odd number, as one is in the middle", "blocks")
         if width % 2:
             raise InputError(f"width={width}: give an even number", "width")
-        self.patches, self.conditions = Patches(shape, patch), dict(conditions or {})
+        self.shape, self.outputs, self.patches = tuple(shape), outputs, Patches(shape, patch)
+        self.conditions = dict(conditions or {})
         self.register_buffer("frequencies", frequencies(width // 2))
         self.conditioner = told = Conditioner(conditions, width) if conditions else None
         extra, beside = (told.channels, told.vectors + told.length) if told else (0, 0)
