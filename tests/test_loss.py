@@ -1,5 +1,7 @@
 """Laws of scoresde.loss: the weights' formulas, the distribution of times, and a minimum at the exact denoiser."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -223,6 +225,22 @@ def test_the_density_by_weight_of_eps_is_the_closed_form_of_vp():
         float(torch.log(torch.expm1(sde.integral(torch.tensor(s, dtype=torch.float64)))) / 2) for s in (1e-5, 1.0)
     )
     close((c - low) / (high - low), u, rtol=1e-6)
+
+
+def test_times_follow_the_spectrum_of_the_data():
+    """A scale of the data is one of the noise; a larger, smoother picture takes more of it; what is said is kept."""
+    follows, s = lognormal(None, None), torch.exp(torch.randn(64, generator=torch.Generator().manual_seed(0)))
+    mean, std = follows.fitted(s).normal
+    assert follows.fitted(3 * s).normal == pytest.approx((mean + math.log(3), std), abs=0.011)
+    assert follows.fitted(torch.ones(5)).std == 1.33 and follows.normal == (-1.0, 1.5)
+    assert lognormal(0.3, None).fitted(s).normal == (0.3, std) and lognormal(None, 2.0).fitted(s).normal == (mean, 2.0)
+    rough, smooth = torch.ones(256), 16.0 ** torch.linspace(-1, 1, 256)
+    smooth = smooth * (rough.square().sum() / smooth.square().sum()).sqrt()  # of one variance
+    assert follows.fitted(smooth).mean > follows.fitted(rough).mean
+    given = DenoisingLoss(times=lognormal(0.0, 1.0))
+    assert given.fitted(s) is given and not given.follows and DenoisingLoss().follows
+    assert DenoisingLoss().chosen({"chosen": {"mean": 0.5, "std": 2.0}}).times == lognormal(0.5, 2.0)
+    assert DenoisingLoss().chosen({}) == DenoisingLoss()
 
 
 def test_lognormal_rows_moved_to_the_ends_weigh_nothing():

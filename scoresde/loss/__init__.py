@@ -4,7 +4,8 @@ from .adaptive import Adaptive
 from .denoising import DenoisingLoss
 from .discrete import discrete
 from .schedule import Schedule
-from .times import TIMES, Times, by_weight, log_snr, lognormal, spread, uniform
+from .spread import spread
+from .times import TIMES, Times, by_weight, log_snr, lognormal, uniform
 from .weights import WEIGHTS, edm, likelihood, min_snr, simple
 
 __all__ = [

@@ -1,7 +1,8 @@
 """The denoising loss."""
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,10 +14,11 @@ from ..denoiser import Cond, Denoiser
 from ..errors import InputError
 from ..sde import SDE, expand, widest
 from ..settings import Checked, OneOf, Positive, Scale
-from .times import DRAWS, TIMES, Times, draw_of, lognormal, named_times, spread
+from .spread import DRAWS, spread
+from .times import TIMES, Times, draw_of, lognormal, named_times
 from .weights import Weighting, edm, named_weight
 
-V_ERROR, AROUND_DATA = edm(1.0), lognormal(-1.0, 1.5)
+V_ERROR, AROUND_DATA = edm(1.0), lognormal(None, None)
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,9 @@ class DenoisingLoss(Checked):
     """The denoising loss w(t) |D(x_t, t) - x_0|^2 of each row, for x_t = alpha_t x_0 + sigma_t eps.
 
     It is the mean over the D dimensions of the data (not the sum: learning rate and gradient clipping then do not
-    depend on D).  The defaults, the error of v at log(sigma/alpha) ~ N(-1, 1.5^2), ask the same of the network for
-    every SDE.  Perturbation and residual are in float64 where the device has it: for sub-VP at small t they span six
-    digits.
+    depend on D).  The defaults, the error of v at log(sigma/alpha) ~ N(m, s^2), where m and s follow the data, ask the
+    same of the network for every SDE.  Perturbation and residual are in float64 where the device has it: for sub-VP at
+    small t they span six digits.
 
     Vincent (2011), A connection between score matching and denoising autoencoders; Song et al. (2021), arXiv
     2011.13456; Wang, Cheng, Li, Zhu, Zhang (2020), arXiv 2002.07501, the control variate.
@@ -67,6 +69,36 @@ class DenoisingLoss(Checked):
                 if not hasattr(named_times(getattr(self, name)), "log_density"):
                     words = f"{name}={getattr(self, name)!r} has no log_density, which a base needs"
                     raise InputError(words, name)
+
+    @property
+    def follows(self) -> bool:
+        """Whether its times follow the data: see `fitted`."""
+        return isinstance(self.times, lognormal) and None in (self.times.mean, self.times.std)
+
+    def fitted(self, deviations: Tensor) -> "DenoisingLoss":
+        """The loss with the times that go with data of these standard deviations, of their principal components.
+
+        Arguments:
+            deviations: s (...), above 0, in the model's space.
+
+        Returns:
+            This loss, where its times do not follow the data.
+        """
+        return dataclasses.replace(self, times=self.times.fitted(deviations)) if self.follows else self
+
+    def chosen(self, known: Mapping) -> "DenoisingLoss":
+        """The loss with what a description says that its training chose: `mean` and `std` of the times.
+
+        Arguments:
+            known: the description.
+
+        Returns:
+            This loss, where nothing was chosen.
+        """
+        found = known.get("chosen")
+        if not self.follows or not isinstance(found, Mapping):
+            return self
+        return dataclasses.replace(self, times=lognormal(found.get("mean"), found.get("std")))
 
     def sample_times(self, sde: SDE, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Times drawn for a batch.

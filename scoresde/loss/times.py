@@ -14,6 +14,8 @@ from ..sde import SDE
 from ..settings import Checked, Fraction, OneOf, Positive, Range
 from .weights import Weighting, named_weight
 
+POWER, BELOW, WIDE = 1.5, -0.69, 1.33  # how `lognormal` follows the data
+
 
 class Times(ABC):
     """A distribution of times on [t_min, t_max]: `times(sde, u, t_min)` draws, `log_density` says how densely.
@@ -84,20 +86,52 @@ uniform, log_snr = _Uniform(), _LogSNR()
 class lognormal(Checked, Times):
     """log(sigma / alpha) ~ N(mean, std^2), kept within [t_min, t_max] (Karras et al., 2022, arXiv 2206.00364).
 
-    What falls outside is moved to the nearer end, an atom.
+    What falls outside is moved to the nearer end, an atom.  The larger and the smoother a picture is, the more noise it
+    takes to hide its layout: what is None follows the data (`fitted`), and is that of 8x8 digits where there are none.
     """
 
-    mean: float = -1.2
-    std: Positive = 1.2
+    mean: float | None = -1.2
+    std: Positive | None = 1.2
+
+    @property
+    def normal(self) -> tuple[float, float]:
+        """Mean and standard deviation of log(sigma / alpha)."""
+        return (-1.0 if self.mean is None else self.mean, 1.5 if self.std is None else self.std)
+
+    def fitted(self, deviations: Tensor) -> "lognormal":
+        """The same for data whose principal components have these standard deviations s, in the model's space.
+
+        A component is told from noise of about its own size, at log(sigma / alpha) = log s.  With weights s^p / sum
+        s^p, of mean m and variance v of log s,
+
+            mean = m + below      std^2 = v + wide^2
+
+        p lies between 0, where each dimension counts alike, as in the likelihood, and 2, where each counts by its
+        variance, as in the layout; the three numbers were chosen by measure (docs/howto/objectives.md).
+
+        Arguments:
+            deviations: s (...), above 0.
+
+        Returns:
+            The distribution with what was None, to two digits, so that other machines find the same.
+        """
+        s = deviations.flatten().double()
+        weight = s**POWER / (s**POWER).sum()
+        mean = float((weight * s.log()).sum())
+        variance = float((weight * s.log() ** 2).sum()) - mean**2
+        found = round(mean + BELOW, 2), round(math.sqrt(variance + WIDE**2), 2)
+        return lognormal(found[0] if self.mean is None else self.mean, found[1] if self.std is None else self.std)
 
     def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
-        c = self.mean + self.std * math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-12, 1 - 1e-12))
+        mean, std = self.normal
+        c = mean + std * math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-12, 1 - 1e-12))
         return sde.time(-2 * c).clamp(t_min, sde.t_max)
 
     def log_density(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
-        z = (-sde.log_snr(t) / 2 - self.mean) / self.std
+        mean, std = self.normal
+        z = (-sde.log_snr(t) / 2 - mean) / std
         inside = (t > t_min) & (t < sde.t_max)
-        return torch.where(inside, -0.5 * z**2 - math.log(self.std * math.sqrt(2 * math.pi)), math.inf)
+        return torch.where(inside, -0.5 * z**2 - math.log(std * math.sqrt(2 * math.pi)), math.inf)
 
 
 # By name: the distribution, and how its u are spread unless the loss says.
@@ -209,33 +243,3 @@ def density(mass: Tensor, low: float, high: float, c: Tensor) -> Tensor:
 def bin_of(bins: int, low: float, high: float, c: Tensor) -> Tensor:
     """The number (B,) of the bin that holds c (B,)."""
     return ((c - low) * (bins / (high - low))).long().clamp(0, bins - 1)
-
-
-DRAWS = ("iid", "stratified", "even", "antithetic")
-
-
-def spread(n: int, how: str, generator: torch.Generator | None = None) -> Tensor:
-    """n numbers in (0, 1), each uniform, in float64 on the CPU, together spread out.
-
-    Arguments:
-        n: how many.
-        how: "iid": independent; "stratified": one in each of n equal strata, in their order; "even": (i + u) / n with
-            one u for all (Kingma et al., 2021, arXiv 2107.00630); "antithetic": pairs u, 1 - u, the mate of number i <
-            n / 2 at i + n / 2 (Hammersley, Morton, 1956).
-        generator: torch's global one by default.
-
-    Returns:
-        (n,).
-
-    Raises:
-        InputError: an unknown `how`.
-    """
-    if how not in DRAWS:
-        raise InputError(f"how={how!r}: choose among {', '.join(DRAWS)}", "how")
-    u = torch.rand(n, dtype=torch.float64, generator=generator)
-    if how == "iid":
-        return u
-    if how == "antithetic":
-        half = u[: (n + 1) // 2]
-        return torch.cat([half, 1 - half])[:n]
-    return (torch.arange(n) + (u[:1] if how == "even" else u)) / n

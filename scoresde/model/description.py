@@ -114,7 +114,7 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     found = []
     for key in sorted({*a, *b}):
         top = key.split(".")[0]
-        known = top in there and top in here and top not in ("format", "paths", "conditions")
+        known = top in there and top in here and top not in ("format", "paths", "conditions", "chosen")
         known = known and key not in ("start.folder", "start.step")
         if top == "data":  # its settings are the command's, its fingerprint is known once it has been read
             part = ".".join(key.split(".")[:2])

@@ -72,9 +72,11 @@ class Denoising(Objective):
         self.added = Added(uncertainty, self_condition, offset, augment, coupling)
         self.added.check(denoiser, data.shape)
         denoiser.source = self.added.source
-        self.product, self.loss, self.data, self.dequantise = denoiser, loss, data, dequantise
+        self.said, self.moments = loss, moments.of_data(data, dequantise) if loss.follows else None
+        self.loss = loss.fitted(self.moments.deviations) if self.moments else loss
+        self.product, self.data, self.dequantise = denoiser, data, dequantise
         self.uncertainty = Uncertainty() if uncertainty else None
-        self.times = loss.learner  # so that they go to the device
+        self.times = self.loss.learner  # so that they go to the device
         self.takes = tuple(denoiser.conditions)
         self.validation: Validation | None = None
 
@@ -139,11 +141,13 @@ class Denoising(Objective):
         look(self.product, self.data)
 
     def describe(self):
-        return describe(self.product, self.data, self.loss, self)
+        chosen = self.loss.times.normal if self.loss is not self.said else ()
+        known = {"chosen": dict(zip(("mean", "std"), chosen, strict=True))} if chosen else {}
+        return describe(self.product, self.data, self.said, self) | known
 
     def made(self, average: Denoiser, step: int) -> Model:
         model = Model(average, self.facts, step)
-        model.moments = moments.of_data(self.data, self.dequantise)
+        model.moments = self.moments or moments.of_data(self.data, self.dequantise)
         return model
 
     def load(self, folder):

@@ -177,7 +177,7 @@ def keep(
         if differences(known, {"data": about(data, known.get("conditions") or {})}):
             raise InputError("the data is not what the model was trained on")
         how = str((known.get("train") or {}).get("dequantise", "uniform"))
-        loss = making.make(known.get("loss"), "loss", DenoisingLoss, trust)
+        loss = making.make(known.get("loss"), "loss", DenoisingLoss, trust).chosen(known)
         seconds = cost(data, n, how)
         seconds += _guess(model) if asked is None and _guess(model) > SECONDS else _passes(model, n)
         if asked is None and seconds > SECONDS:

@@ -84,6 +84,9 @@ def train(run: Run) -> None:
         made = build.model_config(run.config) | {"paths": list(run.config.paths)} | begun
         loss = copy.deepcopy(run.loss)  # whose times may learn
         target = objective.build(run.config, denoiser, loss, data, run.trusts("objective"))
+        if run.loss.follows:
+            mean, std = target.loss.times.normal
+            run.say(f"noise levels that follow the data: log(sigma/alpha) ~ N({mean:g}, {std:g}^2)")
         options = {"folder": path, "report": report, "say": run.say, "made": made, "progress": advance}
         fit(target, data, run.training, **options, device=run.config.device, fresh=run.config.fresh)
     if run.lead:
@@ -113,7 +116,8 @@ def _keep(run: Run, again: bool = True) -> None:
     if again or not (path / "loss.png").exists():
         parts = [row.get("validation_by_level") for row in read_rows(path / "metrics.jsonl")]
         parts = [values for values in parts if isinstance(values, list)]
-        levels = noise_levels(run.loss, build.build_sde(run.config), len(parts[-1])) if parts else None
+        loss = run.loss.chosen(described(path))
+        levels = noise_levels(loss, build.build_sde(run.config), len(parts[-1])) if parts else None
         pictures.losses(path / "loss.png", path / "metrics.jsonl", levels)
 
 
