@@ -1,0 +1,87 @@
+"""Networks at equal wall time: bits/dim of held-out items, and the Frechet distance of samples to them.
+
+    python benchmarks/networks.py runs/networks --minutes 1 --threads 1
+    python benchmarks/networks.py runs/networks-mnist --minutes 10 --more data=mnist data.root=FOLDER
+
+Each row is trained by `python run.py task=train` with the words beside it, for as many steps as the time holds: 40
+steps are timed first, each network alone (on a machine without other work), and the times are kept in the folder.
+What is there is not made again, so the same command goes on where it was stopped; `--only` some rows, `--only-table`
+what is there.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from objectives import QUIET, SCORES, cell, run, score
+
+ROWS = {
+    "unet (default)": [],
+    "unet 48": ["net.channels=48"],
+    "unet 64": ["net.channels=64"],
+    "unet 32, 2 blocks": ["net.blocks=2"],
+    "unet [1,2]": ["net.mults=[1,2]"],
+    "ddpm 32": ["net=ddpm", "net.channels=32", "net.mults=[1,2]", "net.blocks=1", "net.groups=8"],
+    "ncsnpp 32": ["net=ncsnpp", "net.channels=32", "net.mults=[1,2]", "net.blocks=1"],
+    "edm2 32": ["net=edm2", "net.mults=[1,1]", "train.lr=1e-2", "train.weight_decay=0"],
+    "dit 2": ["net=dit", "net.patch=2"],
+    "dit 1": ["net=dit", "net.patch=1", "net.width=64", "net.blocks=4"],
+    "uvit 2": ["net=uvit", "net.patch=2"],
+    "jit 2": ["net=jit", "net.patch=2", "rule=x0"],
+    "simple_uvit": ["net=simple_uvit", "net.mults=[1]", "net.blocks=4"],
+    "mlp": ["net=mlp", "net.width=512"],
+}
+TIMED = 40  # steps
+
+
+def seconds(words: list[str]) -> float:
+    """What a step takes: the time of 40 steps more."""
+
+    def whole(steps: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            few = [f"train.steps={steps}", "train.validate_every=1000000", "train.checkpoint_every=1000000"]
+            run(*words, *few, f"folder={folder}/model", *QUIET, "task=train")
+            rows = (Path(folder) / "model" / "metrics.jsonl").read_text().splitlines()
+            return json.loads(rows[-1])["seconds"]
+
+    return (whole(TIMED + 10) - whole(10)) / TIMED
+
+
+def main() -> None:
+    """Makes what is missing, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=list(ROWS))
+    parser.add_argument("--only-table", action="store_true")
+    parser.add_argument("--more", nargs="*", default=[], help="more words of each training: data=mnist")
+    args = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    kept = args.out / "seconds.json"
+    took = json.loads(kept.read_text()) if kept.exists() else {}
+    place = lambda name, seed: args.out / f"{''.join(c if c.isalnum() else '_' for c in name)}-{seed}"
+    for name in [] if args.only_table else args.only:
+        if name not in took:
+            took[name] = seconds([*ROWS[name], *args.more])
+            kept.write_text(json.dumps(took, indent=1))
+    for seed in [] if args.only_table else range(args.seeds):
+        for name in args.only:
+            steps = f"train.steps={max(1, round(60 * args.minutes / took[name]))}"
+            score(place(name, seed), [*ROWS[name], *args.more], [steps, f"train.seed={seed}"])
+    print(f"| network | ms a step | steps | {' | '.join(SCORES)} |\n|---|---:|---:|{'---|' * len(SCORES)}")
+    for name in args.only:
+        folders = [place(name, seed) for seed in range(args.seeds)]
+        cells = [cell(folders, task, key) for task, _, key in SCORES.values()]
+        ms, steps = (
+            ("", "") if name not in took else (f"{1000 * took[name]:.1f}", round(60 * args.minutes / took[name]))
+        )
+        print(f"| {name} | {ms} | {steps} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
