@@ -2,8 +2,8 @@
 
 `base.py`: what an objective is; `denoising.py`: denoising score matching, and `added/` what may be added to it;
 `classify.py`: a classifier of noisy data; `validation.py`: what they are watched by; `guards.py`: what a training is
-not begun with.  They may import `loss/`,
-`data/`, `denoiser/` and `model/`, and know nothing of the loop that trains them.
+not begun with.  They may import `loss/`, `data/`, `denoiser/` and `model/`, and know nothing of the loop that trains
+them.
 """
 
 from .base import Objective
