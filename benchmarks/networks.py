@@ -77,9 +77,8 @@ def main() -> None:
     for name in args.only:
         folders = [place(name, seed) for seed in range(args.seeds)]
         cells = [cell(folders, task, key) for task, _, key in SCORES.values()]
-        ms, steps = (
-            ("", "") if name not in took else (f"{1000 * took[name]:.1f}", round(60 * args.minutes / took[name]))
-        )
+        took_it = took.get(name, float("nan"))
+        ms, steps = f"{1000 * took_it:.1f}", f"{60 * args.minutes / took_it:.0f}"
         print(f"| {name} | {ms} | {steps} | {' | '.join(cells)} |")
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import making
@@ -44,14 +44,15 @@ def parts(module: Any) -> dict:
     """The SDE and the network of a denoiser or a classifier, as a description has them."""
     net = getattr(getattr(module, "net", None), "_orig_mod", getattr(module, "net", None))
     node = making.node_of(net if net is not None else module)
-    return {"sde": making.node_of(module.sde), "net": without_inputs(node)}
+    inputs = INPUTS if isinstance(module, Denoiser) else INPUTS[:2]  # a classifier's outputs are its classes
+    return {"sde": making.node_of(module.sde), "net": without_inputs(node, inputs)}
 
 
-def without_inputs(node: Any) -> Any:
+def without_inputs(node: Any, inputs: Sequence[str] = INPUTS) -> Any:
     """A network's node without what comes with the data, in the networks within it too."""
     if not isinstance(node, Mapping):
         return node
-    return {k: without_inputs(v) for k, v in node.items() if k not in INPUTS}
+    return {k: without_inputs(v, inputs) for k, v in node.items() if k not in inputs}
 
 
 def source_of(known: Mapping[str, Any]) -> Source:
