@@ -87,7 +87,7 @@ def _with(config: Any, key: str, size: int) -> Any:
 
 
 def _denoiser(run: Run, config: Any):
-    kinds = build.build_conditions(config, run.data)
+    kinds = objective.conditions(config, run.data)
     denoiser = build.build_denoiser(config, run.data.shape, run.adopted, kinds)
     prepare(denoiser, run.data)
     return denoiser
