@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import scoresde
-from scoresde.model import weights
-from scoresde.model.state import plain_state
+from scoresde.model.kept import weights
+from scoresde.model.kept.state import plain_state
 from scoresde.training import reconstruct, snapshots
 
 WIDTHS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25)

@@ -10,8 +10,9 @@ from problems import refuses
 
 import scoresde
 from scoresde import InputError, Preconditioned, Training
-from scoresde.model import checkpoint, weights
-from scoresde.model.state import plain_state
+from scoresde.model import checkpoint
+from scoresde.model.kept import weights
+from scoresde.model.kept.state import plain_state
 from scoresde.nets import MLP
 from scoresde.training import power, snapshots
 from scoresde.training.average import Average, Averages, warmed

@@ -12,7 +12,7 @@ from scoresde import Preconditioned
 from scoresde.adapters import Adapter, adapt, adapter_of, merge, own, strip
 from scoresde.model import checkpoint
 from scoresde.model.folder import step_of, weights_of
-from scoresde.model.state import plain_state
+from scoresde.model.kept.state import plain_state
 from scoresde.nets import MLP, UNet
 
 SMALL = dict(batch_size=16, lr=1e-2, progress=False, validate_every=1000, log_every=50)

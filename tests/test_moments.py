@@ -12,7 +12,7 @@ import scoresde
 from scoresde.denoiser.moments import Moments
 from scoresde.exact import Empirical, GaussianMixture
 from scoresde.grids import information
-from scoresde.model import moments as kept
+from scoresde.model.kept import moments as kept
 from scoresde.sampling import GaussianAdams, ProbabilityFlow, sample
 from scoresde.sde import VP
 

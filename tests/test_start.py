@@ -12,7 +12,7 @@ from scoresde import Preconditioned
 from scoresde.conditions import Label
 from scoresde.data import Affine, Data, Tensors
 from scoresde.model.folder import weights_of
-from scoresde.model.state import plain_state
+from scoresde.model.kept.state import plain_state
 from scoresde.nets import MLP, UNet
 from scoresde.training.start import begin_with
 

@@ -15,8 +15,8 @@ from scoresde.likelihood import Discrete, Uniform
 from scoresde.making import node_of
 from scoresde.model import checkpoint
 from scoresde.model.description import about
+from scoresde.model.kept.state import load_state
 from scoresde.model.known import Known, facts
-from scoresde.model.state import load_state
 from scoresde.objectives import Objective
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import InputError
 from ..model.folder import MODEL, weights_of
-from ..model.weights import path_of
+from ..model.kept.weights import path_of
 
 
 def start_of(train: Mapping[str, Any]) -> dict[str, Any]:

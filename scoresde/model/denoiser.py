@@ -10,8 +10,8 @@ from torch import Tensor
 from ..adapters import Adapter
 from ..denoiser import Denoiser, Given, Wrapped
 from ..sampling import DPMpp2M, Sampler, sample
+from .kept.state import load_state, plain_state
 from .known import Known
-from .state import load_state, plain_state
 
 
 class Model(Known, Wrapped):

@@ -21,15 +21,16 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..machine import files
 from ..sde import SDE
-from . import averages, checkpoint, moments
+from . import checkpoint
 from .classifier import NoisyClassifier, TrainedClassifier
 from .denoiser import Model
 from .description import FORMAT, source_of
+from .kept import averages, moments
+from .kept.state import load_state
+from .kept.weights import REMEDY, apart, hash_of, path_of, read
 from .kinds import KINDS, ModelKind, class_of
 from .known import Known
-from .state import load_state
 from .trust import check_trust
-from .weights import REMEDY, apart, hash_of, path_of, read
 
 MODEL = "model.json"
 

@@ -12,8 +12,8 @@ from ..adapters import Adapter
 from ..data import Data
 from ..denoiser.moments import Moments
 from ..spaces import Affine, Bins
-from . import moments, weights
-from .state import plain_state
+from .kept import moments, weights
+from .kept.state import plain_state
 
 
 class Known(ABC):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..conditions import Kind
 from ..data import Batch
-from ..model.state import load_state, plain_state
+from ..model.kept.state import load_state, plain_state
 
 
 class Objective(nn.Module, ABC):

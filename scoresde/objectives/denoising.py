@@ -11,10 +11,10 @@ from ..data import Batch, Data
 from ..denoiser import Denoiser, device_of
 from ..loss import DenoisingLoss
 from ..making import recorded
-from ..model import moments
 from ..model.denoiser import Model
 from ..model.description import describe
 from ..model.folder import load
+from ..model.kept import moments
 from ..model.known import facts
 from ..settings import Fraction, Scale
 from .added.settings import ESTIMATE, Added, Coupling, estimate

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..machine import files
 from ..machine.about import FILE as MACHINE
 from ..model.folder import weights_of
-from ..model.weights import path_of
+from ..model.kept.weights import path_of
 from ..sde import SDE
 from ..spaces import Affine, Bins, Space
 from .floor import FILE as FLOOR

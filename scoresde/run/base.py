@@ -26,12 +26,12 @@ from ..errors import InputError
 from ..loss import DenoisingLoss
 from ..machine import files, launcher, locks, processes
 from ..machine.devices import best_device
-from ..model import averages
 from ..model import folder as model
 from ..model.denoiser import Model
 from ..model.folder import MODEL
 from ..model.grid import fitted_grid
-from ..model.weights import path_of
+from ..model.kept import averages
+from ..model.kept.weights import path_of
 from ..sampling import Sampler, hardware
 from ..settings import Checked
 from ..tracking.report import plain

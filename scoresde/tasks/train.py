@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..machine import processes
 from ..machine.progress import fewer
 from ..model.folder import described, step_of
-from ..model.weights import path_of
+from ..model.kept.weights import path_of
 from ..objectives import noise_levels
 from ..objectives.guards import prepare
 from ..run import Run, Task

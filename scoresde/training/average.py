@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..adapters import Adapter, adapter_of, merge
-from ..model import weights
+from ..model.kept import weights
+from ..model.kept.state import load_trained, plain_state, trained, trained_state
 from ..model.known import Known
-from ..model.state import load_trained, plain_state, trained, trained_state
 from . import power, snapshots
 from .settings import Training
 

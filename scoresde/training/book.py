@@ -10,8 +10,8 @@ from ..machine import files
 from ..model import checkpoint
 from ..model.description import about, differences
 from ..model.folder import MODEL, described, mend, step_of
-from ..model.moments import MOMENTS
-from ..model.weights import ADAPTER, AVERAGES, WEIGHTS
+from ..model.kept.moments import MOMENTS
+from ..model.kept.weights import ADAPTER, AVERAGES, WEIGHTS
 from ..tracking.track import Metrics
 from . import snapshots
 from .average import Averages

@@ -20,7 +20,7 @@ from ..machine.devices import accelerator
 from ..machine.progress import Advance, fewer, shown
 from ..model import checkpoint
 from ..model.description import settings
-from ..model.state import trained, trained_state
+from ..model.kept.state import trained, trained_state
 from ..objectives import Objective
 from ..objectives.guards import check_finite
 from ..settings import checked

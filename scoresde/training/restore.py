@@ -6,7 +6,7 @@ import torch
 
 from ..errors import InputError
 from ..model.checkpoint import number, raise_if_of_the_machine
-from ..model.state import load_trained
+from ..model.kept.state import load_trained
 from ..objectives import Objective
 from .average import Averages
 

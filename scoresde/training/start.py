@@ -12,8 +12,8 @@ from ..errors import InputError
 from ..machine import files, launcher
 from ..model.denoiser import Model
 from ..model.folder import MODEL, kept
-from ..model.state import plain_state
-from ..model.weights import hash_of
+from ..model.kept.state import plain_state
+from ..model.kept.weights import hash_of
 from .settings import Training
 
 Start = Model | str | Path

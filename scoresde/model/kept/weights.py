@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import InputError, last_line
-from ..machine import files
-from . import checkpoint
+from ...errors import InputError, last_line
+from ...machine import files
+from .. import checkpoint
 
 WEIGHTS = "model.safetensors"
 ADAPTER = "adapter.safetensors"

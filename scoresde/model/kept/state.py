@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .. import adapters
+from ... import adapters
 
 
 def plain_state(module: nn.Module) -> dict[str, Tensor]:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data import Data, stack
-from ..denoiser.moments import Moments
-from ..errors import InputError, last_line
-from ..machine import files
-from . import checkpoint
+from ...data import Data, stack
+from ...denoiser.moments import Moments
+from ...errors import InputError, last_line
+from ...machine import files
+from .. import checkpoint
 
 MOMENTS = "moments.safetensors"
 ROWS, VALUES = 8192, 2**24  # at most so many rows are read, and so many numbers if 64 rows have fewer

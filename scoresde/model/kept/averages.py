@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError
+from ...errors import InputError
 from .weights import AVERAGES, average_path
 
 
