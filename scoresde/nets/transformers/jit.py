@@ -24,8 +24,8 @@ class JiT(Network):
     A patch may have more numbers than a token: noise, which fills them all, does not pass, and the data, which lie
     near few dimensions, do.  So it should predict the data: `rule="x0"`; the default weight, `loss.edm(1.0)`, makes the
     loss that of v, and the paper's times, `loss.lognormal(0.8, 0.8)`, keep it from growing where there is little noise.
-    Patches pass a bottleneck; norms are of the mean square, positions turn queries and keys, and what
-    is known of a sample joins the patches as tokens.  The sizes of the paper are `nets.presets.jit`.
+    Patches pass a bottleneck; norms are of the mean square, positions turn queries and keys, and what is known of a
+    sample joins the patches as tokens.  The sizes of the paper are `nets.presets.jit`.
 
     Li, He (2025), Back to Basics: Let Denoising Generative Models Denoise, arXiv 2511.13720.
 
