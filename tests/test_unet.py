@@ -16,7 +16,7 @@ from scoresde.making import canonical, make, node_of
 from scoresde.nets import MLP, Encoder, RefineNet, UNet, presets
 from scoresde.nets.parts.blocks import ConvBlock
 from scoresde.nets.parts.embedding import LevelEmbedding
-from scoresde.nets.parts.resampling import Double, Halve
+from scoresde.nets.parts.scales.resampling import Double, Halve
 
 FIR = (1.0, 3.0, 3.0, 1.0)
 FEW = {"channels": 8, "mults": (1, 2), "blocks": 1, "dropout": 0.0, "factors": (2,)}

@@ -12,7 +12,7 @@ from .base import Network
 from .parts.blocks import ConvBlock, MLPBlock, norm, zero
 from .parts.conditioning import Embedded
 from .parts.embedding import LevelEmbedding, Octave, Octaves
-from .parts.levels import Plan, Style, attended, check_settings, descent
+from .parts.scales.levels import Plan, Style, attended, check_settings, descent
 
 
 class Encoder(Network):

@@ -14,9 +14,9 @@ from .base import Network
 from .parts.blocks import zero
 from .parts.conditioning import Conditioner
 from .parts.embedding import LevelEmbedding
-from .parts.levels import check_settings
-from .parts.resampling import Halve
 from .parts.runs import Block
+from .parts.scales.levels import check_settings
+from .parts.scales.resampling import Halve
 
 
 class RefineNet(Network):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .blocks import norm, zero
+from ..blocks import norm, zero
 from .levels import Style
 from .resampling import Double, Halve
 

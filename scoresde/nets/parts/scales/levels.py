@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ...errors import InputError
-from .blocks import ConvBlock
+from ....errors import InputError
+from ..blocks import ConvBlock
 from .resampling import Double, Halve
 
 Space = tuple[int, ...]

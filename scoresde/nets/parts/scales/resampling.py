@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import InputError
+from ....errors import InputError
 
 
 class _Resampling(nn.Module):
