@@ -20,7 +20,7 @@ SAMPLERS: dict[str, Callable[[int], s.Sampler]] = {
     "ode": lambda steps: s.ProbabilityFlow(steps=steps, rtol=1e-4, atol=1e-4),
     "dpmpp_2m_sde": lambda steps: s.DPMpp2MSDE(steps=steps),
     "sa": lambda steps: s.SASolver(steps=steps),
-    "ancestral": lambda steps: s.DDIM(steps=steps, eta=1.0),
+    "ancestral": lambda steps: s.Ancestral(steps=steps),
     "exponential": lambda steps: s.ExponentialEuler(steps=steps),
     "euler_maruyama": lambda steps: s.EulerMaruyama(steps=steps),
     "reverse_diffusion": lambda steps: s.ReverseDiffusion(steps=steps),

@@ -15,6 +15,7 @@ from ..settings import Checked, Fraction, OneOf, Positive, Range
 from .weights import Weighting, named_weight
 
 POWER, BELOW, WIDE = 1.5, -0.69, 1.33  # how `lognormal` follows the data
+LEAST = -1.0, 1.5  # its mean and deviation: those of 8x8 digits
 
 
 class Times(ABC):
@@ -96,7 +97,7 @@ class lognormal(Checked, Times):
     @property
     def normal(self) -> tuple[float, float]:
         """Mean and standard deviation of log(sigma / alpha)."""
-        return (-1.0 if self.mean is None else self.mean, 1.5 if self.std is None else self.std)
+        return (LEAST[0] if self.mean is None else self.mean, LEAST[1] if self.std is None else self.std)
 
     def fitted(self, deviations: Tensor) -> "lognormal":
         """The same for data whose principal components have these standard deviations s, in the model's space.
@@ -104,10 +105,11 @@ class lognormal(Checked, Times):
         A component is told from noise of about its own size, at log(sigma / alpha) = log s.  With weights s^p / sum
         s^p, of mean m and variance v of log s,
 
-            mean = m + below      std^2 = v + wide^2
+            mean = m - 0.69      std^2 = v + 1.33^2
 
         p lies between 0, where each dimension counts alike, as in the likelihood, and 2, where each counts by its
-        variance, as in the layout; the three numbers were chosen by measure (docs/howto/objectives.md).
+        variance, as in the layout; it is 1.5, and never is the mean below -1 or the deviation below 1.5, as samples
+        begin at much noise whatever the data.  The numbers were chosen by measure (docs/howto/objectives.md).
 
         Arguments:
             deviations: s (...), above 0.
@@ -119,7 +121,7 @@ class lognormal(Checked, Times):
         weight = s**POWER / (s**POWER).sum()
         mean = float((weight * s.log()).sum())
         variance = float((weight * s.log() ** 2).sum()) - mean**2
-        found = round(mean + BELOW, 2), round(math.sqrt(variance + WIDE**2), 2)
+        found = round(max(LEAST[0], mean + BELOW), 2), round(max(LEAST[1], math.sqrt(variance + WIDE**2)), 2)
         return lognormal(found[0] if self.mean is None else self.mean, found[1] if self.std is None else self.std)
 
     def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:

@@ -1,5 +1,6 @@
 """Denoising score matching, as an objective."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from ..conditions import Kind, dropped
 from ..data import Batch, Data
-from ..denoiser import Denoiser, device_of
+from ..denoiser import Denoiser, Moments, device_of
 from ..loss import DenoisingLoss
 from ..making import recorded
 from ..model.denoiser import Model
@@ -72,13 +73,27 @@ class Denoising(Objective):
         self.added = Added(uncertainty, self_condition, offset, augment, coupling)
         self.added.check(denoiser, data.shape)
         denoiser.source = self.added.source
-        self.said, self.moments = loss, moments.of_data(data, dequantise) if loss.follows else None
-        self.loss = loss.fitted(self.moments.deviations) if self.moments else loss
+        self.said, self.asked = loss, loss
         self.product, self.data, self.dequantise = denoiser, data, dequantise
         self.uncertainty = Uncertainty() if uncertainty else None
-        self.times = self.loss.learner  # so that they go to the device
+        self.times = loss.learner  # so that they go to the device
         self.takes = tuple(denoiser.conditions)
         self.validation: Validation | None = None
+
+    @functools.cached_property
+    def moments(self) -> Moments:
+        """Of the training items, once they have been looked at."""
+        return moments.of_data(self.data, self.dequantise)
+
+    @functools.cached_property
+    def loss(self) -> DenoisingLoss:
+        """The loss that is minimised: the one given, with times that follow the data where it says so."""
+        return self.asked.fitted(self.moments.deviations) if self.asked.follows else self.asked
+
+    @property
+    def chosen(self) -> dict[str, float]:
+        """What followed the data: `mean` and `std` of the times; {} where nothing did."""
+        return dict(zip(("mean", "std"), self.loss.times.normal, strict=True)) if self.asked.follows else {}
 
     @classmethod
     def asks(cls, shape: Sequence[int], **settings: Any) -> dict[str, Kind]:
@@ -141,13 +156,12 @@ class Denoising(Objective):
         look(self.product, self.data)
 
     def describe(self):
-        chosen = self.loss.times.normal if self.loss is not self.said else ()
-        known = {"chosen": dict(zip(("mean", "std"), chosen, strict=True))} if chosen else {}
-        return describe(self.product, self.data, self.said, self) | known
+        known = describe(self.product, self.data, self.said, self)
+        return known | ({"chosen": self.chosen} if self.chosen else {})
 
     def made(self, average: Denoiser, step: int) -> Model:
         model = Model(average, self.facts, step)
-        model.moments = self.moments or moments.of_data(self.data, self.dequantise)
+        model.moments = self.moments
         return model
 
     def load(self, folder):

@@ -84,9 +84,8 @@ def train(run: Run) -> None:
         made = build.model_config(run.config) | {"paths": list(run.config.paths)} | begun
         loss = copy.deepcopy(run.loss)  # whose times may learn
         target = objective.build(run.config, denoiser, loss, data, run.trusts("objective"))
-        if run.loss.follows:
-            mean, std = target.loss.times.normal
-            run.say(f"noise levels that follow the data: log(sigma/alpha) ~ N({mean:g}, {std:g}^2)")
+        if chosen := getattr(target, "chosen", {}):
+            run.say("noise levels by the data: log(sigma/alpha) ~ N({mean:g}, {std:g}^2)".format(**chosen))
         options = {"folder": path, "report": report, "say": run.say, "made": made, "progress": advance}
         fit(target, data, run.training, **options, device=run.config.device, fresh=run.config.fresh)
     if run.lead:
