@@ -59,9 +59,8 @@ def main() -> None:
     assert bool(there.all()) and torch.equal(order, above)
     data = scoresde.data.from_tensor(x, cond={"label": above})
     asked = torch.arange(300) % 2
-    print(
-        "| mean | std | followed the data | both shapes | right order | both | seconds |\n|---:|---:|---|---:|---:|---:|---:|"
-    )
+    print("| mean | std | by the data | both shapes | right order | both | seconds |")
+    print("|---:|---:|---|---:|---:|---:|---:|")
     for mean, std in ASKED:
         torch.manual_seed(0)
         net = scoresde.nets.UNet(data.shape, 32, (1, 2), 1, dropout=0.1, conditions=dict(data.conditions))
