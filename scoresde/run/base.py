@@ -33,6 +33,7 @@ from ..model.grid import fitted_grid
 from ..model.kept import averages
 from ..model.kept.weights import path_of
 from ..sampling import Sampler, hardware
+from ..sampling.loop import ended
 from ..settings import Checked
 from ..tracking.report import plain
 from ..tracking.track import Rows, Tracker, Trackers
@@ -185,9 +186,9 @@ class Run:
 
     @cached_property
     def fitted_sampler(self) -> Sampler:
-        """The sampler, its grid fitted to the trained model where it asks for that."""
+        """The sampler as it is used: its grid fitted to the model, if it asks for that, its end at the data's grain."""
         if not self.fits_grid:
-            return self.sampler
+            return ended(self.sampler, self.model)
         return dataclasses.replace(self.sampler, grid=fitted_grid(self.folder, self.model, self.say, self.lead))
 
     @property

@@ -106,6 +106,12 @@ def ending(sampler: Sampler, denoiser: Denoiser) -> float | None:
     return late if sde.t_min < late < sde.t_max else None
 
 
+def ended(sampler: Sampler, denoiser: Denoiser) -> Sampler:
+    """The sampler with `ending` as its t_min."""
+    t_min = ending(sampler, denoiser)
+    return sampler if t_min == sampler.t_min else dataclasses.replace(sampler, t_min=t_min)
+
+
 @checked
 def sample(
     denoiser: Denoiser,
@@ -152,9 +158,7 @@ def sample(
     denoiser = bind(denoiser, cond, n)
     hardware.check(how.compile, how.cuda_graphs, how.autocast, device)
     like = torch.empty(0, *item, dtype=how.dtype or torch.get_default_dtype(), device=device)
-    if (t_min := ending(sampler, denoiser)) != sampler.t_min:
-        sampler = dataclasses.replace(sampler, t_min=t_min)
-    sampler = sampler.informed(denoiser)
+    sampler = ended(sampler, denoiser).informed(denoiser)
     times = denoiser.sde.along(sampler.times(denoiser.sde))
     ranks = joined() if how.processes else (0, 1)
     with watched(progress, ranks[0], len(share(n, *ranks)), len(times) - 1) as watch:
