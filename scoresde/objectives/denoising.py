@@ -87,13 +87,16 @@ class Denoising(Objective):
 
     @functools.cached_property
     def loss(self) -> DenoisingLoss:
-        """The loss that is minimised: the one given, with times that follow the data where it says so."""
-        return self.asked.fitted(self.moments.deviations) if self.asked.follows else self.asked
+        """The loss that is minimised: the one given, with times that follow the data where it says so, and there is a
+        space, in which a layout may be."""
+        follows = self.asked.follows and len(self.data.shape) > 1
+        return self.asked.fitted(self.moments.deviations) if follows else self.asked
 
     @property
     def chosen(self) -> dict[str, float]:
         """What followed the data: `mean` and `std` of the times; {} where nothing did."""
-        return dict(zip(("mean", "std"), self.loss.times.normal, strict=True)) if self.asked.follows else {}
+        found = self.loss.times.normal if self.asked.follows and not self.loss.follows else ()
+        return dict(zip(("mean", "std"), found, strict=True)) if found else {}
 
     @classmethod
     def asks(cls, shape: Sequence[int], **settings: Any) -> dict[str, Kind]:
