@@ -87,8 +87,10 @@ class Denoising(Objective):
 
     @functools.cached_property
     def loss(self) -> DenoisingLoss:
-        """The loss that is minimised: the one given, with times that follow the data where it says so, and there is a
-        space, in which a layout may be."""
+        """The loss that is minimised: the one given, with times that follow the data where it says so.
+
+        Not vectors: only in a space there may be a layout.
+        """
         follows = self.asked.follows and len(self.data.shape) > 1
         return self.asked.fitted(self.moments.deviations) if follows else self.asked
 
