@@ -145,7 +145,7 @@ def test_a_result_of_the_command_is_used_and_its_items_are_scored_alike(monkeypa
     labels = [*TINY, "cond=[label]", "folder=m", "likelihood.n=6"]
     for task in ("train", "likelihood"):
         assert command(monkeypatch, capfd, tmp_path, *labels, f"task={task}")[0] == 0
-    from scoresde.tasks.demo import subject as of
+    from scoresde.tasks.look.demo import subject as of
 
     shown = of(OmegaConf.merge(OmegaConf.load(tmp_path / "m" / "config.yaml"), {"folder": str(tmp_path / "m")}))
     held = scores.held(shown)

@@ -11,7 +11,6 @@ from ..denoiser import RULES, Denoiser, Preconditioned, Source
 from ..errors import InputError
 
 FORMAT = 2
-POWERS = ("snapshots", "sigma_rel", "snapshot_dtype")
 # do not change what is trained
 RUNNING = ("workers", "compile", "channels_last", "recompute", "validate_every", "checkpoint_every", "log_every")
 INPUTS = ("shape", "conditions", "outputs")  # of a network, which come with the data and the objective
@@ -87,10 +86,8 @@ def settings(training: Any) -> dict:
 
 
 def told(train: Mapping) -> dict:
-    """Of the settings of a training those that a description tells: what does not keep averages by powers has no more
-    of them, and what it starts from stands apart, by its weights."""
-    silent = {"start", *(() if train.get("snapshots") else POWERS), *(() if train.get("lora") else ("lora",))}
-    return {k: v for k, v in train.items() if k not in silent}
+    """The settings of a training without what it starts from, which stands apart, by its weights."""
+    return {k: v for k, v in train.items() if k != "start"}
 
 
 def about(data: Data, names: Iterable[str] = ()) -> dict:

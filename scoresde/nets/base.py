@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..conditions import Kind
 from ..making import recorded
@@ -22,3 +22,19 @@ class Network(nn.Module):
         super().__init_subclass__(**options)
         if "__init__" in cls.__dict__:
             cls.__init__ = recorded(cls.__init__)
+
+    def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The answer of the network.
+
+        Arguments:
+            x: (B, C, *space), or (B, *shape) of a network of any shape.
+            c: log(sigma / alpha) (B,).
+            cond: tensors by name with B rows each; what is absent is missing.
+
+        Returns:
+            Like x, its first axis `outputs` times as long in a network that has them.
+
+        Raises:
+            NotImplementedError: a class that does not write it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no forward(x, c)")

@@ -113,16 +113,6 @@ class EDM2(Network):
         return down, spaces, skips
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The answer of the network.
-
-        Arguments:
-            x: (B, C, *space).
-            c: log(sigma / alpha) (B,).
-            cond: tensors by name with B rows each; what is absent is missing.
-
-        Returns:
-            (B, outputs C, *space).
-        """
         if self.training:
             eagerly(force, self)
         level, given, parts = self.embed(self.fourier(c / 4).to(self.embed.weight.dtype)), Embedded(), [x]

@@ -66,16 +66,6 @@ class MLP(Network):
         nn.init.zeros_(self.leave[-1].bias)
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The answer of the network.
-
-        Arguments:
-            x: (B, *shape).
-            c: log(sigma / alpha) (B,).
-            cond: tensors by name with B rows each; what is absent is missing.
-
-        Returns:
-            (B, *shape), the first axis outputs times as long.
-        """
         flat, level = x.flatten(1), self.embed(c)
         angle = flat @ self.waves
         parts, given = [self.octaves(flat), angle.sin(), angle.cos()], Embedded()

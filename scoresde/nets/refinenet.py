@@ -75,16 +75,6 @@ class RefineNet(Network):
         self.leave = zero(_conv(dims, widths[0], outputs * self.shape[0]))
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The answer of the network.
-
-        Arguments:
-            x: (B, C, *space).
-            c: log(sigma / alpha) (B,), which is seen with `level` alone.
-            cond: tensors by name with B rows each; what is absent is missing.
-
-        Returns:
-            (B, outputs C, *space).
-        """
         told = self.embed(c) if self.level else None
         if self.conditions:
             given = self.conditioner(cond or {}, x)

@@ -129,16 +129,6 @@ class UNet(Network):
         self.out = progressive.outputs(out, style, answer, plan.widths[::-1])
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The answer of the network.
-
-        Arguments:
-            x: (B, C, *space).
-            c: log(sigma / alpha) (B,).
-            cond: tensors by name with B rows each; what is absent is missing.
-
-        Returns:
-            (B, outputs C, *space).
-        """
         level, h, given = self.embed(c), self.octaves(x), Embedded()
         if self.conditions:
             given = self.conditioner(cond or {}, x)

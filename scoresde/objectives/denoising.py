@@ -73,7 +73,7 @@ class Denoising(Objective):
         self.added = Added(uncertainty, self_condition, offset, augment, coupling)
         self.added.check(denoiser, data.shape)
         denoiser.source = self.added.source
-        self.said, self.asked = loss, loss
+        self.said, self.asked = loss, loss  # what a description tells; what `loss` is made of
         self.product, self.data, self.dequantise = denoiser, data, dequantise
         self.uncertainty = Uncertainty() if uncertainty else None
         self.times = loss.learner  # so that they go to the device

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ..errors import InputError
-from ..settings import Checked, Count, Positive, Range, Scale, Seed, Text, Whole
+from ..settings import LATER, Checked, Count, Positive, Range, Scale, Seed, Text, Whole
 from .power import Width
 
 BelowOne = Annotated[float, Range(0, below=1)]
@@ -51,11 +51,11 @@ class Training(Checked):
     warmup: Whole = 100
     clip: Annotated[float, Range(above=0, high=math.inf)] = 1.0
     ema: BelowOne | Annotated[tuple[BelowOne, ...], "a number from 0 on and below 1, or a list of such"] = 0.999
-    snapshots: Whole = 0
-    sigma_rel: tuple[Width, ...] = (0.05, 0.1)
-    snapshot_dtype: Literal["float32", "float16"] = "float32"
+    snapshots: Annotated[Whole, LATER] = 0
+    sigma_rel: Annotated[tuple[Width, ...], LATER] = (0.05, 0.1)
+    snapshot_dtype: Annotated[Literal["float32", "float16"], LATER] = "float32"
     start: Text | None = None
-    lora: Count | None = None
+    lora: Annotated[Count | None, LATER] = None
     seed: Seed = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
     dequantise: Literal["uniform", "none"] = "uniform"

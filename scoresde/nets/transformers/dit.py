@@ -67,16 +67,6 @@ class DiT(Network):
         begin(self)
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The answer of the network.
-
-        Arguments:
-            x: (B, C, *space).
-            c: log(sigma / alpha) (B,).
-            cond: tensors by name with B rows each; what is absent is missing.
-
-        Returns:
-            (B, outputs C, *space).
-        """
         x, level, given = tell(self.conditioner, x, self.embed(c), cond)
         level, h = F.silu(level), self.enter(self.patches.fold(x)) + self.positions.to(x.dtype)
         for block in self.blocks:

@@ -86,16 +86,6 @@ class SimpleUViT(Network):
         self.leave = nn.Sequential(norm(widths[0]), nn.SiLU(), zero(conv(widths[0], outputs * shape[0], 3, padding=1)))
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The answer of the network.
-
-        Arguments:
-            x: (B, C, *space).
-            c: log(sigma / alpha) (B,).
-            cond: tensors by name with B rows each; what is absent is missing.
-
-        Returns:
-            (B, outputs C, *space).
-        """
         x, level, given = tell(self.conditioner, x, self.embed(c), cond)
         level, h, skips = F.silu(level), self.enter(x), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):

@@ -70,16 +70,6 @@ class UViT(Network):
         self.leave = zero(getattr(nn, f"Conv{len(shape) - 1}d")(channels, channels, 3, padding=1))
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The answer of the network.
-
-        Arguments:
-            x: (B, C, *space).
-            c: log(sigma / alpha) (B,).
-            cond: tensors by name with B rows each; what is absent is missing.
-
-        Returns:
-            (B, outputs C, *space).
-        """
         given = self.conditioner(cond or {}, x) if self.conditioner else Embedded()
         x = x if given.channels is None else torch.cat([x, given.channels], 1)
         h, mask = self._tokens(self.enter(self.patches.fold(x)), c, given)

@@ -4,18 +4,18 @@ import dataclasses
 import time
 from dataclasses import dataclass
 
-from .. import doctor, pictures
-from ..config import build
-from ..config.guide import Guide
-from ..doctor import Finding
-from ..model import folder as model_folder
-from ..model.denoiser import Model
-from ..model.folder import MODEL
-from ..run import Run, Task
-from ..settings import Count
-from ..tracking.report import graded
-from ..training.book import check
-from .given import given
+from ... import doctor, pictures
+from ...config import build
+from ...config.guide import Guide
+from ...doctor import Finding
+from ...model import folder as model_folder
+from ...model.denoiser import Model
+from ...model.folder import MODEL
+from ...run import Run, Task
+from ...settings import Count
+from ...tracking.report import graded
+from ...training.book import check
+from ..given import given
 
 COLOURS = {"wrong": "bold red", "suspect": "yellow", "well": "green", "not looked at": "dim"}
 GUIDED = 100  # samples

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .. import report
-from ..config import build
-from ..run import Task
-from ..tracking.report import say
+from ... import report
+from ...config import build
+from ...run import Task
+from ...tracking.report import say
 
 
 @dataclass(frozen=True)

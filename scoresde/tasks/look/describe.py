@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..config import build, objective
-from ..errors import InputError
-from ..machine.progress import duration
-from ..nets.cost import Cost, cost
-from ..objectives.guards import prepare
-from ..run import Run, Task
-from ..settings import Count
-from ..tracking.report import columns
-from ..training import fit
+from ...config import build, objective
+from ...errors import InputError
+from ...machine.progress import duration
+from ...nets.cost import Cost, cost
+from ...objectives.guards import prepare
+from ...run import Run, Task
+from ...settings import Count
+from ...tracking.report import columns
+from ...training import fit
 
 SIZES = ("channels", "width")  # of a network's config, of which half is a smaller one
 FAR = 10**9  # steps

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from .. import pictures
-from ..config import build
-from ..errors import InputError
-from ..machine import files
-from ..run import Run, Task
-from ..settings import Count, Positive, Range
-from ..tracking.track import Metrics
-from .given import given
+from ... import pictures
+from ...config import build
+from ...errors import InputError
+from ...machine import files
+from ...run import Run, Task
+from ...settings import Count, Positive, Range
+from ...tracking.track import Metrics
+from ..given import given
 
 SCORES = 3  # panels of the score, where no times are said
 
@@ -43,7 +43,7 @@ class Show(Task):
 
 def show(run: Run, settings: Show) -> None:
     """Does what `Show` says."""
-    from ..plot import canvas
+    from ...plot import canvas
 
     model = run.model
     if math.prod(model.shape) > 2:
@@ -72,8 +72,8 @@ def show(run: Run, settings: Show) -> None:
 
 def _drawn(run: Run, settings: Show, folder: Path) -> list[str]:
     """Draws all pictures there can be, each as soon as it is made; their names."""
-    from .. import plot
-    from ..plot import canvas, values
+    from ... import plot
+    from ...plot import canvas, values
 
     model, sampler = run.model, run.fitted_sampler
     one = {name: _same(name, value) for name, value in (given(run, 2) if run.plain["given"] else {}).items()}

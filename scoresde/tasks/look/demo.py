@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..config import build
-from ..demo import Desk, Subject, serve
-from ..demo.serve import Place, gradio
-from ..errors import InputError
-from ..machine.devices import best_device
-from ..making import placed
-from ..model import Model, load
-from ..run import Task
-from ..tracking.report import say
-from ..training.book import check_same
+from ...config import build
+from ...demo import Desk, Subject, serve
+from ...demo.serve import Place, gradio
+from ...errors import InputError
+from ...machine.devices import best_device
+from ...making import placed
+from ...model import Model, load
+from ...run import Task
+from ...tracking.report import say
+from ...training.book import check_same
 
 
 @dataclass(frozen=True)
