@@ -61,15 +61,17 @@ def _inference(p: Tensor) -> bool:
     return not torch.nn.parameter.is_lazy(p) and p.is_inference()
 
 
-def ask(function: Callable[..., Any], who: Any, x: Tensor, /, *rest: Any) -> Tensor:
-    """function(x, *rest), which must be like x (B, *shape), and depend on x by a graph where x has one.
+def ask(function: Callable[..., Any], who: Any, x: Tensor, /, *rest: Any, shape: Sequence[int] | None = None) -> Tensor:
+    """function(x, *rest), which must be of `shape`, that of x (B, *shape) if None, and depend on x by a graph where x
+    has one.
 
     `who` is the object that is named in an error.  Raises `InputError` for an answer of another kind or shape; for one
     that was detached from x, taken under `torch.no_grad` or computed outside torch: its derivative would pass for 0.
     """
     y = function(x, *rest)
-    if not (isinstance(y, Tensor) and y.shape == x.shape and y.is_floating_point()):
-        answered(y, x.shape, f"{_name(who)} for x of shape {tuple(x.shape)}")
+    wanted = x.shape if shape is None else shape
+    if not (isinstance(y, Tensor) and y.shape == wanted and y.is_floating_point()):
+        answered(y, wanted, f"{_name(who)} for x of shape {tuple(x.shape)}")
     if x.requires_grad and not y.requires_grad and torch.is_grad_enabled():
         refuse_if_it_moves(function, who, x, y, rest)
     return y

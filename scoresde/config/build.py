@@ -231,19 +231,19 @@ def build_denoiser(
     adopted: Sequence[str] = (),
     conditions: Mapping[str, Kind] | None = None,
 ) -> Denoiser:
-    """An untrained denoiser of a config, its weights a function of train.seed.
+    """An untrained denoiser of a config whose rule is settled, its weights a function of train.seed.
 
     The parts in `adopted` came from a folder, and are made of this package's own only.
     """
     trusted = {part: config.trust is True or part not in adopted for part in PARTS}
+    rule, kind = _plain(config.rule), made_of(config, trusted["objective"])
+    rule = rule if isinstance(rule, str) else make(rule, "rule", None, trusted["rule"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config.train.seed))
         inputs = {"shape": shape} | ({"conditions": dict(conditions)} if conditions else {})
-        kind = made_of(config, trusted["objective"])
-        inputs |= {"outputs": kind.outputs} if kind.outputs > 1 else {}
+        outputs = kind.outputs_of(rule)
+        inputs |= {"outputs": outputs} if outputs > 1 else {}
         net = make(config.net, "net", nn.Module, trusted["net"], **inputs)
     if lacking := [name for name in conditions or {} if name not in getattr(net, "conditions", ())]:
         raise InputError(f"cond={list(config.cond)}: {type(net).__name__} has no condition {lacking[0]!r}", "cond")
-    rule = config.rule
-    rule = make(rule, "rule", None, trusted["rule"]) if OmegaConf.is_config(rule) else rule
     return kind(net, build_sde(config, trusted["sde"]), rule)

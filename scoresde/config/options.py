@@ -20,7 +20,7 @@ GROUPS = ("sde", "net", "data", "loss", "objective", "train", "sampler", "likeli
 class Options(Checked):
     """Each setting, its type and its choices; what it means is said in `conf/config.yaml`."""
 
-    rule: Annotated[str, OneOf(RULES)] | dict
+    rule: Annotated[str, OneOf(("auto", "levels", *RULES))] | dict
     cond: tuple[Text, ...]
     drop: Drop
     given: dict

@@ -1,13 +1,15 @@
 """The waist of the toolkit: a `Denoiser` gives E[x_0 | x_t]; samplers, likelihood and guidance take nothing else.
 
-`base.py`: what a denoiser is; `preconditioned.py`: one of a network; `variance.py`: one that learns the variance of its
-steps too; `score.py`: one of a score function; `conditioned.py`: one with its conditions bound; `own_answer.py`: one
-that is told its last answer; `moments.py`: the data's mean and covariance, and `source.py`: the noise of its training,
-which go with it.  It may import `sde/`, `conditions/` and what checks settings and answers.
+`base.py`: what a denoiser is; `preconditioned.py`: one of a network; `levels.py`: its rule for data with levels;
+`variance.py`: one that learns the variance of its steps too; `score.py`: one of a score function; `conditioned.py`: one
+with its conditions bound; `own_answer.py`: one that is told its last answer; `moments.py`: the data's mean and
+covariance, and `source.py`: the noise of its training, which go with it.  It may import `sde/`, `spaces/`,
+`conditions/` and what checks settings and answers.
 """
 
 from .base import Cond, Counted, Denoiser, Given, Wrapped, device_of, rows, weigh
 from .conditioned import Conditioned, bind
+from .levels import levels
 from .moments import Moments
 from .own_answer import SelfConditioned, self_conditioned
 from .preconditioned import RULES, Preconditioned, Rule, edm, eps, v, x0
@@ -34,6 +36,7 @@ __all__ = [
     "device_of",
     "edm",
     "eps",
+    "levels",
     "refuse_noise",
     "rows",
     "self_conditioned",

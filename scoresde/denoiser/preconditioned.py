@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..sde import SDE, Marginal, as_time, expand
 from ..settings import brief
 from .base import Cond, Denoiser, rows, weigh
+from .levels import levels
 
 # Preconditioning: rule(alpha, sigma) -> (c_skip, c_out, c_in), and D = c_skip x + c_out net(c_in x, c).
 
@@ -73,13 +74,14 @@ class Preconditioned(Denoiser):
         net: net(x, c) takes (B, *shape) and (B,) and knows no SDE.  One with `conditions`, kinds by their names, is
             called as net(x, c, cond), with tensors by name; what is missing in all rows may be absent.
         sde: which gives alpha and sigma.
-        rule: "eps", "v", "x0", "edm" or a function (alpha, sigma) -> (c_skip, c_out, c_in).
+        rule: "eps", "v", "x0", "edm" or a function (alpha, sigma) -> (c_skip, c_out, c_in); or `levels.of(data)`, for a
+            network with as many `outputs` as the data has levels.
 
     Raises:
         InputError: an unknown rule, or one that answers with anything else.
     """
 
-    outputs: ClassVar[int] = 1  # how many tensors like x the network answers with
+    outputs: ClassVar[int] = 1  # tensors like x that the network answers with, by every rule but `levels`
 
     def __init__(self, net: nn.Module, sde: SDE, rule: str | Rule = "v"):
         super().__init__(sde)
@@ -91,9 +93,26 @@ class Preconditioned(Denoiser):
         self.made = {name: kind for name, kind in kinds.items() if not kind.given}
         self.rule = RULES[rule] if isinstance(rule, str) else rule
         _check_rule(self.rule)
+        has, needs = getattr(net, "arguments", {}).get("outputs"), self.outputs_of(self.rule)
+        if has not in (None, needs):
+            raise InputError(f"net={type(net).__name__} has outputs={has}: this denoiser needs outputs={needs}", "net")
+
+    @classmethod
+    def outputs_of(cls, rule: str | Rule) -> int:
+        """How many tensors like x the network of a denoiser of this class answers with.
+
+        Raises `InputError` for a rule that the class does not have.
+        """
+        own = getattr(rule, "outputs", 1)
+        if own > 1 and cls.outputs > 1:
+            raise InputError(f"rule=levels: a {cls.__name__} has a Gaussian step; choose rule=v", "rule")
+        return cls.outputs * own
 
     def forward(self, x, t, cond=None):
         (c_skip, c_out), given = self._inputs(x, t, cond)
+        if isinstance(self.rule, levels):
+            shape = (len(x), self.rule.outputs * x.shape[1], *x.shape[2:])
+            return self.rule.mean(x, *self._level(t), ask(self.net, self.net, *given, shape=shape))
         return weigh(c_skip, x, c_out, ask(self.net, self.net, *given).to(x.dtype))
 
     def _inputs(self, x: Tensor, t: float | Tensor, cond: Cond) -> tuple[tuple[Any, Any], tuple]:

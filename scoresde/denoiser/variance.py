@@ -3,13 +3,12 @@
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..answers import answered
-from ..errors import InputError
 from ..sde import SDE, expand
 from .base import weigh
-from .preconditioned import Preconditioned, Rule
+from .preconditioned import Preconditioned
 
 
 class LearnedVariance(Preconditioned):
@@ -28,18 +27,10 @@ class LearnedVariance(Preconditioned):
         sde, rule: as in `Preconditioned`.
 
     Raises:
-        InputError: as `Preconditioned` does; a network that was made with other outputs.
+        InputError: as `Preconditioned` does; the rule `levels`, whose steps are no Gaussians.
     """
 
     outputs: ClassVar[int] = 2
-
-    def __init__(self, net: nn.Module, sde: SDE, rule: str | Rule = "v"):
-        super().__init__(net, sde, rule)
-        outputs = getattr(net, "arguments", {}).get("outputs", 2)
-        if outputs != 2:
-            raise InputError(
-                f"net={type(net).__name__} has outputs={outputs}: a learned variance needs outputs=2", "net"
-            )
 
     def forward(self, x, t, cond=None):
         return self.with_variance(x, t, cond)[0]

@@ -7,12 +7,13 @@ from typing import Any
 
 from .. import making
 from ..data import Data, condition_prints
-from ..denoiser import RULES, Denoiser, Preconditioned, Source
+from ..denoiser import RULES, Denoiser, Preconditioned, Source, levels
 from ..errors import InputError
 
 FORMAT = 2
 # do not change what is trained
 RUNNING = ("workers", "compile", "channels_last", "recompute", "validate_every", "checkpoint_every", "log_every")
+OPEN = ("auto", "levels")  # rules that the data makes definite
 INPUTS = ("shape", "conditions", "outputs")  # of a network, which come with the data and the objective
 # Of an objective, which come with the rest; and the one that goes without saying.
 MATERIAL, DENOISING = ("denoiser", "loss", "data", "dequantise"), "scoresde.objectives.Denoising"
@@ -108,6 +109,8 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     there = {"cond": {}, "objective": {}, "kind": "denoiser"} | dict(there)  # of folders of before there were any
     here = ({"kind": "denoiser"} if "sde" in here else {}) | dict(here)
     there = ({"start": {}} if "start" in here else {}) | there
+    if here.get("rule") in OPEN and _could_be(there.get("rule"), here["rule"]):
+        here["rule"] = there["rule"]
     a, b = flatten(there), flatten(here)
     found = []
     for key in sorted({*a, *b}):
@@ -120,6 +123,12 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
         if known and key.removeprefix("train.") not in RUNNING and a.get(key) != b.get(key):
             found.append((key, a.get(key), b.get(key)))
     return found
+
+
+def _could_be(rule: Any, said: str) -> bool:
+    """Whether the data may have made this rule, of a description, of what a command said."""
+    of_levels = isinstance(rule, Mapping) and rule.get("_target_") == making.public_name(levels)
+    return of_levels or (said == "auto" and rule == "v")
 
 
 def _has(described: Mapping, key: str) -> bool:

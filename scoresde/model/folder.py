@@ -28,7 +28,7 @@ from .description import FORMAT, source_of
 from .kept import averages, moments
 from .kept.state import load_state
 from .kept.weights import REMEDY, apart, hash_of, path_of, read
-from .kinds import KINDS, ModelKind, class_of
+from .kinds import KINDS, ModelKind, outputs_of
 from .known import Known
 from .trust import check_trust
 
@@ -230,7 +230,7 @@ def _made(folder: Path, known: Mapping, kind: ModelKind, shape: tuple[int, ...],
         with torch.random.fork_rng(devices=[]):
             kinds = conditions_of(folder)
             inputs = {"shape": shape} | ({"conditions": kinds} if kinds else {})
-            outputs = class_of(known, trust).outputs
+            outputs = outputs_of(known, trust)
             inputs |= {"outputs": outputs} if outputs > 1 else {}
             net = making.make(known["net"], "net", nn.Module, trust, **inputs)
         return kind.made(net, sde, known, trust)

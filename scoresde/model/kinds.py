@@ -14,8 +14,17 @@ from .denoiser import Model
 
 
 def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:
-    rule = known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
-    return class_of(known, trust)(net, sde, rule)
+    return class_of(known, trust)(net, sde, rule_of(known, trust))
+
+
+def rule_of(known: Mapping, trust: bool) -> Any:
+    """The name of a description's rule, or the rule itself where it has none."""
+    return known["rule"] if isinstance(known["rule"], str) else making.make(known["rule"], "rule", None, trust)
+
+
+def outputs_of(known: Mapping, trust: bool) -> int:
+    """How many tensors like x the network of a description answers with; 1 for a classifier's, which says it itself."""
+    return class_of(known, trust).outputs_of(rule_of(known, trust)) if "rule" in known else 1
 
 
 def class_of(known: Mapping, trust: bool) -> type[Preconditioned]:

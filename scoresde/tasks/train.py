@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from .. import pictures
-from ..config import build, objective
+from ..config import build, objective, rule
 from ..config.guide import Guide
 from ..data import Data, stack
+from ..denoiser import levels
 from ..errors import InputError
 from ..machine import processes
 from ..machine.progress import fewer
@@ -65,13 +66,16 @@ def train(run: Run) -> None:
         return
     data = run.data
     kinds = objective.conditions(run.config, data)
-    denoiser = build.build_denoiser(run.config, data.shape, run.adopted, kinds)
+    config = rule.settled(run.config, data.space)
+    denoiser = build.build_denoiser(config, data.shape, run.adopted, kinds)
     prepare(denoiser, data)
     begun = started(denoiser, None, run.training, None if run.config.fresh else path, run.say)
     size = sum(p.numel() for p in denoiser.parameters())
     _warn_noise(run, denoiser.sde, data)
     words = f"training {build.name_of(run.config.sde)} on {data.name} {data.shape}, {len(data.train)} examples"
     words += f", {size:,} parameters" + (f", beginning with {begun['start']['folder']}" if begun else "")
+    predicts = getattr(denoiser, "rule", None)
+    words += f", rule: the data's {predicts.levels} levels" if isinstance(predicts, levels) else ""
     words += f", adapters of rank {run.training.lora} alone" if run.training.lora else ""
     run.say(f"{words}{f', from step {before} of {steps}' if before else ''}")
     last: dict = {}
@@ -81,7 +85,7 @@ def train(run: Run) -> None:
         last.update(figures)
 
     with bar(run.console, "training", steps, before, fewer("train.steps=", steps, smaller(run.config.net))) as advance:
-        made = build.model_config(run.config) | {"paths": list(run.config.paths)} | begun
+        made = build.model_config(config) | {"paths": list(run.config.paths)} | begun
         loss = copy.deepcopy(run.loss)  # whose times may learn
         target = objective.build(run.config, denoiser, loss, data, run.trusts("objective"))
         if chosen := getattr(target, "chosen", {}):

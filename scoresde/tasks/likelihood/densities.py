@@ -8,7 +8,8 @@ from torch import Tensor
 from ... import grids
 from ... import likelihood as lik
 from ...data import stack
-from ...denoiser import LearnedVariance
+from ...denoiser import LearnedVariance, levels
+from ...errors import InputError
 from ...run import Run
 from ...spaces import Bins
 from ..given import of_items
@@ -28,6 +29,9 @@ def time_of(run: Run) -> float:
 def scorer(run: Run) -> Columns:
     """A function (raw items, their numbers, conditions) -> columns of figures in nats, the model's space apart."""
     data, settings, seed, t_min = run.data, run.likelihood, run.config.seed, time_of(run)
+    _check_places(run)
+    if settings.by == "elbo":
+        return _bound_alone(run, t_min)
     flow = settings.flow | {"t_min": t_min, "seed": seed, "control": _control(run, t_min)}
     dequantiser = _dequantiser(run, t_min) if data.levels else None
     bound = _bound(run, t_min) if settings.bound else None
@@ -56,6 +60,14 @@ def scorer(run: Run) -> Columns:
         return {k: v.detach().double().cpu() for k, v in figures.items()}
 
     return columns
+
+
+def _check_places(run: Run) -> None:
+    """Raises `InputError` for points within the bins, to a model that knows their centres alone."""
+    rule, asked = getattr(run.model.bare, "rule", None), run.likelihood.dequantiser
+    if isinstance(rule, levels) and not rule.spread and asked not in OF_CENTRES:
+        words = "this model knows the centres of the bins alone: choose decoder or truncated_normal"
+        raise InputError(f"likelihood.dequantiser={asked}: {words}", "likelihood.dequantiser")
 
 
 def _control(run: Run, t_min: float) -> lik.Control | None:
@@ -96,7 +108,7 @@ def _bound(run: Run, t_min: float) -> Columns:
     """
     model, data, settings, seed = run.model, run.data, run.likelihood, run.config.seed
     discrete = data.levels is not None and settings.dequantiser in OF_CENTRES
-    levels = Bins.of(data) if discrete else None
+    bins = Bins.of(data) if discrete else None
     uniform = lik.Uniform()
 
     def place(raw: Tensor, numbers: Tensor) -> Tensor:
@@ -107,7 +119,7 @@ def _bound(run: Run, t_min: float) -> Columns:
     pilot = stack(data.train, range(min(len(data.train), 128)))
     some, numbers = of_items(run, data.train, range(len(pilot))), torch.arange(len(pilot))
     plan = lik.fit_plan(model, place(pilot, numbers).to(run.device), t_min=t_min, seed=seed, cond=some)
-    options = {"seed": seed, "levels": levels, "density": plan}
+    options = {"seed": seed, "levels": bins, "density": plan}
 
     def columns(raw: Tensor, index: range, cond: dict[str, Tensor]) -> dict[str, Tensor]:
         known = cond if model.conditions else None
@@ -118,5 +130,23 @@ def _bound(run: Run, t_min: float) -> Columns:
             found = lik.elbo(model, x, settings.bound_draws, offset=index.start, t_min=t_min, cond=known, **options)
         parts = {f"bound_{k}": getattr(found, k) for k in ("prior", "diffusion", "reconstruction")}
         return {"bound": found.log_prob, "bound_stderr": found.stderr, **parts}
+
+    return columns
+
+
+def _bound_alone(run: Run, t_min: float) -> Columns:
+    """The same columns of the evidence bound in the flow's place."""
+    data, settings, bound = run.data, run.likelihood, _bound(run, t_min)
+    centres = data.levels is not None and settings.dequantiser in OF_CENTRES
+
+    def columns(raw: Tensor, index: range, cond: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = {k.removeprefix("bound_"): v for k, v in bound(raw, index, cond).items()}
+        log_prob, zero = found.pop("bound"), torch.zeros(len(raw), dtype=torch.float64)
+        found |= {"log_prob": log_prob, "nfe": zero + settings.bound_draws, "dequantisation": zero, "decoder": zero}
+        if centres:  # log P of the levels, without a volume
+            end = found.pop("reconstruction")
+            back = zero - Bins.of(data).log_volume(data.shape)
+            found |= {"log_prob": log_prob - end, "decoder": end, "dequantisation": back}
+        return {k: v.detach().double().cpu() for k, v in found.items()}
 
     return columns

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from ... import likelihood as lik
 from ... import pictures
 from ...data import Data, stack
+from ...likelihood.discrete.dequantisation import PARTS
 from ...run import Run
 from ...tracking import tables
 from .densities import OF_CENTRES
@@ -76,8 +77,8 @@ def summarised(run: Run, columns: dict[str, Tensor]) -> tuple[dict, list[tuple[s
 
 
 def _flow_bits(run: Run, columns: dict[str, Tensor]) -> lik.BitsPerDim:
-    """Bits/dim of the flow's density."""
-    data, parts = run.data, {k: columns.get(k) for k in ("prior", "volume", "divergence")}
+    """Bits/dim of the flow's density, or of the bound in its place."""
+    data, parts = run.data, {k: columns.get(k) for k in PARTS}
     extra, dims = (columns["dequantisation"], columns["decoder"]), math.prod(data.shape)
     return lik.bits_per_dim(columns["log_prob"], dims, data.levels, data.log_det, parts, *extra, seed=run.config.seed)
 

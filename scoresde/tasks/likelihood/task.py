@@ -29,12 +29,14 @@ from .parts import Examples, batches, write_columns
 
 @dataclass(frozen=True)
 class Scoring(How):
-    """What to score: `n` examples (None: all) of the `split`, through the flow as `How` says, by a `control` variate of
+    """What to score: `n` examples (None: all) of the `split`, `by` the flow as `How` says, by a `control` variate of
     its divergence, and beside it by a `bound`: None, "elbo" or "vlb", of `bound_draws`; "vlb" of a chain of
-    `bound_steps` placed by `bound_grid`, with the variance `bound_variance`, None that of the model or "posterior"."""
+    `bound_steps` placed by `bound_grid`, with the variance `bound_variance`, None that of the model or "posterior".
+    By the "elbo" alone there is no flow, whose divergence costs many times as much."""
 
     split: Literal["train", "test"] = "test"
     n: Count | None = None
+    by: Literal["flow", "elbo"] = "flow"
     control: Literal["gaussian", "average"] | None = None
     bound: Literal["elbo", "vlb"] | None = None
     bound_draws: Count = 32
@@ -47,7 +49,10 @@ class Scoring(How):
         if self.draws > 1 and self.dequantiser in ("uniform", "variational"):
             words = "give dequantiser=importance, truncated_normal or decoder"
             raise InputError(f"draws={self.draws}, dequantiser={self.dequantiser!r}: {words}", "draws")
-        if self.bound is not None and self.bound_draws % 2:
+        if self.by == "elbo" and (self.bound is not None or self.dequantiser in ("importance", "variational")):
+            other = f"bound={self.bound}" if self.bound else f"dequantiser={self.dequantiser!r}"
+            raise InputError(f"by='elbo' with {other}: give bound=null and dequantiser=uniform, or decoder", "by")
+        if (self.bound is not None or self.by == "elbo") and self.bound_draws % 2:
             raise InputError(f"bound_draws={self.bound_draws}: give an even number", "bound_draws")
 
 
@@ -95,10 +100,11 @@ def score(run: Run) -> None:
         rows.append(line)
     draw(run, folder, sets, columns)
     Metrics(folder / "metrics.jsonl", run.tracker, "likelihood/").log(0, **figures)
-    how = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("n", "t_min")}
+    said = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("n", "t_min")}
     about = {"seed": seed, "ema": run.config.ema or True, "step": model.step, "weights": model.weights}
-    summary = dict(task="likelihood", **how, **about, **figures)
-    words = f"{figures['evaluations']:.0f} evaluations an example, {_how(settings)}, t_min {t_min:g}"
+    summary = dict(task="likelihood", **said, **about, **figures)
+    how = _how(settings) if settings.by == "flow" else "the evidence bound"
+    words = f"{figures['evaluations']:.0f} evaluations an example, {how}, t_min {t_min:g}"
     run.finish(folder, summary, [*rows, ("", words), ("", str(folder / "summary.json"))])
     for name in sets:
         Examples(folder / f"parts-{name}", 0).remove()
