@@ -1,10 +1,10 @@
-"""Networks at equal wall time: bits/dim of held-out items, and the Frechet distance of samples to them.
+"""Networks, rules and losses at equal wall time: bits/dim of held-out items, and what tells samples from them.
 
-    python benchmarks/networks.py runs/networks --minutes 1 --threads 1
+    python benchmarks/networks.py runs/networks --minutes 1.4
     python benchmarks/networks.py runs/networks-mnist --minutes 10 --more data=mnist data.root=FOLDER
 
-Each row is trained by `python run.py task=train` with the words beside it, for as many steps as the time holds: 40
-steps are timed first, each network alone (on a machine without other work), and the times are kept in the folder.
+Each row is trained by `python run.py task=train` with the words beside it, for as many steps as the time holds on one
+core with nothing beside it: 40 steps are timed first, by the processor's seconds, and the times are kept in the folder.
 What is there is not made again, so the same command goes on where it was stopped; `--only` some rows, `--only-table`
 what is there.
 """
@@ -12,6 +12,7 @@ what is there.
 import argparse
 import json
 import os
+import resource
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from objectives import QUIET, SCORES, cell, run, score
 
 ROWS = {
     "unet (default)": [],
+    "rule v": ["rule=v"],
+    "loss likelihood": ["loss=likelihood"],
     "unet 48": ["net.channels=48"],
     "unet 64": ["net.channels=64"],
     "unet 32, 2 blocks": ["net.blocks=2"],
@@ -32,19 +35,23 @@ ROWS = {
     "jit 2": ["net=jit", "net.patch=2", "rule=x0"],
     "simple_uvit": ["net=simple_uvit", "net.mults=[1]", "net.blocks=4"],
     "mlp": ["net=mlp", "net.width=512"],
+    "rule eps": ["rule=eps"],
+    "rule edm": ["rule=edm"],
+    "rule v, 64": ["rule=v", "net.channels=64"],
 }
 TIMED = 40  # steps
 
 
 def seconds(words: list[str]) -> float:
-    """What a step takes: the time of 40 steps more."""
+    """What a step takes: the processor's time of 40 steps more."""
 
     def whole(steps: int) -> float:
         with tempfile.TemporaryDirectory() as folder:
             few = [f"train.steps={steps}", "train.validate_every=1000000", "train.checkpoint_every=1000000"]
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             run(*words, *few, f"folder={folder}/model", *QUIET, "task=train")
-            rows = (Path(folder) / "model" / "metrics.jsonl").read_text().splitlines()
-            return json.loads(rows[-1])["seconds"]
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     return (whole(TIMED + 10) - whole(10)) / TIMED
 
@@ -54,13 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=1.0)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=list(ROWS))
     parser.add_argument("--only-table", action="store_true")
     parser.add_argument("--more", nargs="*", default=[], help="more words of each training: data=mnist")
     args = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    os.environ["OMP_NUM_THREADS"] = "1"
     args.out.mkdir(parents=True, exist_ok=True)
     kept = args.out / "seconds.json"
     took = json.loads(kept.read_text()) if kept.exists() else {}

@@ -1,4 +1,5 @@
-"""Objectives on digits, at equal steps: bits/dim of the held-out digits, and the Frechet distance of samples to them.
+"""Objectives on digits, at equal steps: bits/dim of the held-out digits, the Frechet distance of samples to them, and
+how often a classifier of pixels tells the two apart.
 
     python benchmarks/objectives.py runs/objectives --seeds 3
 
@@ -26,10 +27,11 @@ SCORES = {
     "bits/dim": ("likelihood", ["task=likelihood"], "bits_per_dim"),
     "Frechet": (
         "evaluate",
-        ["task=evaluate", "task.metrics=[frechet]", "n=1000", "sampler=dpmpp_2m", "sampler.steps=20"],
+        ["task=evaluate", "task.metrics=[frechet,c2st]", "n=1000", "sampler=dpmpp_2m", "sampler.steps=20"],
         "frechet",
     ),
 }
+SCORES["two-sample test"] = (*SCORES["Frechet"][:2], "c2st")
 
 
 def run(*words: str) -> None:

@@ -48,9 +48,17 @@ class levels(Checked):
 
     @classmethod
     def of(cls, held: Any, spread: bool = True) -> levels:
-        """That of a space with levels, or of what has one: a data set, a model.
+        """That of data.
 
-        Raises `InputError` where there are no levels, or columns differ in their bins.
+        Arguments:
+            held: a space with levels, or what has one: a data set, a model.
+            spread: as the class takes it.
+
+        Returns:
+            The rule.
+
+        Raises:
+            InputError: no levels, or columns of different bins.
         """
         space = getattr(held, "space", held)
         if getattr(space, "levels", None) is None:

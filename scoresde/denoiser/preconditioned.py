@@ -99,9 +99,16 @@ class Preconditioned(Denoiser):
 
     @classmethod
     def outputs_of(cls, rule: str | Rule) -> int:
-        """How many tensors like x the network of a denoiser of this class answers with.
+        """How many tensors like x the network answers with.
 
-        Raises `InputError` for a rule that the class does not have.
+        Arguments:
+            rule: as the class takes it.
+
+        Returns:
+            A number.
+
+        Raises:
+            InputError: a rule that goes not with the class.
         """
         own = getattr(rule, "outputs", 1)
         if own > 1 and cls.outputs > 1:
