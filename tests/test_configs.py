@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 import scoresde
-from scoresde.config import build, objective, rule
+from scoresde.config import build, objective, settle
 from scoresde.spaces import Bins
 
 CONF = ROOT / "conf"
@@ -31,7 +32,7 @@ def test_composes_and_makes(group, name, tmp_path):
     if group == "experiment":
         for part in ("sde", "loss", "train"):
             build.make(config[part], part)
-        config = rule.settled(config, Bins(256))
+        config = settle.settled(config, SimpleNamespace(space=Bins(256)))
         assert build.build_denoiser(config, (1, 28, 28)).net(torch.zeros(1, 1, 28, 28), torch.zeros(1)).shape[1] in (
             1,
             256,

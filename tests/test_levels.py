@@ -1,6 +1,7 @@
 """The rule for data with levels: the mean is that of a quadrature, the densities and bounds are the exact ones."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 from problems import refuses
 
 import scoresde
-from scoresde.config import rule as config_rule
+from scoresde.config import settle
 from scoresde.denoiser import LearnedVariance, Preconditioned, levels
 from scoresde.likelihood import elbo, log_likelihood
 from scoresde.spaces import Affine, Bins
@@ -146,7 +147,7 @@ def settled(space, **more):
     """The rule that a config gets for data of this space."""
     said = {"net": {"_target_": "scoresde.nets.UNet"}, "rule": "auto", "train": {"dequantise": "uniform"}}
     said |= {"objective": {"_target_": "scoresde.objectives.Denoising"}}
-    return config_rule.settled(OmegaConf.create(said | more), space).rule
+    return settle.settled(OmegaConf.create(said | more), SimpleNamespace(space=space)).rule
 
 
 def test_auto_takes_the_levels_of_data_that_has_few():

@@ -13,7 +13,7 @@ from ..errors import InputError
 FORMAT = 2
 # do not change what is trained
 RUNNING = ("workers", "compile", "channels_last", "recompute", "validate_every", "checkpoint_every", "log_every")
-OPEN = ("auto", "levels")  # rules that the data makes definite
+OPEN_RULES, AUTO_NET = ("auto", "levels"), "scoresde.nets.auto"  # which the data makes definite
 INPUTS = ("shape", "conditions", "outputs")  # of a network, which come with the data and the objective
 # Of an objective, which come with the rest; and the one that goes without saying.
 MATERIAL, DENOISING = ("denoiser", "loss", "data", "dequantise"), "scoresde.objectives.Denoising"
@@ -109,8 +109,10 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     there = {"cond": {}, "objective": {}, "kind": "denoiser"} | dict(there)  # of folders of before there were any
     here = ({"kind": "denoiser"} if "sde" in here else {}) | dict(here)
     there = ({"start": {}} if "start" in here else {}) | there
-    if here.get("rule") in OPEN and _could_be(there.get("rule"), here["rule"]):
+    if here.get("rule") in OPEN_RULES and _could_be(there.get("rule"), here["rule"]):
         here["rule"] = there["rule"]
+    if isinstance(here.get("net"), Mapping) and here["net"].get("_target_") == AUTO_NET:
+        here["net"] = there.get("net")
     a, b = flatten(there), flatten(here)
     found = []
     for key in sorted({*a, *b}):

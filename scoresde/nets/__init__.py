@@ -1,11 +1,12 @@
 """Networks: `net(x, c)`, or `net(x, c, cond)`, for x (B, *shape) and the log noise level c (B,); they know no SDE.
 
 `unet.py`, `refinenet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `presets/` makes them
-in the sizes of their papers.  `parts/` is what they share: `parts/conditioning.py` turns conditions into a vector,
-channels and tokens: no network knows what a label is.
+in the sizes of their papers, `auto.py` in one by the data and the time.  `parts/` is what they share:
+`parts/conditioning.py` turns conditions into a vector, channels and tokens: no network knows what a label is.
 """
 
 from . import presets
+from .auto import auto
 from .base import Network
 from .edm2 import EDM2
 from .encoder import Encoder
@@ -29,5 +30,6 @@ __all__ = [
     "SimpleUViT",
     "UNet",
     "UViT",
+    "auto",
     "presets",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .. import making
 from ..conditions import Kind
-from ..config import build, guide, objective, options, rule
+from ..config import build, guide, objective, options, settle
 from ..config.guide import Guide
 from ..config.jobs import Job, fingerprint
 from ..data import Data
@@ -178,7 +178,7 @@ class Run:
             raise InputError(f"{self.folder} has no trained model: run the same command with task=train first")
         check(self.folder, build.model_config(self.config))
         shape = model.shape_of(self.folder)
-        config = rule.as_in(self.config, model.described(self.folder))
+        config = settle.as_in(self.config, model.described(self.folder))
         denoiser = build.build_denoiser(config, shape, self.adopted, model.conditions_of(self.folder))
         found = model.load(self.folder, self.device, denoiser=denoiser, ema=self.config.ema)
         if found.step < self.training.steps:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from .. import pictures
-from ..config import build, objective, rule
+from ..config import build, objective, settle
 from ..config.guide import Guide
 from ..data import Data, stack
 from ..denoiser import levels
 from ..errors import InputError
 from ..machine import processes
 from ..machine.progress import fewer
+from ..model.description import AUTO_NET
 from ..model.folder import described, step_of
 from ..model.kept.weights import path_of
 from ..objectives import noise_levels
@@ -66,7 +67,7 @@ def train(run: Run) -> None:
         return
     data = run.data
     kinds = objective.conditions(run.config, data)
-    config = rule.settled(run.config, data.space)
+    config = settle.settled(run.config, data, kinds)
     denoiser = build.build_denoiser(config, data.shape, run.adopted, kinds)
     prepare(denoiser, data)
     begun = started(denoiser, None, run.training, None if run.config.fresh else path, run.say)
@@ -77,6 +78,9 @@ def train(run: Run) -> None:
     predicts = getattr(denoiser, "rule", None)
     words += f", rule: the data's {predicts.levels} levels" if isinstance(predicts, levels) else ""
     words += f", adapters of rank {run.training.lora} alone" if run.training.lora else ""
+    if run.config.net.get("_target_") == AUTO_NET:
+        chosen = {k: v for k, v in config.net.items() if k in ("channels", "mults", "blocks", "width")}
+        run.say(f"net=auto: {type(denoiser.net).__name__}, {', '.join(f'{k} {v}' for k, v in chosen.items())}")
     run.say(f"{words}{f', from step {before} of {steps}' if before else ''}")
     last: dict = {}
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ...config import build, objective, rule
+from ...config import build, objective, settle
 from ...errors import InputError
 from ...machine.progress import duration
 from ...nets.cost import Cost, cost
@@ -88,7 +88,7 @@ def _with(config: Any, key: str, size: int) -> Any:
 
 def _denoiser(run: Run, config: Any):
     kinds = objective.conditions(config, run.data)
-    config = rule.settled(config, run.data.space)
+    config = settle.settled(config, run.data, kinds)
     denoiser = build.build_denoiser(config, run.data.shape, run.adopted, kinds)
     prepare(denoiser, run.data)
     return denoiser

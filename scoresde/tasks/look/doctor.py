@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from ... import doctor, pictures
-from ...config import build, rule
+from ...config import build, settle
 from ...config.guide import Guide
 from ...doctor import Finding
 from ...model import folder as model_folder
@@ -63,7 +63,7 @@ def _model(run: Run) -> Model:
     known = {k: v for k, v in build.model_config(run.config).items() if k != "data"}
     check(run.folder, known)
     kinds = model_folder.conditions_of(run.folder)
-    config = rule.as_in(run.config, model_folder.described(run.folder))
+    config = settle.as_in(run.config, model_folder.described(run.folder))
     bare = build.build_denoiser(config, model_folder.shape_of(run.folder), run.adopted, kinds)
     return model_folder.load(run.folder, run.device, denoiser=bare)
 
