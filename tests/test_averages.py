@@ -18,7 +18,7 @@ from scoresde.training import power, snapshots
 from scoresde.training.average import Average, Averages, warmed
 from scoresde.training.snapshots import reconstruct
 
-WIDTHS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
+WIDTHS = (0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25)
 SMALL = dict(steps=120, batch_size=16, lr=1e-2, progress=False, validate_every=1000, log_every=25)
 
 
@@ -64,7 +64,7 @@ def test_an_average_by_a_power_has_the_weights_of_its_profile():
 def test_what_is_made_of_averages_of_a_path_is_the_average_itself():
     """Exactly, where the profile is in their span; of others, the nearest of those whose shares sum to 1."""
     steps, path = torch.arange(1, 301), torch.randn(300, dtype=torch.float64).cumsum(0) + 7
-    kept = [(step, power.gamma_of(s)) for step, s in itertools.product(range(10, 301, 10), (0.05, 0.1))]
+    kept = [(step, power.gamma_of(s)) for step, s in itertools.product(range(10, 301, 10), (0.05, 0.1, 0.2))]
     average = lambda end, gamma: float((power.profile(steps, end, gamma) * path).sum())
     values = torch.tensor([average(*k) for k in kept], dtype=torch.float64)
     x, misfit = power.coefficients(kept, kept[7])
@@ -160,7 +160,7 @@ def test_averages_are_in_float32():
     found = Averages(model, Training(ema=(0.99, 0.999), snapshots=2, snapshot_dtype="float16")).state()
     assert {v.dtype for v in found["ema"].values()} == {torch.float32}
     assert {v.dtype for state in found["averages"].values() for v in state.values()} == {torch.float32}
-    assert set(found["averages"]) == {"0.999", "power-0.05", "power-0.1"}
+    assert set(found["averages"]) == {"0.999", "power-0.05", "power-0.1", "power-0.2"}
 
 
 def test_the_warm_up_is_that_of_before():
@@ -188,4 +188,9 @@ def test_the_task_finds_a_length_and_its_weights_are_used(monkeypatch, capfd, tm
 
 
 def test_checkpoints_hold_them(mine):
-    assert set(checkpoint.load(Path(mine) / "checkpoint.pt")["averages"]) == {"0.99", "power-0.05", "power-0.1"}
+    assert set(checkpoint.load(Path(mine) / "checkpoint.pt")["averages"]) == {
+        "0.99",
+        "power-0.05",
+        "power-0.1",
+        "power-0.2",
+    }

@@ -52,7 +52,7 @@ class Training(Checked):
     clip: Annotated[float, Range(above=0, high=math.inf)] = 1.0
     ema: BelowOne | Annotated[tuple[BelowOne, ...], "a number from 0 on and below 1, or a list of such"] = 0.999
     snapshots: Annotated[Whole, LATER] = 0
-    sigma_rel: Annotated[tuple[Width, ...], LATER] = (0.05, 0.1)
+    sigma_rel: Annotated[tuple[Width, ...], LATER] = (0.05, 0.1, 0.2)
     snapshot_dtype: Annotated[Literal["float32", "float16"], LATER] = "float32"
     start: Text | None = None
     lora: Annotated[Count | None, LATER] = None
