@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import signal
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -64,6 +65,15 @@ def batches(
     return DataLoader(_Items(dataset, names), batch_sampler=order, **options)
 
 
+def _hear_no_more() -> None:
+    """Takes torch's handler of SIGCHLD away, which raises wherever the next news of the dead reader comes in: while its
+    loader is taken apart, that is noise and no longer an error."""
+    number = getattr(signal, "SIGCHLD", None)
+    if number is not None and "torch.utils.data" in str(getattr(signal.getsignal(number), "__module__", "")):
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def told() -> Iterator[None]:
     """What goes wrong in a process that reads data is told in one line, wherever in the block the news comes in.
@@ -81,6 +91,7 @@ def told() -> Iterator[None]:
         lost = isinstance(error, ConnectionError | EOFError) or "DataLoader worker" in words
         if not lost or words.startswith("Caught "):  # the last: what it raised itself
             raise
+        _hear_no_more()
         raise ChildProcessError(
             f"a process that reads data died ({words}): the same command goes on from the last "
             "checkpoint; where memory or /dev/shm is short, say fewer train.workers"
