@@ -6,6 +6,7 @@ from samplers import DETERMINISTIC, STOCHASTIC
 
 import scoresde
 from scoresde import noise
+from scoresde.denoiser import levels
 from scoresde.sampling import DDIM, PC, ProbabilityFlow
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -30,6 +31,21 @@ def test_noise_is_the_same():
     for draw in (noise.normal, noise.uniform, noise.rademacher):
         here, there = draw(x, index, 1, 2, 3), draw(x.cuda(), index.cuda(), 1, 2, 3)
         assert torch.allclose(here, there.cpu(), atol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [True, False])
+def test_the_mean_of_levels_is_the_same_and_does_not_wait(spread):
+    torch.manual_seed(0)
+    rule, x, answer = levels(17, spread=spread), torch.randn(6, 3), torch.randn(6, 51)
+    far, there = (x.cuda(), answer.cuda()), torch.linspace(-9, 9, 6).exp()
+    for sigma in (1e-3, 0.1, 2.0, there.cuda()):
+        wanted = rule.mean(x, 0.8, sigma.cpu() if torch.is_tensor(sigma) else sigma, answer)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found = rule.mean(far[0], 0.8, sigma, far[1])
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.allclose(found.cpu(), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
