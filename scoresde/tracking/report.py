@@ -40,7 +40,7 @@ def bar(
 
 def smaller(net: Mapping[str, Any]) -> str:
     """How to ask for half of a network: "net.channels=16 is smaller"; "" where its config has no such size."""
-    sizes = [k for k in ("channels", "width", "minutes") if isinstance(net.get(k), int) and net[k] > 1]
+    sizes = [k for k in ("channels", "width") if isinstance(net.get(k), int) and net[k] > 1]
     return f"net.{sizes[0]}={net[sizes[0]] // 2} is smaller" if sizes else ""
 
 
