@@ -177,7 +177,7 @@ def node_of(value: Any) -> Any:
         return int(value)
     if isinstance(value, Real):
         return float(value)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         return [node_of(v) for v in value]
     if isinstance(value, Mapping):
         return {str(k): node_of(v) for k, v in value.items()}

@@ -1,5 +1,6 @@
 """The rule for data with levels: the mean is that of a quadrature, the densities and bounds are the exact ones."""
 
+import itertools
 import json
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from problems import refuses
 import scoresde
 from scoresde.config import settle
 from scoresde.denoiser import LearnedVariance, Preconditioned, levels
+from scoresde.denoiser.levels import merged
 from scoresde.likelihood import elbo, log_likelihood
 from scoresde.spaces import Affine, Bins
 
@@ -36,11 +38,12 @@ def exact(spread=True, scale=2.0, sde=None, p=P):
 
 def by_quadrature(x, alpha, sigma, logits, rule, nodes=4000):
     """The posterior mean (B, D) of logits (B, K, D), bin by bin, by the midpoint rule."""
-    k = torch.arange(rule.levels, dtype=torch.float64)
+    edges = torch.tensor([*(rule.cuts or range(rule.levels)), rule.levels], dtype=torch.float64)
+    width = edges.diff()[:, None]
     u = (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes if rule.spread else torch.tensor([0.5]).double()
-    y = rule.scale * (k[:, None] + u) / rule.levels + rule.shift  # (K, nodes)
+    y = rule.scale * (edges[:-1, None] + width * u) / rule.levels + rule.shift  # (K, nodes)
     far = -0.5 * ((x[:, None, :, None] - alpha * y[:, None]) / sigma) ** 2
-    log_weights = logits[..., None] + far  # (B, K, D, nodes)
+    log_weights = logits[..., None] + far + width.log()[..., None]  # (B, K, D, nodes)
     weights = (log_weights - log_weights.amax((1, 3), keepdim=True)).exp()
     return (weights * y[:, None]).sum((1, 3)) / weights.sum((1, 3))
 
@@ -48,9 +51,16 @@ def by_quadrature(x, alpha, sigma, logits, rule, nodes=4000):
 @pytest.mark.parametrize("scale", [2.0, -3.0])
 @pytest.mark.parametrize("spread", [True, False])
 def test_the_mean_is_that_of_a_quadrature(spread, scale):
+    check(levels(17, scale, -scale / 2, spread))
+
+
+def test_bins_of_several_levels_are_as_exact():
+    check(levels(100, cuts=(0, 1, 2, 40, 43, 90, 99)))
+
+
+def check(rule):
     torch.manual_seed(0)
-    rule, sde = levels(17, scale, -scale / 2, spread), scoresde.VP()
-    logits = 2 * torch.randn(64, 17, 3, dtype=torch.float64)
+    sde, logits = scoresde.VP(), 2 * torch.randn(64, rule.outputs, 3, dtype=torch.float64)
     for log_snr in (-8.0, -2.0, 0.0, 1.0, 3.0, 6.0, 9.0, 12.0):
         alpha, sigma = sde.marginal(sde.time(torch.tensor(log_snr, dtype=torch.float64)))
         x = 1.6 * torch.randn(64, 3, dtype=torch.float64)  # a fifth is outside all bins
@@ -124,6 +134,25 @@ def test_a_level_that_is_impossible_is_never_drawn():
     assert (Bins(5).decode(x)[:, 0] < 4).all()
 
 
+def test_levels_that_are_alike_share_a_bin():
+    """As merging by trying every pair does; of a data set, by its own counts."""
+    counts = torch.tensor([900.0, 3, 5, 4, 4, 60, 1, 2, 500, 480], dtype=torch.float64)
+    cost = lambda n: float((n * (n / n.mean()).log()).sum())
+    parts = [[i] for i in range(10)]
+    n = counts + 0.1
+    for bins in (9, 6, 4, 2):
+        while len(parts) > bins:
+            more = [cost(n[a + b]) - cost(n[a]) - cost(n[b]) for a, b in itertools.pairwise(parts)]
+            i = more.index(min(more))
+            parts[i : i + 2] = [parts[i] + parts[i + 1]]
+        assert merged(counts, bins) == tuple(p[0] for p in parts)
+    data = scoresde.data.digits()
+    seen = torch.bincount(scoresde.data.stack(data.train, range(len(data.train))).flatten().long(), minlength=17)
+    assert torch.equal(data.counts, seen.double()) and scoresde.data.from_tensor(torch.randn(9, 2)).counts is None
+    rule = levels.of(data, bins=8)
+    assert rule.outputs == 8 and rule.cuts == merged(seen, 8) and levels.of(data, bins=17) == levels.of(data)
+
+
 def test_what_does_not_fit_is_refused():
     sde, net = scoresde.VP(), scoresde.nets.MLP((2,), width=16, blocks=1, outputs=5)
     refuses("outputs=5", "needs outputs=1", call=lambda: Preconditioned(net, sde))
@@ -132,6 +161,8 @@ def test_what_does_not_fit_is_refused():
     refuses("rule=levels", "no levels", call=lambda: levels.of(Affine()))
     refuses("columns", "rule=v", call=lambda: levels.of(Bins(5, torch.ones(2), torch.zeros(2))))
     refuses("levels=1", call=lambda: levels(1))
+    for cuts, spread in (((1, 2), True), ((0, 2, 2), True), ((0, 5), True), ((0, 2), False)):
+        refuses("cuts", call=lambda cuts=cuts, spread=spread: levels(5, spread=spread, cuts=cuts))
     cut = Preconditioned(Detached(), sde, levels(5))
     refuses("Detached", call=lambda: cut(torch.zeros(3, 2, requires_grad=True), 0.5))
 
@@ -147,14 +178,18 @@ def settled(space, **more):
     """The rule that a config gets for data of this space."""
     said = {"net": {"_target_": "scoresde.nets.UNet"}, "rule": "auto", "train": {"dequantise": "uniform"}}
     said |= {"objective": {"_target_": "scoresde.objectives.Denoising"}}
-    return settle.settled(OmegaConf.create(said | more), SimpleNamespace(space=space)).rule
+    return settle.settled(
+        OmegaConf.create(said | more), SimpleNamespace(space=space, counts=torch.arange(1.0, 257))
+    ).rule
 
 
 def test_auto_takes_the_levels_of_data_that_has_few():
     assert settled(Bins(17)).levels == 17 and settled(Bins(17)).spread is True
     assert settled(Bins(17), train={"dequantise": "none"}).spread is False
     assert settled(Bins(256)) == "v" == settled(Affine())
-    assert settled(Bins(256), rule="levels").levels == 256
+    assert settled(Bins(256), rule="levels", train={"dequantise": "none"}).levels == 256
+    cut = settled(Bins(256), rule="levels")
+    assert cut.levels == 256 and len(cut.cuts) == 32
     assert settled(Bins(17), objective={"_target_": "scoresde.objectives.Hybrid"}) == "v"
     assert settled(Bins(17), net={"_target_": "scoresde.nets.Energy"}) == "v"
     assert settled(Bins(17), rule="eps") == "eps"
@@ -168,6 +203,7 @@ def test_a_folder_knows_its_levels(tmp_path, monkeypatch, capfd):
     assert code == 0 and "17 levels" in out + err, err
     (folder,) = (tmp_path / "runs").glob("vp-digits-*")
     rule = json.loads((folder / "model.json").read_text())["rule"]
+    assert rule.pop("cuts") == []
     assert rule == {"_target_": "scoresde.denoiser.levels", "levels": 17, "scale": 2.0, "shift": -1.0, "spread": True}
     model = scoresde.load(folder)
     assert model.bare.rule == levels(17) and model(torch.zeros(2, 1, 8, 8), 0.5).shape == (2, 1, 8, 8)

@@ -16,14 +16,15 @@ from ..model.description import AUTO_NET, OPEN_RULES, without_inputs
 from ..spaces import Space
 from .build import made_of
 
-FEW = 32  # levels: with more, as many outputs cost more than they are worth, unless they are asked for
+FEW = 32  # bins: more outputs cost more than they are worth
 
 
 def settled(config: DictConfig, data: Data, conditions: Mapping[str, Kind] | None = None) -> DictConfig:
     """A config with the rule and the network that its data makes of "auto" and "levels".
 
-    The rule "levels" is that of the data's bins.  "auto" is "levels" for data of at most `FEW` levels, the same in all
-    columns, and else "v"; so it is for a learned variance, and for networks without `outputs`.
+    The rule "levels" is that of the data's bins, `FEW` of them at most for data that are spread over theirs.  "auto" is
+    "levels" for data of at most `FEW` levels, the same in all columns, and else "v"; so it is for a learned variance,
+    and for networks without `outputs`.
 
     Arguments:
         config: the command's.
@@ -39,7 +40,7 @@ def settled(config: DictConfig, data: Data, conditions: Mapping[str, Kind] | Non
     rule, net = config.rule, None
     if rule in OPEN_RULES:
         bins = rule == "levels" or _few(config, data.space)
-        rule = making.node_of(levels.of(data, config.train.dequantise != "none")) if bins else "v"
+        rule = _of_levels(config, data) if bins else "v"
     if config.net.get("_target_") == AUTO_NET:
         known = {"examples": len(data.train), "steps": config.train.steps, "batch_size": config.train.batch_size}
         inputs = {"shape": data.shape, "conditions": dict(conditions or {}) or None}
@@ -47,6 +48,11 @@ def settled(config: DictConfig, data: Data, conditions: Mapping[str, Kind] | Non
         plain: Any = OmegaConf.to_container(config.net, resolve=True)
         net = without_inputs(making.node_of(making.make(plain, "net", None, **known, **inputs)))
     return _with(config, rule, net)
+
+
+def _of_levels(config: DictConfig, data: Data) -> dict[str, Any]:
+    spread = config.train.dequantise != "none"
+    return making.node_of(levels.of(data, spread, FEW if spread else None))
 
 
 def as_in(config: DictConfig, known: Mapping[str, Any]) -> DictConfig:

@@ -80,6 +80,11 @@ class Data:
         return look.fingerprint(self)
 
     @cached_property
+    def counts(self) -> Tensor | None:
+        """How often each level is there, float64 (levels,), in up to 8192 training items; None: no levels."""
+        return look.counts(self)
+
+    @cached_property
     def log_det(self) -> float:
         r"""$\log |\det \partial x / \partial y|$ in nats, $y$ in the unit cube (levels) or in raw units (no levels)."""
         return self.space.log_det(self.shape)

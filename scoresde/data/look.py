@@ -22,10 +22,21 @@ if TYPE_CHECKING:
 
 WHOLE = 8 * 2**30  # bytes of items up to which all of those that are read as rows enter the fingerprint
 SOME = 2000  # items of each split, evenly spaced, that enter it else
+COUNTED = 8192  # training items whose levels are counted
 LOOKED_AT = 512  # items of each split, evenly spaced, that the check looks at
 PART = 2**20  # numbers that are hashed at once
 TOLD = "deviations differ"  # part of the note on scales, by which it is known
 LOSS = 1e-3  # of a deviation: what rounding to float32 may cost in the model's space
+
+
+def counts(data: Data) -> torch.Tensor | None:
+    """How often each level is there, float64 (levels,), in up to 8192 training items; None: no levels."""
+    if data.levels is None:
+        return None
+    index = _spaced(len(data.train), COUNTED)
+    found = [stack(data.train, part) for part in np.array_split(index, -(-len(index) // 256))]
+    each = [torch.bincount(part.flatten().long(), minlength=data.levels) for part in found]
+    return torch.stack(each).sum(0).double()
 
 
 def fingerprint(data: Data) -> str:

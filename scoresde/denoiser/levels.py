@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 import torch
@@ -11,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..sde import expand
-from ..settings import Checked, Range
+from ..settings import Checked, Range, Whole, brief
 from ..spaces import Bins
 from .base import rows
 
@@ -30,29 +33,45 @@ class levels(Checked):
 
     What little noise leaves of an element, in which bin it is and where in it, is arithmetic and is not learned; the
     network learns how likely the levels are, as the other elements tell.  Edges of bins are sharp at every noise.
+    Where levels are many, neighbours may share a bin (`cuts`): within it none is more likely than another.
 
     Dieleman et al. (2022), Continuous diffusion for categorical data, arXiv 2211.15089, section 3.1, has the mean over
     levels; Graves et al. (2023), Bayesian Flow Networks, arXiv 2308.07037, section 5, the bins.  Neither weighs the
     noisy element itself in.
 
     Arguments:
-        levels: K.
-        scale, shift: bin k is scale (k + [0, 1)) / K + shift, as in `Bins`; `levels.of(space)` takes them from there.
+        levels: of the data.
+        scale, shift: level v is scale (v + [0, 1)) / levels + shift, as in `Bins`.
         spread: whether the data are spread over their bins (`dequantise="uniform"`), or stand on the centres.
+        cuts: the first level of each bin, from 0 on; (): each level has its own.
+
+    Raises:
+        InputError: cuts that do not increase from 0, or without spread.
     """
 
     levels: Annotated[int, Range(2, 65536)]
     scale: float = 2.0
     shift: float = -1.0
     spread: bool = True
+    cuts: tuple[Whole, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "cuts", tuple(self.cuts))
+        ends = (*self.cuts, self.levels)
+        if self.cuts and (ends[0] != 0 or any(b <= a for a, b in itertools.pairwise(ends)) or not self.spread):
+            words = f"cuts={brief(self.cuts)}: first levels of bins, from 0 on, each below {self.levels}"
+            raise InputError(f"{words}, of data that are spread over them", "cuts")
 
     @classmethod
-    def of(cls, held: Any, spread: bool = True) -> levels:
+    def of(cls, held: Any, spread: bool = True, bins: int | None = None) -> levels:
         """That of data.
 
         Arguments:
             held: a space with levels, or what has one: a data set, a model.
             spread: as the class takes it.
+            bins: how many; where the data set has more levels, neighbours share bins such that, by how often each
+                level is there (`Data.counts`), least is lost of what the levels tell.
 
         Returns:
             The rule.
@@ -63,15 +82,16 @@ class levels(Checked):
         space = getattr(held, "space", held)
         if getattr(space, "levels", None) is None:
             raise InputError(f"rule=levels: {getattr(held, 'name', 'the data')} has no levels; choose rule=v", "rule")
-        bins = Bins.of(space)
-        if torch.is_tensor(bins.scale) or torch.is_tensor(bins.shift):
+        found = Bins.of(space)
+        if torch.is_tensor(found.scale) or torch.is_tensor(found.shift):
             raise InputError("rule=levels: the columns have bins of their own; choose rule=v", "rule")
-        return cls(bins.levels, bins.scale, bins.shift, spread)
+        cuts = merged(held.counts, bins) if bins is not None and bins < found.levels else ()
+        return cls(found.levels, found.scale, found.shift, spread, cuts)
 
     @property
     def outputs(self) -> int:
         """Tensors like x in the network's answer: K."""
-        return self.levels
+        return len(self.cuts) or self.levels
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """alpha, sigma (...) to (c_skip, c_out, c_in), each of their shape: the network sees x / n."""
@@ -93,31 +113,52 @@ class levels(Checked):
 
     def _mean(self, x: Tensor, alpha: float | Tensor, sigma: float | Tensor, answer: Tensor) -> Tensor:
         unit = self.scale / self.levels
-        logits = answer.reshape(len(x), self.levels, *x.shape[1:]).to(x.dtype)
-        place = (expand(1 / (alpha * unit), x) * x - self.shift / unit).unsqueeze(1)  # bin k is k to k + 1
+        logits = answer.reshape(len(x), self.outputs, *x.shape[1:]).to(x.dtype)
+        place = (expand(1 / (alpha * unit), x) * x - self.shift / unit).unsqueeze(1)  # level v is from v to v + 1
         tau = expand(rows(sigma / alpha / abs(unit), x, x.dtype), x).unsqueeze(1)
+        edges = self._edges(place)
+        coarse = _of_centres(place, tau, logits, edges, self.spread)
         if not self.spread:
-            return unit * self._of_centres(place, tau, logits) + self.shift
-        coarse = self._of_centres(place, tau, logits)
-        fine = _of_bins(place, tau.clamp_max(COARSE), logits)
-        return unit * torch.where(tau[:, 0] > COARSE, coarse, fine) + self.shift
+            return unit * coarse + self.shift
+        limit = COARSE * max(b - a for a, b in itertools.pairwise((*self.cuts, self.levels))) if self.cuts else COARSE
+        fine = _of_bins(place, tau.clamp_max(limit), logits, edges)
+        return unit * torch.where(tau[:, 0] > limit, coarse, fine) + self.shift
 
-    def _of_centres(self, place: Tensor, tau: Tensor, logits: Tensor) -> Tensor:
-        """The mean in units of bins; a bin that is spread is a Gaussian of its variance 1/12."""
-        own, centres = 1 / 12 if self.spread else 0.0, _along(self.levels, place) + 0.5
-        variance = tau.square() + own
-        weights = torch.addcmul(logits, (place - centres).square(), -0.5 / variance).softmax(1)
-        mean = torch.tensordot(weights, centres.flatten(), ([1], [0]))
-        return mean if not self.spread else mean + (own / variance * (place - mean.unsqueeze(1)))[:, 0]
+    def _edges(self, like: Tensor) -> Tensor:
+        """(K + 1, 1, ...), in units of levels."""
+        if not self.cuts:
+            edges = torch.arange(self.levels + 1, device=like.device, dtype=like.dtype)
+        else:
+            edges = _edges_on(self.cuts, self.levels, like.device, like.dtype)
+        return edges.view(-1, *[1] * (like.ndim - 2))
 
 
-def _of_bins(place: Tensor, tau: Tensor, logits: Tensor) -> Tensor:
+@lru_cache(maxsize=16)
+def _edges_on(cuts: tuple[int, ...], end: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Made once: a copy from the host would wait for the device each time."""
+    with torch.inference_mode(False):
+        return torch.tensor([*cuts, end], device=device, dtype=dtype)
+
+
+def _of_centres(place: Tensor, tau: Tensor, logits: Tensor, edges: Tensor, spread: bool) -> Tensor:
+    """The mean in units of levels; a bin that is spread counts as a Gaussian of its variance, width^2 / 12."""
+    centres, width = (edges[1:] + edges[:-1]) / 2, edges[1:] - edges[:-1]
+    if not spread:
+        weights = torch.addcmul(logits, (place - centres).square(), -0.5 / tau.square()).softmax(1)
+        return torch.tensordot(weights, centres.flatten(), ([1], [0]))
+    own = width.square() / 12
+    variance = tau.square() + own
+    prior = logits + width.log() - 0.5 * variance.log()
+    weights = torch.addcmul(prior, (place - centres).square(), -0.5 / variance).softmax(1)
+    return (weights * (centres + own / variance * (place - centres))).sum(1)
+
+
+def _of_bins(place: Tensor, tau: Tensor, logits: Tensor, edges: Tensor) -> Tensor:
     """place + tau sum_k e^{l_k} (phi(e_k) - phi(e_{k+1})) / sum_k e^{l_k} (Phi(e_{k+1}) - Phi(e_k)).
 
-    e_k = (k - place) / tau.  Outside all bins both sums are multiplied by exp(d^2 / 2), d the distance to them.
+    e_k = (edge k - place) / tau.  Outside all bins both sums are multiplied by exp(d^2 / 2), d the distance to them.
     """
-    count = logits.shape[1]
-    e = (_along(count + 1, place) - place) / tau
+    e = (edges - place) / tau
     beyond = (e[:, :1] > 0) | (e[:, -1:] < 0)
     far, size = torch.where(beyond, e.abs().amin(1, keepdim=True), 0.0).detach(), e.abs()
     density = torch.exp(-0.5 * (size - far) * (size + far))
@@ -127,9 +168,40 @@ def _of_bins(place: Tensor, tau: Tensor, logits: Tensor) -> Tensor:
     logits = (logits - logits.amax(1, keepdim=True).detach()).exp()
     pull = (logits * (density[:, :-1] - density[:, 1:])).sum(1) / math.sqrt(2 * math.pi)
     found = place[:, 0] + tau[:, 0] * pull / (logits * mass).sum(1).clamp_min(torch.finfo(place.dtype).tiny)
-    return found.clamp(0, count)
+    return torch.minimum(found.clamp_min(0), edges[-1])
 
 
-def _along(count: int, like: Tensor) -> Tensor:
-    """0 to count - 1, along the second axis."""
-    return torch.arange(count, device=like.device, dtype=like.dtype).view(-1, *[1] * (like.ndim - 2))
+def merged(counts: Tensor, bins: int) -> tuple[int, ...]:
+    """The first levels of so many bins, of neighbours that are merged two by two, those first that lose least: of n_v
+    elements at each level v, a bin loses sum n_v log(n_v / mean n) by taking its levels for equally likely.
+
+    Arguments:
+        counts: n (levels,).
+        bins: how many, at least 2.
+
+    Returns:
+        The first level of each, from 0 on.
+    """
+    n = (counts.double() + 0.1).tolist()  # a level that was not seen may be there
+    total, own = [0.0, *itertools.accumulate(n)], [0.0, *itertools.accumulate(v * math.log(v) for v in n)]
+
+    def loss(a: int, b: int) -> float:
+        mass = total[b] - total[a]
+        return own[b] - own[a] - mass * math.log(mass / (b - a))
+
+    end = {a: a + 1 for a in range(len(n))}  # of each bin, by its first level
+    before = {a + 1: a for a in range(len(n))}  # the bin that ends there
+    more = lambda a, b, c: loss(a, c) - loss(a, b) - loss(b, c)
+    heap = [(more(a, a + 1, a + 2), a, a + 1, a + 2) for a in range(len(n) - 1)]
+    heapq.heapify(heap)
+    while len(end) > max(bins, 2):
+        _, a, b, c = heapq.heappop(heap)
+        if end.get(a) != b or end.get(b) != c:
+            continue  # one of the two is another by now
+        end[a], before[c] = c, a
+        del end[b], before[b]
+        if c in end:
+            heapq.heappush(heap, (more(a, c, end[c]), a, c, end[c]))
+        if a in before:
+            heapq.heappush(heap, (more(before[a], a, c), before[a], a, c))
+    return tuple(sorted(end))
