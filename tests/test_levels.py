@@ -179,7 +179,8 @@ def settled(space, **more):
     said = {"net": {"_target_": "scoresde.nets.UNet"}, "rule": "auto", "train": {"dequantise": "uniform"}}
     said |= {"objective": {"_target_": "scoresde.objectives.Denoising"}}
     return settle.settled(
-        OmegaConf.create(said | more), SimpleNamespace(space=space, counts=torch.arange(1.0, 257))
+        OmegaConf.create(said | more),
+        SimpleNamespace(name="it", levels=space.levels, space=space, counts=torch.arange(1.0, 257)),
     ).rule
 
 
@@ -193,6 +194,10 @@ def test_auto_takes_the_levels_of_data_that_has_few():
     assert settled(Bins(17), objective={"_target_": "scoresde.objectives.Hybrid"}) == "v"
     assert settled(Bins(17), net={"_target_": "scoresde.nets.Energy"}) == "v"
     assert settled(Bins(17), rule="eps") == "eps"
+    said = {"_target_": "scoresde.denoiser.levels", "levels": 17}
+    assert settled(Bins(17), rule=said) == said
+    refuses("17 levels", "has 256", call=lambda: settled(Bins(256), rule=said))
+    refuses("17 levels", "has none", call=lambda: settled(Affine(), rule=said))
     refuses("rule=levels", "no levels", call=lambda: settled(Affine(), rule="levels"))
 
 

@@ -35,12 +35,14 @@ def settled(config: DictConfig, data: Data, conditions: Mapping[str, Kind] | Non
         The config, or a copy.
 
     Raises:
-        InputError: rule=levels for data without levels, or with an objective that cannot have it.
+        InputError: rule=levels for data without levels, or with an objective that cannot have it; a rule of other levels.
     """
     rule, net = config.rule, None
     if rule in OPEN_RULES:
         bins = rule == "levels" or _few(config, data.space)
         rule = _of_levels(config, data) if bins else "v"
+    else:
+        _check_levels(rule, data)
     if config.net.get("_target_") == AUTO_NET:
         known = {"examples": len(data.train), "steps": config.train.steps, "batch_size": config.train.batch_size}
         inputs = {"shape": data.shape, "conditions": dict(conditions or {}) or None}
@@ -48,6 +50,16 @@ def settled(config: DictConfig, data: Data, conditions: Mapping[str, Kind] | Non
         plain: Any = OmegaConf.to_container(config.net, resolve=True)
         net = without_inputs(making.node_of(making.make(plain, "net", None, **known, **inputs)))
     return _with(config, rule, net)
+
+
+def _check_levels(rule: Any, data: Data) -> None:
+    """Raises `InputError` for a rule of levels, said or taken from a start, that are not the data's."""
+    if isinstance(rule, Mapping) and rule.get("_target_") == making.public_name(levels):
+        has, found = data.levels, rule.get("levels")
+        if found != has:
+            raise InputError(
+                f"rule: it is of {found} levels, and {data.name} has {has or 'none'}; say rule=auto", "rule"
+            )
 
 
 def _of_levels(config: DictConfig, data: Data) -> dict[str, Any]:

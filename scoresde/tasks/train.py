@@ -2,7 +2,9 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,7 +12,7 @@ from .. import pictures
 from ..config import build, objective, settle
 from ..config.guide import Guide
 from ..data import Data, stack
-from ..denoiser import levels
+from ..denoiser import Denoiser, levels
 from ..errors import InputError
 from ..machine import processes
 from ..machine.progress import fewer
@@ -71,17 +73,7 @@ def train(run: Run) -> None:
     denoiser = build.build_denoiser(config, data.shape, run.adopted, kinds)
     prepare(denoiser, data)
     begun = started(denoiser, None, run.training, None if run.config.fresh else path, run.say)
-    size = sum(p.numel() for p in denoiser.parameters())
-    _warn_noise(run, denoiser.sde, data)
-    words = f"training {build.name_of(run.config.sde)} on {data.name} {data.shape}, {len(data.train)} examples"
-    words += f", {size:,} parameters" + (f", beginning with {begun['start']['folder']}" if begun else "")
-    predicts = getattr(denoiser, "rule", None)
-    words += f", rule: the data's {predicts.levels} levels" if isinstance(predicts, levels) else ""
-    words += f", adapters of rank {run.training.lora} alone" if run.training.lora else ""
-    if run.config.net.get("_target_") == AUTO_NET:
-        chosen = {k: v for k, v in config.net.items() if k in ("channels", "mults", "blocks", "width")}
-        run.say(f"net=auto: {type(denoiser.net).__name__}, {', '.join(f'{k} {v}' for k, v in chosen.items())}")
-    run.say(f"{words}{f', from step {before} of {steps}' if before else ''}")
+    _announce(run, config, denoiser, begun, before)
     last: dict = {}
 
     def report(step: int, **figures) -> None:
@@ -104,6 +96,22 @@ def train(run: Run) -> None:
         words = f"trained {steps} steps in {seconds:.0f} s, validation loss {validation:.4f}"
         run.results.append(("model", words))
         run.made["train"] = path
+
+
+def _announce(run: Run, config: Any, denoiser: Denoiser, begun: Mapping, before: int) -> None:
+    """Says what is trained on what, from where."""
+    data, size, rule = run.data, sum(p.numel() for p in denoiser.parameters()), getattr(denoiser, "rule", None)
+    _warn_noise(run, denoiser.sde, data)
+    if run.config.net.get("_target_") == AUTO_NET:
+        chosen = {k: v for k, v in config.net.items() if k in ("channels", "mults", "blocks", "width")}
+        run.say(f"net=auto: {type(denoiser.net).__name__}, {', '.join(f'{k} {v}' for k, v in chosen.items())}")
+    words = f"training {build.name_of(run.config.sde)} on {data.name} {data.shape}, {len(data.train)} examples"
+    words += f", {size:,} parameters" + (f", beginning with {begun['start']['folder']}" if begun else "")
+    if isinstance(rule, levels):
+        shared = f" in {rule.outputs} bins" if rule.cuts else ""
+        words += f", rule: the data's {rule.levels} levels{shared}"
+    words += f", adapters of rank {run.training.lora} alone" if run.training.lora else ""
+    run.say(f"{words}{f', from step {before} of {run.training.steps}' if before else ''}")
 
 
 def _check_data(run: Run) -> None:
