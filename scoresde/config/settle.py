@@ -35,7 +35,7 @@ def settled(config: DictConfig, data: Data, conditions: Mapping[str, Kind] | Non
         The config, or a copy.
 
     Raises:
-        InputError: rule=levels for data without levels, or with an objective that cannot have it; a rule of other levels.
+        InputError: rule=levels for data without levels, or with an objective that cannot have it; other levels.
     """
     rule, net = config.rule, None
     if rule in OPEN_RULES:
