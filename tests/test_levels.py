@@ -216,5 +216,11 @@ def test_a_folder_knows_its_levels(tmp_path, monkeypatch, capfd):
     for words in ([*TINY, *few], [f"folder={folder}", *few], [f"folder={folder}", "rule=levels", *few]):
         assert ask(*words)[0] == 0
     assert len(list((tmp_path / "runs").iterdir())) == 1
+    centres = [*TINY, "rule=levels", "train.dequantise=none", "folder=centres"]
+    assert ask(*centres, "task=train")[0] == 0
+    code, _, err = ask(*centres, "task=likelihood")
+    assert code == 1 and "centres" in err and "choose decoder" in err
+    code, out, err = ask(*centres, "task=likelihood", "likelihood.dequantiser=decoder", "likelihood.by=elbo")
+    assert code == 0 and "bits/dim" in out, err
     code, _, err = ask(f"folder={folder}", "rule=v", *few)
     assert code != 0 and "rule" in err

@@ -85,6 +85,22 @@ def test_the_terms_add_up(cli, trained, way):
     assert not list(folder.glob("parts*")) and not list(folder.rglob(".*.[0-9]*"))
 
 
+@pytest.mark.parametrize("dequantiser", ["uniform", "decoder"])
+def test_the_bound_alone_is_the_bound_beside_the_flow(cli, trained, dequantiser):
+    """In the flow's place, term by term, and without its evaluations."""
+    words = [f"likelihood.dequantiser={dequantiser}", "likelihood.bound_draws=8"]
+    code, _, err = cli(*words, "likelihood.bound=elbo")
+    assert code == 0, err
+    _, beside, _ = newest(trained)
+    code, out, err = cli(*words, "likelihood.by=elbo")
+    assert code == 0 and "8 evaluations an example, the evidence bound" in " ".join(out.split()), err
+    folder, alone, columns = newest(trained)
+    assert alone["by"] == "elbo" and (columns["nfe"] == 8).all() and "bound" not in columns
+    for name in ("", "_stderr", "_prior", "_diffusion", "_transform", "_levels", "_dequantisation", "_truncation"):
+        assert alone[f"bits_per_dim{name}"] == pytest.approx(beside[f"bound_bits_per_dim{name}"], abs=1e-9), name
+    assert Image.open(folder / "extremes.png").width > 100
+
+
 def by_the_library(trained, split, seed, t_min, **options):
     """The figures of the first 10 examples of a split, and a function x -> its bound, by the library alone."""
     model, data, flat = scoresde.load(trained / "m"), scoresde.data.digits(), lik.Uniform()
@@ -189,6 +205,9 @@ MISTAKES = [
     ("likelihood.draws=2", "give dequantiser=importance"),
     ("likelihood.draws=0", "from 1"),
     ("likelihood.split=val", "train, test"),
+    (["likelihood.by=elbo", "likelihood.bound=elbo"], "give bound=null"),
+    (["likelihood.by=elbo", "likelihood.dequantiser=variational"], "uniform, or decoder"),
+    (["likelihood.by=elbo", "likelihood.bound_draws=3"], "an even number"),
     ("likelihood.target_stderr=0", "above 0"),
     ("likelihood.t_min=2", "t_min=2"),
     ("data.other=moon", "data.other='moon'"),
@@ -197,11 +216,11 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("override", "words"), MISTAKES, ids=[m[0] for m in MISTAKES])
+@pytest.mark.parametrize(("override", "words"), MISTAKES, ids=[str(m[0]) for m in MISTAKES])
 def test_a_mistake_is_one_line(cli, trained, override, words):
     np.save(trained / "wrong.npy", np.zeros((12, 1, 4, 4), dtype=np.uint8))
     before = {p.name for p in trained.glob("m/*")}
-    code, _, err = cli(override)
+    code, _, err = cli(*([override] if isinstance(override, str) else override))
     assert code == 1 and err.startswith("error: ") and err.count("\n") == 1 and words in err, err
     assert {p.name for p in trained.glob("m/*")} == before
 
