@@ -142,7 +142,7 @@ def test_the_place_is_among_held_out_items():
 
 @pytest.mark.slow
 def test_a_result_of_the_command_is_used_and_its_items_are_scored_alike(monkeypatch, capfd, tmp_path):
-    labels = [*TINY, "cond=[label]", "folder=m", "likelihood.n=6"]
+    labels = [*TINY, "cond=[label]", "folder=m", "likelihood.n=6", "likelihood.rtol=1e-3", "likelihood.atol=1e-3"]
     for task in ("train", "likelihood"):
         assert command(monkeypatch, capfd, tmp_path, *labels, f"task={task}")[0] == 0
     from scoresde.tasks.look.demo import subject as of
