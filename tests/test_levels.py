@@ -36,7 +36,7 @@ def exact(spread=True, scale=2.0, sde=None, p=P):
     return Preconditioned(Known(p), sde or scoresde.VP(), levels(5, scale, -scale / 2, spread))
 
 
-def by_quadrature(x, alpha, sigma, logits, rule, nodes=4000):
+def by_quadrature(x, alpha, sigma, logits, rule, nodes=1500):
     """The posterior mean (B, D) of logits (B, K, D), bin by bin, by the midpoint rule."""
     edges = torch.tensor([*(rule.cuts or range(rule.levels)), rule.levels], dtype=torch.float64)
     width = edges.diff()[:, None]
