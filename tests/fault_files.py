@@ -17,12 +17,12 @@ from scoresde.model import checkpoint
 
 
 class Small:
-    """A disk of a megabyte at the model folder; where that needs more rights than we have, None."""
+    """A disk of four megabytes at the model folder; where that needs more rights than we have, None."""
 
     def __init__(self, path: Path):
         path.mkdir(parents=True)
         self.path = path
-        self.mounted = not quiet("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path))
+        self.mounted = not quiet("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path))
 
     def __enter__(self):
         return self

@@ -1,5 +1,6 @@
 """Whole files, rows, and the one reader of small files: links, halves, wrong kinds, and what is no JSON."""
 
+import errno
 import json
 import math
 import os
@@ -49,6 +50,20 @@ DAMAGED = {
     },
     **{f"no {key}": json.dumps({k: v for k, v in WHOLE.items() if k != key}).encode() for key in NEEDS},
 }
+
+
+def test_a_full_disk_is_told_whatever_the_writer_makes_of_it(tmp_path):
+    """As torch does, whose writer fails again as it closes a file that is not whole."""
+
+    def save(file):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 145280 vs 145168")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        files.write(tmp_path / "it", save)
+    assert caught.value.filename == str(tmp_path / "it") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", DAMAGED)

@@ -51,13 +51,19 @@ def write(path: Path, save: Callable[[BinaryIO], Any], ready: Callable[[], None]
 
 @contextlib.contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """A full disk says only that it is full: here it says where."""
+    """A full disk says only that it is full: here it says where.
+
+    torch's writer, which then closes a file that is not whole, complains of that instead: what it met is told.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
+    except (OSError, RuntimeError) as error:
+        met = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(met, OSError):
+            raise
+        if met.errno is not None and met.filename is None:
+            met.filename = str(path)
+        raise met from None
 
 
 def write_json(path: Path, value: Any) -> None:
