@@ -70,6 +70,8 @@ def check(rule):
             assert (found - want).abs().max() < most, (log_snr, dtype)
             with torch.autocast("cpu", torch.bfloat16):
                 assert torch.equal(rule.mean(x.to(dtype), alpha, sigma, logits.flatten(1)), found)
+            number = rule.mean(x.to(dtype), float(alpha), float(sigma), logits.flatten(1))  # one branch, not both
+            assert torch.allclose(number, found, atol=1e-6)
             each = rule.mean(x.to(dtype), alpha.expand(64), sigma.expand(64), logits.flatten(1))
             assert torch.allclose(each, found, atol=1e-6)
 
@@ -161,6 +163,8 @@ def test_what_does_not_fit_is_refused():
     refuses("rule=levels", "no levels", call=lambda: levels.of(Affine()))
     refuses("columns", "rule=v", call=lambda: levels.of(Bins(5, torch.ones(2), torch.zeros(2))))
     refuses("levels=1", call=lambda: levels(1))
+    refuses("bins=1", call=lambda: levels.of(scoresde.data.digits(), bins=1))
+    refuses("bins=8", "Bins", call=lambda: levels.of(Bins(17), bins=8))
     for cuts, spread in (((1, 2), True), ((0, 2, 2), True), ((0, 5), True), ((0, 2), False)):
         refuses("cuts", call=lambda cuts=cuts, spread=spread: levels(5, spread=spread, cuts=cuts))
     cut = Preconditioned(Detached(), sde, levels(5))

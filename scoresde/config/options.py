@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from ..conditions.base import Drop
 from ..denoiser import RULES
 from ..errors import InputError, in_yaml
+from ..model.description import OPEN_RULES
 from ..sampling.hardware import AUTOCAST
 from ..settings import Checked, Count, OneOf, Seed, Text, check
 from ..tracking.track import TRACKERS
@@ -20,7 +21,7 @@ GROUPS = ("sde", "net", "data", "loss", "objective", "train", "sampler", "likeli
 class Options(Checked):
     """Each setting, its type and its choices; what it means is said in `conf/config.yaml`."""
 
-    rule: Annotated[str, OneOf(("auto", "levels", *RULES))] | dict
+    rule: Annotated[str, OneOf((*OPEN_RULES, *RULES))] | dict
     cond: tuple[Text, ...]
     drop: Drop
     given: dict

@@ -35,7 +35,7 @@ class levels(Checked):
     network learns how likely the levels are, as the other elements tell.  Edges of bins are sharp at every noise.
     Where levels are many, neighbours may share a bin (`cuts`): within it none is more likely than another.
 
-    Dieleman et al. (2022), Continuous diffusion for categorical data, arXiv 2211.15089, section 3.1, has the mean over
+    Dieleman et al. (2022), Continuous diffusion for categorical data, arXiv 2211.15089, has the mean over
     levels; Graves et al. (2023), Bayesian Flow Networks, arXiv 2308.07037, section 5, the bins.  Neither weighs the
     noisy element itself in.
 
@@ -77,7 +77,7 @@ class levels(Checked):
             The rule.
 
         Raises:
-            InputError: no levels, or columns of different bins.
+            InputError: no levels, or columns of different bins; fewer bins than 2, or bins of what has no counts.
         """
         space = getattr(held, "space", held)
         if getattr(space, "levels", None) is None:
@@ -85,7 +85,12 @@ class levels(Checked):
         found = Bins.of(space)
         if torch.is_tensor(found.scale) or torch.is_tensor(found.shift):
             raise InputError("rule=levels: the columns have bins of their own; choose rule=v", "rule")
-        cuts = merged(held.counts, bins) if bins is not None and bins < found.levels else ()
+        counts = getattr(held, "counts", None)
+        if bins is not None and (bins < 2 or counts is None):
+            raise InputError(
+                f"bins={bins} of {type(held).__name__}: give 2 or more, and a data set, which counts its levels", "bins"
+            )
+        cuts = merged(counts, bins) if bins is not None and bins < found.levels else ()
         return cls(found.levels, found.scale, found.shift, spread, cuts)
 
     @property
@@ -115,13 +120,16 @@ class levels(Checked):
         unit = self.scale / self.levels
         logits = answer.reshape(len(x), self.outputs, *x.shape[1:]).to(x.dtype)
         place = (expand(1 / (alpha * unit), x) * x - self.shift / unit).unsqueeze(1)  # level v is from v to v + 1
-        tau = expand(rows(sigma / alpha / abs(unit), x, x.dtype), x).unsqueeze(1)
-        edges = self._edges(place)
-        coarse = _of_centres(place, tau, logits, edges, self.spread)
-        if not self.spread:
-            return unit * coarse + self.shift
+        level = sigma / alpha / abs(unit)
+        tau, edges = expand(rows(level, x, x.dtype), x).unsqueeze(1), self._edges(place)
         limit = COARSE * max(b - a for a, b in itertools.pairwise((*self.cuts, self.levels))) if self.cuts else COARSE
+        one = not torch.is_tensor(level)  # of all rows, and known to the host: as in a sampling
+        if not self.spread or (one and level > limit):
+            return unit * _of_centres(place, tau, logits, edges, self.spread) + self.shift
         fine = _of_bins(place, tau.clamp_max(limit), logits, edges)
+        if one:
+            return unit * fine + self.shift
+        coarse = _of_centres(place, tau, logits, edges, self.spread)
         return unit * torch.where(tau[:, 0] > limit, coarse, fine) + self.shift
 
     def _edges(self, like: Tensor) -> Tensor:
@@ -177,7 +185,7 @@ def merged(counts: Tensor, bins: int) -> tuple[int, ...]:
 
     Arguments:
         counts: n (levels,).
-        bins: how many, at least 2.
+        bins: how many, 2 or more.
 
     Returns:
         The first level of each, from 0 on.
@@ -194,7 +202,7 @@ def merged(counts: Tensor, bins: int) -> tuple[int, ...]:
     more = lambda a, b, c: loss(a, c) - loss(a, b) - loss(b, c)
     heap = [(more(a, a + 1, a + 2), a, a + 1, a + 2) for a in range(len(n) - 1)]
     heapq.heapify(heap)
-    while len(end) > max(bins, 2):
+    while len(end) > bins:
         _, a, b, c = heapq.heappop(heap)
         if end.get(a) != b or end.get(b) != c:
             continue  # one of the two is another by now

@@ -75,7 +75,7 @@ class Preconditioned(Denoiser):
             called as net(x, c, cond), with tensors by name; what is missing in all rows may be absent.
         sde: which gives alpha and sigma.
         rule: "eps", "v", "x0", "edm" or a function (alpha, sigma) -> (c_skip, c_out, c_in); or `levels.of(data)`, for a
-            network with as many `outputs` as the data has levels.
+            network with as many `outputs` as that has bins.
 
     Raises:
         InputError: an unknown rule, or one that answers with anything else.
@@ -108,7 +108,7 @@ class Preconditioned(Denoiser):
             A number.
 
         Raises:
-            InputError: a rule that goes not with the class.
+            InputError: `levels`, in a class whose network has a use for its outputs.
         """
         own = getattr(rule, "outputs", 1)
         if own > 1 and cls.outputs > 1:

@@ -58,12 +58,12 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        met = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(met, OSError):
-            raise
-        if met.errno is not None and met.filename is None:
+        met = error.__context__ if isinstance(error, RuntimeError) else error
+        if isinstance(met, OSError) and met.errno is not None and met.filename is None:
             met.filename = str(path)
-        raise met from None
+        if met is not error and isinstance(met, OSError):
+            raise met from None
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

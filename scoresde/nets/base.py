@@ -1,5 +1,6 @@
 """What all networks share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -9,7 +10,7 @@ from ..conditions import Kind
 from ..making import recorded
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A network whose arguments are checked against their annotations and kept, so that a folder can make it again.
 
     A subclass of one's own, `net(x, c)` with annotated arguments, is kept in the same way.  One with `conditions`,
@@ -23,6 +24,7 @@ class Network(nn.Module):
         if "__init__" in cls.__dict__:
             cls.__init__ = recorded(cls.__init__)
 
+    @abstractmethod
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         """The answer of the network.
 
@@ -33,8 +35,4 @@ class Network(nn.Module):
 
         Returns:
             Like x, its first axis `outputs` times as long in a network that has them.
-
-        Raises:
-            NotImplementedError: a class that does not write it.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no forward(x, c)")
