@@ -1,6 +1,5 @@
 """What all networks share."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -10,7 +9,7 @@ from ..conditions import Kind
 from ..making import recorded
 
 
-class Network(nn.Module, ABC):
+class Network(nn.Module):
     """A network whose arguments are checked against their annotations and kept, so that a folder can make it again.
 
     A subclass of one's own, `net(x, c)` with annotated arguments, is kept in the same way.  One with `conditions`,
@@ -24,7 +23,6 @@ class Network(nn.Module, ABC):
         if "__init__" in cls.__dict__:
             cls.__init__ = recorded(cls.__init__)
 
-    @abstractmethod
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         """The answer of the network.
 
@@ -35,4 +33,8 @@ class Network(nn.Module, ABC):
 
         Returns:
             Like x, its first axis `outputs` times as long in a network that has them.
+
+        Raises:
+            NotImplementedError: a class that does not write it.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no forward(x, c)")
