@@ -7,6 +7,7 @@ checked; `made.py`: those that training makes for itself.  It knows no model and
 from .base import Kind, dropped, missing_like
 from .kinds import KINDS, Label, Picture, Tokens, Vector
 from .made import Augmentation, Estimate
+from .text import Text
 
 __all__ = [
     "KINDS",
@@ -15,6 +16,7 @@ __all__ = [
     "Kind",
     "Label",
     "Picture",
+    "Text",
     "Tokens",
     "Vector",
     "dropped",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
 from ..errors import InputError
-from ..settings import Count, brief, nearest
+from ..settings import LATER, Count, Whole, brief, nearest
 from .base import Drop, Kind, as_tensor, spread
 
 
@@ -175,11 +175,13 @@ class Tokens(Kind):
     Arguments:
         length: the most tokens of a row, L.
         vocabulary: how many tokens there are, 0..vocabulary-1.
+        layers: of a transformer that reads them before a network does, and is trained with it.
     """
 
     length: Count
     vocabulary: Count
     drop: Drop = 0.1
+    layers: Annotated[Whole, LATER] = 0
 
     def rows(self, name, value, n):
         found = as_tensor(name, value, self)

@@ -16,6 +16,7 @@ from .readers.custom import as_data, custom
 from .readers.digits import digits
 from .readers.mnist import mnist
 from .readers.pictures.images import images
+from .readers.scenes.scenes import scenes
 from .readers.toy import toy
 from .rows import Tensors
 
@@ -38,6 +39,7 @@ __all__ = [
     "images",
     "item",
     "mnist",
+    "scenes",
     "split",
     "stack",
     "toy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 
@@ -30,6 +30,8 @@ class Data:
         conditions: what items come with, by name: the kind of each.  A model takes those that it is asked to.
         columns: the names of the entries of an item of shape (D,); None: they have none.
         notes: what was guessed, changed or left out in reading it, a line each.
+        judge: of raw items (B, *shape) and their conditions by name, by attribute whether an item is what it was told
+            to be, (B,) of 0 to 1, NaN where nothing is said; None: nobody knows.
 
     Raises:
         InputError: levels is not an integer in 2..65536; an item that lacks one of the conditions.
@@ -43,6 +45,7 @@ class Data:
     conditions: Mapping[str, Kind] = field(default_factory=dict)
     columns: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    judge: Callable[[Tensor, Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None
 
     def __post_init__(self, levels: int | None) -> None:
         if levels is not None and isinstance(self.space, Affine):

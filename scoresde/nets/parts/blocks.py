@@ -1,14 +1,19 @@
 """Blocks that networks share."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import CrossAttention
-from .conditioning import Embedded
 from .runs import Block
+
+if TYPE_CHECKING:
+    from .conditioning import Embedded
 
 
 class MLPBlock(Block):

@@ -13,7 +13,7 @@ from ..parts.conditioning import Conditioner, tell
 from ..parts.embedding import LevelEmbedding
 from ..parts.patches import Patches
 from ..parts.positions import sincos
-from .block import Leave, TransformerBlock, begin
+from ..parts.transformer import Leave, TransformerBlock, begin
 
 
 class DiT(Network):

@@ -15,7 +15,7 @@ from ..parts.conditioning import Conditioner, Embedded, tell
 from ..parts.embedding import LevelEmbedding
 from ..parts.patches import Patches
 from ..parts.positions import Rotary, sincos
-from .block import Leave, TransformerBlock, begin
+from ..parts.transformer import Leave, TransformerBlock, begin
 
 
 class JiT(Network):

@@ -14,7 +14,7 @@ from ..base import Network
 from ..parts.blocks import ConvBlock, norm, zero
 from ..parts.conditioning import Conditioner, tell
 from ..parts.embedding import LevelEmbedding
-from .block import TransformerBlock, begin
+from ..parts.transformer import TransformerBlock, begin
 
 
 class SimpleUViT(Network):

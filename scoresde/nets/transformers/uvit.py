@@ -14,7 +14,7 @@ from ..parts.blocks import zero
 from ..parts.conditioning import Conditioner, Embedded
 from ..parts.embedding import frequencies, waves
 from ..parts.patches import Patches
-from .block import TransformerBlock, begin
+from ..parts.transformer import TransformerBlock, begin
 
 
 class UViT(Network):

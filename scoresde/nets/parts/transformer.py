@@ -1,14 +1,19 @@
 """The transformer block that all transformers here share, and the layers around the blocks."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..parts.attention import CrossAttention, RMSNorm, SelfAttention
-from ..parts.blocks import zero
-from ..parts.conditioning import Embedded
-from ..parts.runs import Block
+from .attention import CrossAttention, RMSNorm, SelfAttention
+from .blocks import zero
+from .runs import Block
+
+if TYPE_CHECKING:
+    from .conditioning import Embedded
 
 
 class SwiGLU(nn.Module):

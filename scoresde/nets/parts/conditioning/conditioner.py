@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...conditions import Kind, Label, Picture, Tokens, Vector
-from ...errors import InputError
-from ...settings import nearest
+from ....conditions import Kind, Label, Picture, Tokens, Vector
+from ....errors import InputError
+from ....settings import nearest
+from .sequence import Sequence as _Sequence
 
 
 @dataclass(frozen=True)
@@ -161,29 +162,6 @@ class _Channels(nn.Module):
             value = resized(value, space) / share.clamp_min(1e-6)
             known = share
         return torch.cat([value, known.mean(1, keepdim=True)], 1)
-
-
-class _Sequence(nn.Module):
-    """Embedded tokens (B, L, width) with their places, which of them are there, and their mean, through a layer.
-
-    A sequence of which nothing is known has one token, the null.
-    """
-
-    def __init__(self, kind: Tokens, width: int):
-        super().__init__()
-        self.table, self.place = nn.Embedding(kind.vocabulary, width), nn.Embedding(kind.length, width)
-        self.null = nn.Parameter(0.02 * torch.randn(width))
-        self.pool = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mask = value >= 0
-        first = torch.arange(value.shape[1], device=value.device) == 0
-        null = ~mask.any(1, keepdim=True) & first
-        tokens = self.table(value.clamp_min(0)) + self.place.weight[: value.shape[1]]
-        tokens = torch.where(null[..., None], self.null.to(tokens.dtype), tokens)
-        mask = mask | null
-        weights = mask.to(tokens.dtype)[..., None]
-        return tokens, mask, self.pool(F.silu(tokens).mul(weights).sum(1) / weights.sum(1))
 
 
 def resized(x: Tensor, space: Sequence[int]) -> Tensor:

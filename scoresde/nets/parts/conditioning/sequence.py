@@ -1,0 +1,43 @@
+"""Tokens as a network takes them: a sequence to attend to, and a vector."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ....conditions import Tokens
+from ..transformer import TransformerBlock
+
+HEAD = 64  # features of a head of attention, at most
+
+
+class Sequence(nn.Module):
+    """Tokens (B, L) to features (B, L, width), which of them are there (B, L), and one vector (B, width) of all.
+
+    The embeddings of tokens and places go through the kind's `layers` of a transformer, which is trained with the
+    network that reads what it gives (GLIDE; Nichol et al., 2021, arXiv 2112.10741).  The vector is the mean over those
+    that are there, through two layers.  A sequence of which nothing is known has one token, the null.
+    """
+
+    def __init__(self, kind: Tokens, width: int):
+        super().__init__()
+        self.table, self.place = nn.Embedding(kind.vocabulary, width), nn.Embedding(kind.length, width)
+        self.null = nn.Parameter(0.02 * torch.randn(width))
+        self.pool = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        heads = math.gcd(width, max(1, width // HEAD))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(kind.layers))
+        self.norm = nn.LayerNorm(width) if kind.layers else nn.Identity()
+
+    def forward(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mask = value >= 0
+        first = torch.arange(value.shape[1], device=value.device) == 0
+        null = ~mask.any(1, keepdim=True) & first
+        h = self.table(value.clamp_min(0)) + self.place.weight[: value.shape[1]]
+        h = torch.where(null[..., None], self.null.to(h.dtype), h)
+        mask = mask | null
+        for block in self.blocks:
+            h = block(h, mask=mask)
+        h = self.norm(h)
+        weights = mask.to(h.dtype)[..., None]
+        return h, mask, self.pool(F.silu(h).mul(weights).sum(1) / weights.sum(1))
