@@ -19,12 +19,12 @@ ALL = "all"
 FILES = (".npy", ".npz", ".pt")
 
 
-def given(run: Run, n: int) -> dict[str, Tensor]:
+def given(run: Run, n: int, split: str = "train") -> dict[str, Tensor]:
     """The conditions of n samples, rows by name, by the settings `given`; none for a model that takes none.
 
-    What is not said is missing; where nothing is said at all, the samples have the conditions of training items, drawn
-    by the seed, so that they are distributed as the data is.  Raises `InputError` for a condition that the model does
-    not take, or a value that is none of it.
+    What is not said is missing; where nothing is said at all, the samples have the conditions of the items of a split,
+    drawn by the seed, so that they are distributed as the data is.  Raises `InputError` for a condition that the model
+    does not take, or a value that is none of it.
     """
     kinds, said = run.conditions, run.plain["given"]
     for name in said:
@@ -39,8 +39,9 @@ def given(run: Run, n: int) -> dict[str, Tensor]:
         run.say(f"the samples have no conditions: {error}")
         return {}
     generator = torch.Generator().manual_seed(seed_of(run.config.seed, n))
-    index = torch.cat([torch.randperm(len(data.train), generator=generator) for _ in range(-(-n // len(data.train)))])
-    found = collate(data.train, index[:n], kinds).cond
+    items = getattr(data, split)
+    index = torch.cat([torch.randperm(len(items), generator=generator) for _ in range(-(-n // len(items)))])
+    found = collate(items, index[:n], kinds).cond
     return {name: kinds[name].rows(name, value, n) for name, value in found.items()}
 
 

@@ -1,8 +1,8 @@
 """What samples are measured by: the settings of task=evaluate, the figures of all its metrics, and their rows."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from ... import metrics
 from ...errors import InputError
 from ...metrics import Estimate
 from ...settings import Count, OneOf, Range
+from . import judge
 from .reference import Features, Reference, near
 
 NEIGHBOURS = ("precision", "recall", "density", "coverage")
@@ -42,11 +43,13 @@ class Evaluation(Features):
 
 @dataclass(frozen=True)
 class Sampled:
-    """Features (n, D) of samples, what `ON_ITEMS` sees of them, and all that tells one set of samples from another."""
+    """Features (n, D) of samples, what `ON_ITEMS` sees of them, and all that tells one set of samples from another;
+    and by attribute what the data's judge says of each, (n,)."""
 
     features: Tensor
     items: Tensor
     facts: dict
+    verdicts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def measured(settings: Evaluation, known: Reference, found: Sampled) -> tuple[dict, list[tuple[str, str]]]:
@@ -64,7 +67,8 @@ def measured(settings: Evaluation, known: Reference, found: Sampled) -> tuple[di
         figures |= _flat(name, ours[name]) | _flat(f"{name}_floor", floor[name])
         of = " of the data itself" if name in ON_ITEMS and known.small else ""
         rows.append((name, f"{_words(ours[name])}{of}; real {_words(floor[name])}"))
-    return figures, rows
+    judged, told = judge.figures(known.data, found.verdicts)
+    return figures | judged, rows + told
 
 
 def _estimates(settings: Evaluation, x: Tensor, y: Tensor, x_items: Tensor, y_items: Tensor) -> dict[str, Estimate]:

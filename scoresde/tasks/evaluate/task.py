@@ -23,6 +23,7 @@ from ...tracking.track import Metrics
 from .. import train as tasks
 from ..given import given
 from ..likelihood.task import score
+from . import judge
 from .measures import Evaluation, Sampled, measured
 from .reference import Reference, reference
 
@@ -92,13 +93,14 @@ def _warn_few(run: Run, known: Reference, n: int) -> None:
 
 def drawn(run: Run, known: Reference | None) -> Sampled | None:
     """The samples of the model, their features taken chunk by chunk; on the first process only."""
-    config, model, sampler, cond = run.config, run.model, run.fitted_sampler, given(run, run.config.n)
+    config, model, sampler = run.config, run.model, run.fitted_sampler
+    cond = given(run, config.n, "train" if run.data.judge is None else "test")
     processes.join(config.device)
     guided = run.guided(cond)
     counted, n = Counted(bind(guided, cond if guided.conditions else None, config.n)), config.n
     options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
     size = max(config.batch_size * joined()[1], HELD // math.prod(model.shape))
-    pieces, seconds, before, own = [], 0.0, 0, len(share(n, *joined()))
+    pieces, verdicts, seconds, before, own = [], [], 0.0, 0, len(share(n, *joined()))
     with bar(run.console, "sampling", own, 0, fewer("n=", own)) as advance:
 
         def progress(done: float, words) -> None:
@@ -114,14 +116,17 @@ def drawn(run: Run, known: Reference | None) -> Sampled | None:
             seconds += time.perf_counter() - began
             before += len(share(len(x), *joined()))
             if known is not None:
-                pieces.append(_seen(run, known, model.decode(x)))
+                raw = model.decode(x)
+                pieces.append(_seen(run, known, raw))
+                rows = slice(start, start + shape[0])
+                verdicts.append(judge.verdicts(run.data, raw, {name: value[rows] for name, value in cond.items()}))
     evaluations = processes.total(counted.rows, config.device) / n
     if known is None:
         return None
     facts = {"sampler": repr(sampler), "evaluations": evaluations, "seconds": seconds}
     facts |= {"seed": config.seed, "ema": config.ema or True, "step": model.step}
     facts |= {"weights": model.weights, "sde": repr(model.sde)}
-    return Sampled(*(torch.cat(part) for part in zip(*pieces, strict=True)), facts)
+    return Sampled(*(torch.cat(part) for part in zip(*pieces, strict=True)), facts, judge.joined(verdicts))
 
 
 def _seen(run: Run, known: Reference, raw: Tensor) -> tuple[Tensor, Tensor]:
