@@ -1,7 +1,7 @@
 """Networks, rules and losses at equal wall time: bits/dim of held-out items, and what tells samples from them.
 
     python benchmarks/networks.py runs/networks --minutes 1.4
-    python benchmarks/networks.py runs/networks-mnist --minutes 10 --more data=mnist data.root=FOLDER
+    python benchmarks/networks.py runs/networks-mnist --pictures --minutes 5 --more data=mnist data.root=FOLDER
 
 Each row is trained by `python run.py task=train` with the words beside it, for as many steps as the time holds on one
 core with nothing beside it: 40 steps are timed first, by the processor's seconds, and the times are kept in the folder.
@@ -39,6 +39,19 @@ ROWS = {
     "rule edm": ["rule=edm"],
     "rule v, 64": ["rule=v", "net.channels=64"],
 }
+DEEP = ["net.mults=[1,2,2]", "net.attention=64"]
+PICTURES = {  # of 28x28 or 32x32 pixels and 256 levels
+    "unet, levels": ["rule=levels", *DEEP],
+    "unet, v": ["rule=v", *DEEP],
+    "unet, v, octaves": ["rule=v", *DEEP, "net.octaves=[0,1,2,3,4,5,6,7,8]"],
+    "ddpmpp, levels": ["rule=levels", "net=ddpmpp", "net.channels=32", "net.blocks=1", "net.mults=[1,2,2]"],
+    "dit 4, levels": ["rule=levels", "net=dit", "net.patch=4", "net.width=192", "net.blocks=6"],
+}
+PICTURED = ["train.batch_size=64", "train.precision=bf16", "train.lr=2e-3", "train.ema=0.995"]
+SCORED = {  # the evidence bound: the flow of so many elements takes hours
+    "likelihood": ["likelihood.by=elbo", "likelihood.n=512", "likelihood.bound_draws=16", "batch_size=64"],
+    "evaluate": ["n=500", "batch_size=100"],
+}
 TIMED = 40  # steps
 
 
@@ -62,25 +75,28 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--only", nargs="*", default=list(ROWS))
+    parser.add_argument("--pictures", action="store_true", help="the rows for pictures of bytes")
+    parser.add_argument("--only", nargs="*", help="some of the rows, by name")
     parser.add_argument("--only-table", action="store_true")
     parser.add_argument("--more", nargs="*", default=[], help="more words of each training: data=mnist")
     args = parser.parse_args()
+    rows = {name: [*words, *PICTURED] for name, words in PICTURES.items()} if args.pictures else ROWS
+    names, scored = args.only or list(rows), SCORED if args.pictures else {}
     os.environ["OMP_NUM_THREADS"] = "1"
     args.out.mkdir(parents=True, exist_ok=True)
     kept = args.out / "seconds.json"
     took = json.loads(kept.read_text()) if kept.exists() else {}
     place = lambda name, seed: args.out / f"{''.join(c if c.isalnum() else '_' for c in name)}-{seed}"
-    for name in [] if args.only_table else args.only:
+    for name in [] if args.only_table else names:
         if name not in took:
-            took[name] = seconds([*ROWS[name], *args.more])
+            took[name] = seconds([*rows[name], *args.more])
             kept.write_text(json.dumps(took, indent=1))
     for seed in [] if args.only_table else range(args.seeds):
-        for name in args.only:
+        for name in names:
             steps = f"train.steps={max(1, round(60 * args.minutes / took[name]))}"
-            score(place(name, seed), [*ROWS[name], *args.more], [steps, f"train.seed={seed}"])
+            score(place(name, seed), [*rows[name], *args.more], [steps, f"train.seed={seed}"], scored)
     print(f"| network | ms a step | steps | {' | '.join(SCORES)} |\n|---|---:|---:|{'---|' * len(SCORES)}")
-    for name in args.only:
+    for name in names:
         folders = [place(name, seed) for seed in range(args.seeds)]
         cells = [cell(folders, task, key) for task, _, key in SCORES.values()]
         took_it = took.get(name, float("nan"))

@@ -13,7 +13,9 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = {
@@ -22,6 +24,7 @@ ROWS = {
     "min-SNR (5)": ["loss.weight=min_snr"],
     "self-conditioning (0.5)": ["objective.self_condition=0.5"],
 }
+NO_MORE = MappingProxyType({})
 QUIET = ["tracker=none", "gif=false", "device=cpu"]
 SCORES = {
     "bits/dim": ("likelihood", ["task=likelihood"], "bits_per_dim"),
@@ -46,14 +49,14 @@ def summary(folder: Path, task: str) -> dict | None:
     return json.loads(found[0].read_text()) if found else None
 
 
-def score(folder: Path, words: list[str], more: list[str]) -> None:
-    """Trains and scores a model, as far as that has not been done."""
+def score(folder: Path, words: list[str], more: list[str], scored: Mapping[str, list[str]] = NO_MORE) -> None:
+    """Trains and scores a model, as far as that has not been done; `scored`: more words of a task that scores."""
     base = [f"folder={folder}", *QUIET]
     if not (folder / "model.safetensors").exists():
         run(*words, *more, *base, "task=train")
     for task, own, _ in SCORES.values():
         if summary(folder, task) is None:
-            run(*base, *own)
+            run(*base, *own, *scored.get(task, []))
 
 
 def cell(folders: list[Path], task: str, key: str) -> str:

@@ -76,6 +76,18 @@ def check(rule):
             assert torch.allclose(each, found, atol=1e-6)
 
 
+def test_rows_of_many_noises_are_each_as_alone():
+    torch.manual_seed(0)
+    rule, logits = levels(17), torch.randn(9, 17 * 3, dtype=torch.float64)
+    sigma = torch.tensor([0.5, 1e-3, 5.0, 0.02, 1.5, 80.0, 0.9, 0.1, 3.0], dtype=torch.float64)  # 0.94: much noise
+    x = torch.rand(9, 3, dtype=torch.float64) + sigma[:, None] * torch.randn(9, 3, dtype=torch.float64)
+    alone = torch.cat([rule.mean(x[i, None], 1.0, float(sigma[i]), logits[i, None]) for i in range(9)])
+    assert torch.allclose(rule.mean(x, torch.ones(9), sigma, logits), alone, atol=1e-12)
+    mean = lambda x: rule.mean(x, torch.ones(9), sigma, logits)
+    both = torch.func.vmap(mean)(torch.stack([x, x]))  # where nobody may look which rows are which
+    assert torch.allclose(both, alone.expand(2, 9, 3), atol=1e-12)
+
+
 def test_far_outside_of_all_bins_it_is_the_nearest_edge_and_finite():
     rule = levels(5)
     x = torch.tensor([[-30.0], [30.0], [1.5], [-1.001]], requires_grad=True)
