@@ -107,7 +107,7 @@ def _agrees(scene: Scene, said: Told) -> dict[str, float]:
             for place, shape in zip(order, said.shapes, strict=True)
         ]
         right = [_related(middle, order[0], place, r) for place, r in zip(order[1:], said.relations, strict=True)]
-        score = sum(map(sum, match)), sum(right)
+        score = sum(map(sum, match)), all(map(all, match)) and sum(right)  # of two alike either may be meant
         if best is None or score > best[0]:
             best = score, match, right
     _, match, right = best
