@@ -13,7 +13,7 @@ from problems import refuses
 import scoresde
 from scoresde.config import settle
 from scoresde.denoiser import LearnedVariance, Preconditioned, levels
-from scoresde.denoiser.levels import merged
+from scoresde.denoiser.bins import merged
 from scoresde.likelihood import elbo, log_likelihood
 from scoresde.spaces import Affine, Bins
 
