@@ -13,7 +13,7 @@ from problems import refuses
 import scoresde
 from scoresde.config import settle
 from scoresde.denoiser import LearnedVariance, Preconditioned, levels
-from scoresde.denoiser.levels import merged
+from scoresde.denoiser.bins import merged
 from scoresde.likelihood import elbo, log_likelihood
 from scoresde.spaces import Affine, Bins
 
@@ -240,3 +240,34 @@ def test_a_folder_knows_its_levels(tmp_path, monkeypatch, capfd):
     assert code == 0 and "bits/dim" in out, err
     code, _, err = ask(f"folder={folder}", "rule=v", *few)
     assert code != 0 and "rule" in err
+
+
+def test_the_posterior_is_a_density_and_its_mean_is_d():
+    torch.manual_seed(0)
+    n = 60_000
+    for rule in (levels(5), levels(5, -3.0, 1.5), levels(100, cuts=(0, 1, 2, 40, 43, 90, 99))):
+        logits = 2 * torch.randn(1, rule.outputs, dtype=torch.float64)
+        y = rule.shift + rule.scale * (torch.arange(n, dtype=torch.float64)[:, None] + 0.5) / n  # all that is possible
+        for sigma, x in ((0.3, 0.4), (0.05, -0.9), (2.0, 3.0), (0.1, 1.6), (0.02, 1.5)):
+            x, alpha = torch.full((1, 1), x, dtype=torch.float64), 0.9
+            log_p = rule.log_posterior(y, x.expand(n, 1), alpha, sigma, logits.expand(n, -1))
+            mass = log_p.exp() * abs(rule.scale) / n
+            assert abs(float(mass.sum()) - 1) < 2e-3, (rule, sigma)
+            mean = float((mass * y[:, 0]).sum() / mass.sum())
+            assert abs(mean - float(rule.mean(x, alpha, sigma, logits))) < 1e-4
+
+
+def test_the_bound_of_what_is_spread_has_edges():
+    p = P.clamp_min(0.05)
+    p = p / p.sum(1, keepdim=True)
+    v = torch.stack([torch.multinomial(row, 600, True, generator=torch.Generator().manual_seed(0)) for row in p], 1)
+    want = (p[torch.arange(2), v] / 0.4).log().sum(1)
+    x = Bins(5).encode(v, torch.rand(600, 2, generator=torch.Generator().manual_seed(1))).double()
+    model = exact(p=p)
+    for t_min in (1e-4, 1e-3):  # wherever it ends: a Gaussian at the mean loses 0.1 and 0.3 nats there
+        found = elbo(model, x, n=512, t_min=t_min, ends=16)
+        error = found.log_prob - want
+        assert abs(error.mean()) < 0.01 + 4 * error.std() / 600**0.5, t_min
+    told = scoresde.denoiser.Counted(model)
+    assert told.log_posterior(x, x, 1e-4).shape == (600,)
+    assert (told.calls, told.rows) == (1, 600)

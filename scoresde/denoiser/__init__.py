@@ -1,14 +1,16 @@
 """The waist of the toolkit: a `Denoiser` gives E[x_0 | x_t]; samplers, likelihood and guidance take nothing else.
 
-`base.py`: what a denoiser is; `preconditioned.py`: one of a network; `levels.py`: its rule for data with levels;
+`base.py`: what a denoiser is; `preconditioned.py`: one of a network; `levels.py`: its rule for data with levels, and
+`bins.py`, its arithmetic; `counted.py`: one that counts;
 `variance.py`: one that learns the variance of its steps too; `score.py`: one of a score function; `conditioned.py`: one
 with its conditions bound; `own_answer.py`: one that is told its last answer; `moments.py`: the data's mean and
 covariance, and `source.py`: the noise of its training, which go with it.  It may import `sde/`, `spaces/`,
 `conditions/` and what checks settings and answers.
 """
 
-from .base import Cond, Counted, Denoiser, Given, Wrapped, device_of, rows, weigh
+from .base import Cond, Denoiser, Given, Wrapped, device_of, rows, weigh
 from .conditioned import Conditioned, bind
+from .counted import Counted
 from .levels import levels
 from .moments import Moments
 from .own_answer import SelfConditioned, self_conditioned

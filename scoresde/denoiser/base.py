@@ -3,7 +3,7 @@
 import copy
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -116,6 +116,18 @@ class Denoiser(nn.Module, ABC):
         """
         return self(x, t, cond), None
 
+    def log_posterior(self, x0: Tensor, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor | None:
+        """log p(x_0 | x_t = x) at little noise, of a model that knows more of it than its mean (`levels`).
+
+        Arguments:
+            x0: (B, *shape), in the model's space.
+            x, t, cond: as in `forward`.
+
+        Returns:
+            (B,), in nats; None: nothing is known but N(D, (sigma/alpha)^2), the posterior where the density is smooth.
+        """
+        return None
+
     def select(self, rows: Tensor) -> "Denoiser":
         """That of the rows (b,), by number, of what it is bound to (`Conditioned`).
 
@@ -187,6 +199,9 @@ class Wrapped(Denoiser):
     def forward(self, x, t, cond=None):
         return self.denoiser(x, t, cond)
 
+    def log_posterior(self, x0, x, t, cond=None):
+        return self.denoiser.log_posterior(x0, x, t, cond)
+
     def select(self, rows):
         part = self.denoiser.select(rows)
         return self if part is self.denoiser else self.around(part)
@@ -197,53 +212,3 @@ class Wrapped(Denoiser):
         own.__dict__["_modules"] = {**self._modules, "denoiser": denoiser}
         own.bound = denoiser.bound
         return own
-
-
-class Tally:
-    """What `Counted` counts."""
-
-    calls, rows, x0 = 0, 0, None
-
-
-class Counted(Wrapped):
-    """A denoiser that counts: `calls` of the network, `rows` given to it, and `x0`, its latest answer.
-
-    Arguments:
-        denoiser: the one that is counted; what is selected from this adds to the same counts.
-        on_call: on_call(counted) runs after every call (a progress bar, say).
-    """
-
-    def __init__(self, denoiser: Denoiser, on_call: Callable[["Counted"], None] | None = None):
-        super().__init__(denoiser)
-        self.on_call, self.tally = on_call, Tally()  # one for all that are selected from it
-
-    @property
-    def calls(self) -> int:
-        """How often the denoiser was called."""
-        return self.tally.calls
-
-    @property
-    def rows(self) -> int:
-        """How many rows it was given, in all calls."""
-        return self.tally.rows
-
-    @property
-    def x0(self) -> Tensor | None:
-        """Its latest answer (B, *shape); None before the first."""
-        return self.tally.x0
-
-    def forward(self, x, t, cond=None):
-        return self._count(self.denoiser(x, t, cond))
-
-    def with_variance(self, x, t, cond=None):
-        x0, v = self.denoiser.with_variance(x, t, cond)
-        return self._count(x0), v
-
-    def _count(self, x0: Tensor) -> Tensor:
-        tally = self.tally
-        tally.x0 = x0
-        tally.calls += 1
-        tally.rows += len(x0)
-        if self.on_call is not None:
-            self.on_call(self)
-        return x0

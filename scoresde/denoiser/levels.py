@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..sde import expand
+from ..sde import expand, widest
 from ..settings import Checked, Range, Whole, brief
 from ..spaces import Bins
 from .base import rows
+from .bins import edges_on, merged, of_bins, of_centres, parts_of_bins, seen
 
-NEAR = 8.0  # deviations beyond all bins, up to which erfc is a number of float32
 COARSE = 8.0  # widths of a bin: with more noise than that it is taken for a Gaussian of its variance (error below 1e-4)
 
 
@@ -117,26 +115,61 @@ class levels(Checked):
         with torch.autocast(x.device.type, enabled=False):  # a place among 256 levels has more digits than bfloat16
             return self._mean(x, alpha, sigma, answer)
 
-    def _mean(self, x: Tensor, alpha: float | Tensor, sigma: float | Tensor, answer: Tensor) -> Tensor:
+    def log_posterior(
+        self, x0: Tensor, x: Tensor, alpha: float | Tensor, sigma: float | Tensor, answer: Tensor
+    ) -> Tensor:
+        """log p(x_0 | x_t = x), of elements that are independent given what the network saw:
+
+            p(x_0 | x) = e^{l_k} N(x_0; x / alpha, (sigma/alpha)^2) / sum_j e^{l_j} P_j,    k the bin of x_0
+
+        Arguments:
+            x0: (B, *shape), within the bins.
+            x, alpha, sigma, answer: as in `mean`.
+
+        Returns:
+            (B,), in nats.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            unit, real = self.scale / self.levels, widest(x.device)
+            place, tau, logits, level = self._places(x.to(real), alpha, sigma, answer)
+            at = ((x0.to(real) - self.shift) / unit).clamp(0, self.levels)
+            edges = self._edges(place)
+            k = (torch.searchsorted(edges.flatten(), at.contiguous(), right=True) - 1).clamp(0, self.outputs - 1)
+            top = logits.amax(1, keepdim=True)
+            _, mass, far = parts_of_bins(place, tau, edges)
+            whole = ((logits - top).exp() * mass).sum(1).clamp_min(torch.finfo(real).tiny).log()
+            whole = whole + (top - 0.5 * far.square())[:, 0]
+            normal = -0.5 * ((at - place[:, 0]) / tau[:, 0]).square() - tau[:, 0].log() - 0.5 * math.log(2 * math.pi)
+            found = logits.gather(1, k.unsqueeze(1))[:, 0] + normal - whole - math.log(abs(unit))
+            return found.flatten(1).sum(1)
+
+    def _places(self, x: Tensor, alpha: float | Tensor, sigma: float | Tensor, answer: Tensor) -> tuple:
+        """x / alpha and sigma / alpha in units of levels, level v from v to v + 1, and the logits: (B, 1 or K, *shape);
+        and sigma / alpha as it came."""
         unit = self.scale / self.levels
         logits = answer.reshape(len(x), self.outputs, *x.shape[1:]).to(x.dtype)
-        place = (expand(1 / (alpha * unit), x) * x - self.shift / unit).unsqueeze(1)  # level v is from v to v + 1
+        place = (expand(1 / (alpha * unit), x) * x - self.shift / unit).unsqueeze(1)
         level = sigma / alpha / abs(unit)
-        tau, edges = expand(rows(level, x, x.dtype), x).unsqueeze(1), self._edges(place)
+        return place, expand(rows(level, x, x.dtype), x).unsqueeze(1), logits, level
+
+    def _mean(self, x: Tensor, alpha: float | Tensor, sigma: float | Tensor, answer: Tensor) -> Tensor:
+        unit = self.scale / self.levels
+        place, tau, logits, level = self._places(x, alpha, sigma, answer)
+        edges = self._edges(place)
         limit = COARSE * max(b - a for a, b in itertools.pairwise((*self.cuts, self.levels))) if self.cuts else COARSE
         one = not torch.is_tensor(level)  # of all rows, and known to the host: as in a sampling
         if not self.spread or (one and level > limit):
-            return unit * _of_centres(place, tau, logits, edges, self.spread) + self.shift
+            return unit * of_centres(place, tau, logits, edges, self.spread) + self.shift
         if one:
-            return unit * _of_bins(place, tau, logits, edges) + self.shift
+            return unit * of_bins(place, tau, logits, edges) + self.shift
         much = rows(level, x, x.dtype) > limit
-        if (told := _seen(much)) is not None:  # each row by one of the two
+        if (told := seen(much)) is not None:  # each row by one of the two
             order, k = much.int().argsort(stable=True), told.count(False)
             fine, coarse = ([part[i] for part in (place, tau, logits)] for i in (order[:k], order[k:]))
-            found = torch.cat([_of_bins(*fine, edges), _of_centres(*coarse, edges, True)])[order.argsort()]
+            found = torch.cat([of_bins(*fine, edges), of_centres(*coarse, edges, True)])[order.argsort()]
         else:
-            fine = _of_bins(place, tau.clamp_max(limit), logits, edges)
-            found = torch.where(tau[:, 0] > limit, _of_centres(place, tau, logits, edges, True), fine)
+            fine = of_bins(place, tau.clamp_max(limit), logits, edges)
+            found = torch.where(tau[:, 0] > limit, of_centres(place, tau, logits, edges, True), fine)
         return unit * found + self.shift
 
     def _edges(self, like: Tensor) -> Tensor:
@@ -144,92 +177,5 @@ class levels(Checked):
         if not self.cuts:
             edges = torch.arange(self.levels + 1, device=like.device, dtype=like.dtype)
         else:
-            edges = _edges_on(self.cuts, self.levels, like.device, like.dtype)
+            edges = edges_on(self.cuts, self.levels, like.device, like.dtype)
         return edges.view(-1, *[1] * (like.ndim - 2))
-
-
-@lru_cache(maxsize=16)
-def _edges_on(cuts: tuple[int, ...], end: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Made once: a copy from the host would wait for the device each time."""
-    with torch.inference_mode(False):
-        return torch.tensor([*cuts, end], device=device, dtype=dtype)
-
-
-def _seen(value: Tensor) -> Any:
-    """What it holds, where the host need not wait to see it; None: on a GPU, within vmap or torch.compile."""
-    if value.device.type != "cpu" or torch.compiler.is_compiling():
-        return None
-    try:
-        return value.tolist()
-    except RuntimeError:  # vmap
-        return None
-
-
-def _of_centres(place: Tensor, tau: Tensor, logits: Tensor, edges: Tensor, spread: bool) -> Tensor:
-    """The mean in units of levels; a bin that is spread counts as a Gaussian of its variance, width^2 / 12."""
-    centres, width = (edges[1:] + edges[:-1]) / 2, edges[1:] - edges[:-1]
-    if not spread:
-        weights = torch.addcmul(logits, (place - centres).square(), -0.5 / tau.square()).softmax(1)
-        return torch.tensordot(weights, centres.flatten(), ([1], [0]))
-    own = width.square() / 12
-    variance = tau.square() + own
-    prior = logits + width.log() - 0.5 * variance.log()
-    weights = torch.addcmul(prior, (place - centres).square(), -0.5 / variance).softmax(1)
-    return (weights * (centres + own / variance * (place - centres))).sum(1)
-
-
-def _of_bins(place: Tensor, tau: Tensor, logits: Tensor, edges: Tensor) -> Tensor:
-    """place + tau sum_k e^{l_k} (phi(e_k) - phi(e_{k+1})) / sum_k e^{l_k} (Phi(e_{k+1}) - Phi(e_k)).
-
-    e_k = (edge k - place) / tau.  Outside all bins both sums are multiplied by exp(d^2 / 2), d the distance to them.
-    """
-    e = (edges - place) / tau
-    beyond = (e[:, :1] > 0) | (e[:, -1:] < 0)
-    far, size = torch.where(beyond, e.abs().amin(1, keepdim=True), 0.0).detach(), e.abs()
-    density = torch.exp(-0.5 * (size - far) * (size + far))
-    if _seen((far < NEAR).all()):  # a tenth of the time
-        tail = 0.5 * torch.erfc(size / math.sqrt(2)) * torch.exp(0.5 * far.square())
-    else:
-        tail = 0.5 * torch.special.erfcx(size / math.sqrt(2)) * density
-    low, high = tail[:, :-1], tail[:, 1:]
-    mass = torch.where((e[:, :-1] < 0) & (e[:, 1:] >= 0), 1 - low - high, (low - high).abs())
-    logits = (logits - logits.amax(1, keepdim=True).detach()).exp()
-    pull = (logits * (density[:, :-1] - density[:, 1:])).sum(1) / math.sqrt(2 * math.pi)
-    found = place[:, 0] + tau[:, 0] * pull / (logits * mass).sum(1).clamp_min(torch.finfo(place.dtype).tiny)
-    return torch.minimum(found.clamp_min(0), edges[-1])
-
-
-def merged(counts: Tensor, bins: int) -> tuple[int, ...]:
-    """The first levels of so many bins, of neighbours that are merged two by two, those first that lose least: of n_v
-    elements at each level v, a bin loses sum n_v log(n_v / mean n) by taking its levels for equally likely.
-
-    Arguments:
-        counts: n (levels,).
-        bins: how many, 2 or more.
-
-    Returns:
-        The first level of each, from 0 on.
-    """
-    n = (counts.double() + 0.1).tolist()  # a level that was not seen may be there
-    total, own = [0.0, *itertools.accumulate(n)], [0.0, *itertools.accumulate(v * math.log(v) for v in n)]
-
-    def loss(a: int, b: int) -> float:
-        mass = total[b] - total[a]
-        return own[b] - own[a] - mass * math.log(mass / (b - a))
-
-    end = {a: a + 1 for a in range(len(n))}  # of each bin, by its first level
-    before = {a + 1: a for a in range(len(n))}  # the bin that ends there
-    more = lambda a, b, c: loss(a, c) - loss(a, b) - loss(b, c)
-    heap = [(more(a, a + 1, a + 2), a, a + 1, a + 2) for a in range(len(n) - 1)]
-    heapq.heapify(heap)
-    while len(end) > bins:
-        _, a, b, c = heapq.heappop(heap)
-        if end.get(a) != b or end.get(b) != c:
-            continue  # one of the two is another by now
-        end[a], before[c] = c, a
-        del end[b], before[b]
-        if c in end:
-            heapq.heappush(heap, (more(a, c, end[c]), a, c, end[c]))
-        if a in before:
-            heapq.heappush(heap, (more(before[a], a, c), before[a], a, c))
-    return tuple(sorted(end))

@@ -122,6 +122,13 @@ class Preconditioned(Denoiser):
             return self.rule.mean(x, *self._level(t), ask(self.net, self.net, *given, shape=shape))
         return weigh(c_skip, x, c_out, ask(self.net, self.net, *given).to(x.dtype))
 
+    def log_posterior(self, x0, x, t, cond=None):
+        if not isinstance(self.rule, levels) or not self.rule.spread:
+            return super().log_posterior(x0, x, t, cond)
+        shape = (len(x), self.rule.outputs * x.shape[1], *x.shape[2:])
+        answer = ask(self.net, self.net, *self._inputs(x, t, cond)[1], shape=shape)
+        return self.rule.log_posterior(x0, x, *self._level(t), answer)
+
     def _inputs(self, x: Tensor, t: float | Tensor, cond: Cond) -> tuple[tuple[Any, Any], tuple]:
         """c_skip and c_out, and what the network is called with."""
         dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), x.dtype)

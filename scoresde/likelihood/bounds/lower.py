@@ -77,7 +77,8 @@ def elbo(
             noise.  `stderr` comes from the differences of the pairs: its square is unbiased, whatever the integrand.
         seed, offset: row i has the random numbers of sample number `offset + i`.
         levels: None: continuous data, p(x_0 | x_{t_min}) = N(D(x_{t_min}), (sigma/alpha)^2 I), the true posterior up to
-            the square of (sigma/alpha)^2 over the data's local variance.  Bins: the decoder is the exact discrete one,
+            the square of (sigma/alpha)^2 over the data's local variance, or `Denoiser.log_posterior`, which has edges
+            where the data have them.  Bins: the decoder is the exact discrete one,
             `Bins.log_prob`, and the bound on log P(v).
         t_min: the end of the way; None: the SDE's own.
         density: of lambda, "uniform"; a `Plan`, which has a control variate too (see `fit_plan`: a tenth of uniform's
@@ -136,6 +137,11 @@ def _reconstruction(denoiser, x, t, levels, plan, ends, index, seed) -> tuple[Te
     for i in range(ends):
         eps = normal(x, index, seed, *Stream.BOUND_END(i))
         if levels is None:
+            with torch.no_grad():
+                known = denoiser.log_posterior(x, alpha * x + sigma * eps, t)
+            if known is not None:
+                values.append(known)
+                continue
             log_snr = sde.log_snr(t).to(x.device).expand(len(x))
             error = squared_error(denoiser, x, log_snr, eps, plan) + plan.mean_known(x, log_snr)
             values.append(-0.5 * error - x[0].numel() * (torch.log(sigma / alpha) + 0.5 * math.log(2 * math.pi)))
