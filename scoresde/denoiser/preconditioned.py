@@ -116,18 +116,20 @@ class Preconditioned(Denoiser):
         return cls.outputs * own
 
     def forward(self, x, t, cond=None):
-        (c_skip, c_out), given = self._inputs(x, t, cond)
         if isinstance(self.rule, levels):
-            shape = (len(x), self.rule.outputs * x.shape[1], *x.shape[2:])
-            return self.rule.mean(x, *self._level(t), ask(self.net, self.net, *given, shape=shape))
+            return self.rule.mean(x, *self._level(t), self._logits(x, t, cond))
+        (c_skip, c_out), given = self._inputs(x, t, cond)
         return weigh(c_skip, x, c_out, ask(self.net, self.net, *given).to(x.dtype))
 
     def log_posterior(self, x0, x, t, cond=None):
         if not isinstance(self.rule, levels) or not self.rule.spread:
             return super().log_posterior(x0, x, t, cond)
+        return self.rule.log_posterior(x0, x, *self._level(t), self._logits(x, t, cond))
+
+    def _logits(self, x: Tensor, t: float | Tensor, cond: Cond) -> Tensor:
+        """The network's answer for the rule `levels`, (B, K C, *space)."""
         shape = (len(x), self.rule.outputs * x.shape[1], *x.shape[2:])
-        answer = ask(self.net, self.net, *self._inputs(x, t, cond)[1], shape=shape)
-        return self.rule.log_posterior(x0, x, *self._level(t), answer)
+        return ask(self.net, self.net, *self._inputs(x, t, cond)[1], shape=shape)
 
     def _inputs(self, x: Tensor, t: float | Tensor, cond: Cond) -> tuple[tuple[Any, Any], tuple]:
         """c_skip and c_out, and what the network is called with."""

@@ -78,8 +78,8 @@ def elbo(
         seed, offset: row i has the random numbers of sample number `offset + i`.
         levels: None: continuous data, p(x_0 | x_{t_min}) = N(D(x_{t_min}), (sigma/alpha)^2 I), the true posterior up to
             the square of (sigma/alpha)^2 over the data's local variance, or `Denoiser.log_posterior`, which has edges
-            where the data have them.  Bins: the decoder is the exact discrete one,
-            `Bins.log_prob`, and the bound on log P(v).
+            where the data have them.  Bins: the decoder is the exact discrete one, `Bins.log_prob`, and the bound on
+            log P(v).
         t_min: the end of the way; None: the SDE's own.
         density: of lambda, "uniform"; a `Plan`, which has a control variate too (see `fit_plan`: a tenth of uniform's
             standard error on a 2-D mixture, a sixth on a 64-D one); or "adaptive", a plan fitted on x itself, which
