@@ -24,7 +24,8 @@ class Sequence(nn.Module):
         super().__init__()
         self.table, self.place = nn.Embedding(kind.vocabulary, width), nn.Embedding(kind.length, width)
         self.null = nn.Parameter(0.02 * torch.randn(width))
-        self.pool = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        places = kind.length if kind.layers else 1
+        self.pool = nn.Sequential(nn.Linear(places * width, width), nn.SiLU(), nn.Linear(width, width))
         heads = math.gcd(width, max(1, width // HEAD))
         self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(kind.layers))
         self.norm = nn.LayerNorm(width) if kind.layers else nn.Identity()
@@ -40,4 +41,6 @@ class Sequence(nn.Module):
             h = block(h, mask=mask)
         h = self.norm(h)
         weights = mask.to(h.dtype)[..., None]
+        if self.blocks:
+            return h, mask, self.pool((weights * h).flatten(1))
         return h, mask, self.pool(F.silu(h).mul(weights).sum(1) / weights.sum(1))
