@@ -20,6 +20,7 @@ ROOMS = {
     "denoiser": ("scoresde.denoiser",),
     "conditions": ("scoresde.conditions",),
     "data": ("scoresde.data", "scoresde.conditions"),
+    "view": ("scoresde.data",),
     "loss": ("scoresde.loss",),
     "objective": ("scoresde.objectives", "scoresde.loss"),
     "train": ("scoresde.training",),

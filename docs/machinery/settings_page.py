@@ -29,7 +29,7 @@ def page() -> str:
             "",
             *_table({k: top[k] for k in settings.hints_of(Options)}, settings.hints_of(Options), CONF / "config.yaml"),
         ]
-        for group in GROUPS:
+        for group in (*GROUPS, "view"):
             lines += ["", f"## `{group}=`"]
             for path in sorted((CONF / group).glob("*.yaml")):
                 node = compose("config", [f"{group}={path.stem}"])[group]

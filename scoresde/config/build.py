@@ -1,7 +1,6 @@
 """From a config to objects, and what of a config makes a model."""
 
 import copy
-import dataclasses
 import hashlib
 import json
 import re
@@ -22,11 +21,11 @@ from ..errors import InputError
 from ..model.description import DENOISING, RUNNING, flatten, objective_node, rule_name, told, without_inputs
 from ..model.folder import described, kind_of
 from ..sde import SDE
-from ..settings import nearest
+from . import views
 from .options import GROUPS
 from .start import source, start_of
 
-PARTS = ("sde", "net", "data", "loss", "objective", "rule", "train", "cond")
+PARTS = ("sde", "net", "data", "loss", "objective", "rule", "train", "cond", "view")
 OTHER = "other"  # data scored beside the model's own
 
 
@@ -96,7 +95,8 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
                 OmegaConf.update(held, key, OmegaConf.select(config, key), force_add=True)
             config[part] = held[part]
         if "cond" in given and "drop" not in keys:
-            config.drop = max(cond.values(), default=config.drop)
+            said = [drop for name, drop in cond.items() if name != (known["view"] or {}).get("name")]
+            config.drop = max(said, default=config.drop)
         if config.trust is True:
             config.paths = [*(config.paths or []), *(str(p) for p in there.get("paths") or [])]
     for part in given if config.trust is not True else ():
@@ -121,17 +121,18 @@ def model_config(config: DictConfig) -> dict:
 
     Nothing is imported for it but this package's own: settings of others stand as they were given.
     """
-    plain = {part: _plain(config[part]) for part in PARTS if part != "cond"}
+    plain = {part: _plain(config[part]) for part in PARTS if part not in ("cond", "view")}
     plain["data"] = _data(config)
     known = {part: making.canonical(node, part) for part, node in plain.items()}
     return known | {
         "net": without_inputs(known["net"]),
         "objective": objective_node(known["objective"]),
-        "cond": {str(name): config.drop for name in config.cond},
+        "cond": views.drops(config),
         "rule": known["rule"] if isinstance(known["rule"], str) else _rule(known["rule"]),
         "train": {k: v for k, v in told(known["train"]).items() if k not in (*RUNNING, "_target_")},
         "data": {"settings": known["data"]},
         "code": _own_code(plain, config.get("paths") or []),
+        **views.described(config),
         **start_of(known["train"]),
     }
 
@@ -200,24 +201,14 @@ def _data(config: DictConfig) -> dict | None:
 
 
 def vet_data(config: DictConfig, trust: bool = True) -> None:
-    """Raises `InputError` for a wrong setting of the data, which is not read."""
+    """Raises `InputError` for a wrong setting of the data, which is not read, or of what is seen of it."""
     making.vet(_data(config), "data", None, trust)
+    views.vet(config, trust)
 
 
 def build_data(config: DictConfig, trust: bool = True) -> Data:
-    """The data set of a config."""
-    return as_data(make(_data(config), "data", trust=trust))
-
-
-def build_conditions(config: DictConfig, data: Data) -> dict[str, Kind]:
-    """The kinds of the conditions that the model takes, of those that the data has.  Raises `InputError` for others."""
-    kinds = {}
-    for name in config.cond:
-        if name not in data.conditions:
-            known = nearest(name, data.conditions) if data.conditions else f"; the items of {data.name} come with none"
-            raise InputError(f"cond={list(config.cond)}: {name!r} is unknown{known}", "cond")
-        kinds[str(name)] = dataclasses.replace(data.conditions[name], drop=config.drop)
-    return kinds
+    """The data set of a config, with what is seen of its items."""
+    return views.seen(config, as_data(make(_data(config), "data", trust=trust)), trust)
 
 
 def made_of(config: DictConfig, trust: bool = True) -> type[Preconditioned]:

@@ -57,6 +57,7 @@ def checked(config: DictConfig) -> None:
         for group in GROUPS:
             check(group, plain[group], dict | None)  # a part that is null is told where it is made
         check("guidance", plain.get("guidance"), dict | None)
+        check("view", plain.get("view"), dict | None)
         check("data.other", (plain["data"] or {}).get("other"), str | dict | None)
     except InputError as error:
         raise InputError(in_yaml(str(error))) from None

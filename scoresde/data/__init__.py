@@ -2,8 +2,8 @@
 
 `base.py`: what a data set is; `items.py`: items, many at once (`Batch`), and rows that need not fit in memory;
 `offered.py`: what becomes a condition, of what kind, from what `plain.py` makes of it; `standard.py`: statistics;
-`look.py`: the fingerprint and the look before a training; `readers/`: the data sets.  They may import `conditions/`,
-`spaces/` and what checks settings.
+`look.py`: the fingerprint and the look before a training; `readers/`: the data sets; `views/`: pictures that are
+computed of items, as conditions.  They may import `conditions/`, `spaces/` and what checks settings.
 """
 
 from ..spaces import Affine, Bins, Space
@@ -19,14 +19,17 @@ from .readers.pictures.images import images
 from .readers.scenes.scenes import scenes
 from .readers.toy import toy
 from .rows import Tensors
+from .views import Lower, View, viewed
 
 __all__ = [
     "Affine",
     "Batch",
     "Bins",
     "Data",
+    "Lower",
     "Space",
     "Tensors",
+    "View",
     "array",
     "as_data",
     "check_data",
@@ -43,4 +46,5 @@ __all__ = [
     "split",
     "stack",
     "toy",
+    "viewed",
 ]

@@ -16,8 +16,8 @@ from .figures import flatten
 from .reading import part, yaml_of
 
 RUN = "python run.py"
-MODEL = ("sde", "net", "data", "loss", "objective", "train")  # groups that a model's folder knows
-GROUPS = ("sde", "data", "net", "loss", "objective", "train", "sampler", "likelihood", "guidance", "task")
+MODEL = ("sde", "net", "data", "view", "loss", "objective", "train")  # groups that a model's folder knows
+GROUPS = ("sde", "data", "view", "net", "loss", "objective", "train", "sampler", "likelihood", "guidance", "task")
 OWN = ("rule", "cond", "drop")
 # Where a command runs and who watches it: they change no result.
 ASIDE = ("wandb", "tracker", "project", "artifacts", "device", "fresh", "trust", "png", "gif")

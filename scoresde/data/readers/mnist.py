@@ -12,18 +12,21 @@ import torch
 
 from ...conditions import Label
 from ...errors import InputError
-from ...settings import Range, checked
+from ...settings import LATER, Count, Range, checked
 from ...spaces import Bins
 from ..base import Data
 from ..checks import Place, find, reason
 from ..rows import Tensors
+from ..views import lowered
 
 REMEDY = "give the folder with train-images-idx3-ubyte and the other three idx files, plain or .gz"
 Digit = Annotated[int, Range(0, 9)]
 
 
 @checked
-def mnist(root: Place, digits: Digit | Sequence[Digit] | None = None) -> Data:
+def mnist(
+    root: Place, digits: Digit | Sequence[Digit] | None = None, size: Annotated[Count | None, LATER] = None
+) -> Data:
     """The standard idx files under root, with their own train and test sets: (1, 28, 28) uint8, 256 levels.
 
     There is a "label" where there are files of them.
@@ -31,9 +34,14 @@ def mnist(root: Place, digits: Digit | Sequence[Digit] | None = None) -> Data:
     Arguments:
         root: the folder with (train|t10k)-(images-idx3|labels-idx1)-ubyte, plain or .gz.
         digits: keep only the images with these labels; None: all of them, and the label files need not be there.
+        size: the side of the images, 7 or 14, say: rounded means; None: as they are.
+
+    Returns:
+        A `Data`, of uint8 (1, 28, 28) or (1, size, size), 256 levels.
 
     Raises:
-        InputError: the folder or a file is missing, is no idx file of that kind or has the wrong length; a bad label.
+        InputError: the folder or a file is missing, is no idx file of that kind or has the wrong length; a bad label;
+            a size that does not divide the side.
     """
     root = find(root, REMEDY, folder=True)
     if digits is not None:
@@ -45,7 +53,9 @@ def mnist(root: Place, digits: Digit | Sequence[Digit] | None = None) -> Data:
         sizes = f"{tuple(train.shape[2:])} in train and {tuple(test.shape[2:])} in t10k"
         raise InputError(f"root={root}: images are {sizes}: must be the same", "root")
     known = y is not None and z is not None
-    parts = (Tensors(x, cond={"label": labels} if known else None) for x, labels in ((train, y), (test, z)))
+    parts = (
+        Tensors(lowered(x, size), cond={"label": labels} if known else None) for x, labels in ((train, y), (test, z))
+    )
     classes = 1 + max(int(y.max()), int(z.max())) if known else 0
     return Data("mnist", *parts, Bins(256), conditions={"label": Label(max(10, classes))} if known else {})
 

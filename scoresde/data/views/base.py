@@ -1,0 +1,130 @@
+"""What a view is, and a data set whose items come with one."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ...conditions import Picture
+from ...conditions.base import Drop
+from ...errors import InputError
+from ...settings import Checked, Seed, Text, checked
+from ...spaces import Space
+from ..base import Data
+from ..items import column, stack
+from ..rows import Rows
+
+
+@dataclass(frozen=True)
+class View(Checked, ABC):
+    """A picture of an item.  A new one is a frozen dataclass with its own `of` and `__call__`."""
+
+    @abstractmethod
+    def of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape (C', *space') of the view of items of a shape (C, *space).
+
+        Raises `InputError` for items that have no such view.
+        """
+
+    @abstractmethod
+    def __call__(self, x: Tensor, index: Tensor, seed: int) -> Tensor:
+        """The views of some items, each a function of itself and of its own (seed, index).
+
+        Arguments:
+            x: (B, C, *space), in the model's space.
+            index: (B,), the items' numbers, no two alike in both splits of a data set.
+            seed: of what is drawn, if anything is.
+
+        Returns:
+            (B, C', *space'), in the model's space, NaN where nothing is seen.
+        """
+
+
+@checked
+def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Drop = 0.0) -> Data:
+    """A data set whose items come with one condition more, a `Picture` that is their view.
+
+    Arguments:
+        data: of items (C, *space); of values with levels the view is that of the middle of their bins.
+        view: what is seen of an item.
+        name: of the condition.
+        seed: of what the view draws.
+        drop: the chance with which training takes the picture away; 0: a model is always told it.
+
+    Returns:
+        A `Data`.
+
+    Raises:
+        InputError: items without such a view, or with a condition of that name.
+    """
+    if name in data.conditions:
+        raise InputError(f"name={name!r}: the items of {data.name} come with a {name} already: give another", "name")
+    kinds = {**data.conditions, name: Picture(view.of(data.shape), drop)}
+    parts, start = [], 0
+    for items in (data.train, data.test):
+        known = {k: _Told(items, k) for k in data.conditions}
+        parts.append(Viewed(items, {**known, name: _Seen(items, view, data.space, seed, start)}))
+        start += len(items)
+    return dataclasses.replace(data, train=parts[0], test=parts[1], conditions=kinds)
+
+
+class Viewed(Rows):
+    """Items, and what they come with, columns that are computed when rows of them are asked for."""
+
+    def __init__(self, items: Dataset, cond: Mapping[str, _Column]) -> None:
+        self.items, self.cond, self.names = items, dict(cond), getattr(items, "names", None)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def rows(self, index: np.ndarray) -> Tensor:
+        return stack(self.items, index)
+
+
+@dataclass(frozen=True)
+class _Column(ABC):
+    """Rows of some items, computed when they are asked for, in the way of a tensor."""
+
+    items: Dataset
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int | slice | Tensor | np.ndarray) -> Tensor:
+        if isinstance(index, int | np.integer):
+            return self.of(np.array([index]) % len(self))[0]
+        return self.of(np.arange(len(self))[index.numpy() if isinstance(index, Tensor) else index])
+
+    @abstractmethod
+    def of(self, index: np.ndarray) -> Tensor:
+        """The rows of the items at `index` (n,)."""
+
+
+@dataclass(frozen=True)
+class _Told(_Column):
+    """A condition that the items have."""
+
+    name: str
+
+    def of(self, index):
+        return column(self.items, self.name, index)
+
+
+@dataclass(frozen=True)
+class _Seen(_Column):
+    """A view of the items, of which the first has the number `start`."""
+
+    view: View
+    space: Space
+    seed: int
+    start: int
+
+    def of(self, index):
+        return self.view(self.space.encode(stack(self.items, index)), torch.from_numpy(self.start + index), self.seed)
