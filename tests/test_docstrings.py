@@ -16,6 +16,7 @@ from scoresde.errors import InputError
 
 ROOMS = (
     "adapters",
+    "cascade",
     "conditions",
     "data",
     "demo",

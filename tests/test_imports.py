@@ -39,6 +39,7 @@ FLOOR = {
     "plot": {"noise", "sde", "denoiser", "likelihood", "sampling"},
     "tuning": {"sde", "denoiser", "sampling"},
     "model": {"machine", "adapters", "spaces", "conditions", "sde", "data", "denoiser", "sampling"},
+    "cascade": {"noise", "conditions", "denoiser", "sampling", "likelihood"},
     "tracking": {"machine"},
     "objectives": {"noise", "sde", "conditions", "spaces", "data", "denoiser", "loss", "model"},
     "training": {"machine", "adapters", "data", "denoiser", "loss", "model", "objectives", "tracking"},

@@ -4,14 +4,15 @@
 checked; `made.py`: those that training makes for itself.  It knows no model and no network.
 """
 
-from .base import Kind, dropped, missing_like
+from .base import Kind, dropped, missing_like, of_items
 from .kinds import KINDS, Label, Picture, Tokens, Vector
-from .made import Augmentation, Estimate
+from .made import Augmentation, Corruption, Estimate
 from .text import Text
 
 __all__ = [
     "KINDS",
     "Augmentation",
+    "Corruption",
     "Estimate",
     "Kind",
     "Label",
@@ -21,4 +22,5 @@ __all__ = [
     "Vector",
     "dropped",
     "missing_like",
+    "of_items",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Annotated, Any, ClassVar
@@ -30,6 +30,7 @@ class Kind(Checked, ABC):
     """
 
     given: ClassVar[bool] = True  # by data and users; else training makes it for itself
+    of_items: ClassVar[bool] = True  # whether items come with it; else users alone give it, and it is never missing
 
     @abstractmethod
     def rows(self, name: str, value: Any, n: int) -> Tensor:
@@ -58,6 +59,11 @@ class Kind(Checked, ABC):
 
     def _refuse(self, name: str, what: str, right: str) -> InputError:
         return InputError(f"condition {name} {what}: give {right}", name)
+
+
+def of_items(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
+    """Those of a model's conditions that the items of a data set come with."""
+    return {name: kind for name, kind in kinds.items() if kind.of_items}
 
 
 def as_tensor(name: str, value: Any, kind: Kind) -> Tensor:

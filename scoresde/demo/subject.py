@@ -35,7 +35,7 @@ class Subject:
         labels = [name for name, kind in model.conditions.items() if isinstance(kind, Label)]
         self.label = labels[0] if labels else None
         for name, kind in model.conditions.items():
-            if name != self.label and not kind.drop:
+            if name != self.label and kind.of_items and not kind.drop:
                 words = "the page gives one label and leaves other conditions out"
                 raise InputError(f"the model was trained with {name} in every row (drop 0): {words}")
 

@@ -37,7 +37,7 @@ def bind(denoiser: Denoiser, cond: Mapping[str, Any] | None, n: int) -> Denoiser
         if value is not None:
             given[name] = kinds[name].rows(name, value, n).to(device_of(denoiser))
     for name, kind in kinds.items():
-        if kind.drop == 0 and (name not in given or bool(kind.absent(given[name]).any())):
+        if kind.of_items and kind.drop == 0 and (name not in given or bool(kind.absent(given[name]).any())):
             words = f"condition {name} is missing, and the model was trained with it in every row (drop 0)"
             raise InputError(f"{words}: give {kind.words(n)}", "cond")
     return Conditioned(denoiser, given) if given else denoiser

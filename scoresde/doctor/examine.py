@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..conditions import Label
+from ..conditions import Label, of_items
 from ..data import as_data
 from ..denoiser import Denoiser, device_of
 from ..errors import InputError
@@ -88,7 +88,7 @@ def _of_model(material: Material, model: Denoiser, raw: Denoiser | None, course:
     own = "test" if len(material.test) >= 8 else "train"
     answers = lambda: {name: material.answers(model, getattr(material, name)) for name in ("test", "train")}
     given = answers()
-    for name, kind in model.conditions.items():
+    for name, kind in of_items(model.conditions).items():
         found.append(told.told(material, model, name, given["test"]))
         if found[-1].state == "wrong" and kind.drop and name in material.names:
             material.forget(name)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import making
+from ..conditions import of_items
 from ..data import Data, condition_prints
 from ..denoiser import RULES, Denoiser, Preconditioned, Source, levels
 from ..errors import InputError
@@ -28,7 +29,7 @@ def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -
         "loss": making.node_of(loss),
         "objective": _said_of(objective),
         **_kind(denoiser),
-        "cond": {name: kind.drop for name, kind in denoiser.conditions.items()},
+        "cond": {name: kind.drop for name, kind in of_items(denoiser.conditions).items()},
         "conditions": {k: making.node_of(kind) for k, kind in {**denoiser.conditions, **denoiser.made}.items()},
         "data": about(data, denoiser.conditions),
     }

@@ -53,6 +53,7 @@ class Stream(Enum):
     PLAN_PLACE = Words(_ANY, _one(1 << 20))
     DEQUANTISER = Words(_one(1), range(1 << 22, (1 << 22) + (1 << 16)))
     DEQUANTISER_FIT = Words(_ANY, _one(1 << 23))
+    TOLD = Words(_ANY, _one(1 << 24))  # of pictures that a model is told
     HELD_OUT_BIN = Words(_one(0), _one(0))
     HELD_OUT_NOISE = Words(_one(1), _one(0))
     BIN = Words(_one(1), range(1 << 16))  # uniform within the bin

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..conditions import Kind, dropped
+from ..conditions import Kind, dropped, of_items
 from ..data import Batch, Data
 from ..denoiser import Denoiser, Moments, device_of
 from ..loss import DenoisingLoss
@@ -50,6 +50,10 @@ class Denoising(Objective):
         coupling: "optimal": the noise of a batch (of several processes, of each one's own part) is dealt to its items
             so that the sum of |x_0 - eps|^2 is least: with `sde=linear` the paths of the flow are straighter (Tong et
             al., 2023, arXiv 2302.00482).  See `Source` for what then holds.
+        condition_noise: the largest s of the noise of a picture that the model is told, z + s n, s ~ U(0, largest) for
+            each row, and told too: so that it forgives what another model's picture has wrong (Ho et al., 2021, arXiv
+            2106.15282).  See `Corruption`; the network takes `asks(shape, condition_noise=0.5)`.
+        condition_blur: the same of a Gaussian blur, of that deviation in pixels, in place of noise.
 
     Raises:
         InputError: a network that does not take what it is to be told; what does not go with the data or with each
@@ -68,16 +72,18 @@ class Denoising(Objective):
         offset: Scale = 0.0,
         augment: Fraction = 0.0,
         coupling: Coupling = "independent",
+        condition_noise: Scale = 0.0,
+        condition_blur: Scale = 0.0,
     ):
         super().__init__()
-        self.added = Added(uncertainty, self_condition, offset, augment, coupling)
+        self.added = Added(uncertainty, self_condition, offset, augment, coupling, condition_noise, condition_blur)
         self.added.check(denoiser, data.shape)
         denoiser.source = self.added.source
         self.said, self.asked = loss, loss  # what a description tells; what `loss` is made of
         self.product, self.data, self.dequantise = denoiser, data, dequantise
         self.uncertainty = Uncertainty() if uncertainty else None
         self.times = loss.learner  # so that they go to the device
-        self.takes = tuple(denoiser.conditions)
+        self.takes = tuple(of_items(denoiser.conditions))
         self.validation: Validation | None = None
 
     @functools.cached_property
@@ -115,7 +121,7 @@ class Denoising(Objective):
         x0, t = data.encode(batch.x, u), self.loss.sample_times(self.product.sde, size)
         eps = torch.randn(whole, dtype=x0.dtype, device=device)[part]
         cond = self._dropped(batch.cond, size, part)
-        x0, eps, cond, told = self.added.drawn(x0, eps, cond, size, part)
+        x0, eps, cond, told = self.added.drawn(x0, eps, cond, size, part, self.product.conditions)
         return x0, t[part], eps, cond, *told
 
     def _dropped(self, cond: dict[str, Tensor], size: int, part: slice) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from ..conditions import Kind
+from ..conditions import Kind, of_items
 from ..data import Data, collate
 from ..denoiser import Denoiser, device_of
 from ..errors import InputError
@@ -32,14 +32,14 @@ def look(product: nn.Module, data: Data) -> None:
 
 
 def _ask(product: nn.Module, data: Data) -> None:
-    names = getattr(product, "conditions", {})
+    names = of_items(getattr(product, "conditions", {}))
     first = collate(data.train, [0], names).to(device_of(product))
     product(data.encode(first.x), product.sde.t_max, *([first.cond] if names else []))
 
 
 def refuse_other_conditions(conditions: Mapping[str, Kind], data: Data) -> None:
     """Raises `InputError` for conditions of a model that the data has not, or has of another kind."""
-    for name, kind in conditions.items():
+    for name, kind in of_items(conditions).items():
         there = data.conditions.get(name)
         if there is None:
             known = f"it has {', '.join(data.conditions)}" if data.conditions else "its items come with none"

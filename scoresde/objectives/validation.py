@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import noise
+from ..conditions import of_items
 from ..data import Data, collate
 from ..denoiser import Denoiser
 from ..loss import DenoisingLoss
@@ -87,7 +88,7 @@ class Validation(HeldOut):
         dequantise: str = "uniform",
     ):
         items = range(min(n, len(data.test)))
-        super().__init__(data, loss, denoiser.sde, denoiser.conditions, device, items, dequantise)
+        super().__init__(data, loss, denoiser.sde, of_items(denoiser.conditions), device, items, dequantise)
 
     def __call__(self, denoiser: Denoiser) -> tuple[float, list[float]]:
         """The mean loss of a denoiser, and its means by level."""

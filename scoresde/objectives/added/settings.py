@@ -1,21 +1,23 @@
 """What is added to denoising, and what goes with what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ...conditions import Augmentation, Estimate, Kind
+from ...conditions import Augmentation, Corruption, Estimate, Kind
 from ...denoiser import Denoiser, Source
 from ...errors import InputError
 from ...sde import widest
 from ...settings import Checked, Fraction, Scale, brief
 from .augment import augmented, numbers
+from .corrupt import corrupted, pictures
 from .coupling import paired
 
-ESTIMATE, AUGMENT = "estimate", "augment"
+ESTIMATE, AUGMENT, CORRUPTION = "estimate", "augment", "corruption"
+SETTINGS = {ESTIMATE: "self_condition", AUGMENT: "augment"}
 Coupling = Literal["independent", "optimal"]
 
 
@@ -28,6 +30,8 @@ class Added(Checked):
     offset: Scale = 0.0
     augment: Fraction = 0.0
     coupling: Coupling = "independent"
+    condition_noise: Scale = 0.0
+    condition_blur: Scale = 0.0
 
     @classmethod
     def of(cls, settings: dict) -> "Added":
@@ -40,18 +44,28 @@ class Added(Checked):
             if getattr(self, name) and len(shape) < 2:
                 value = brief(getattr(self, name))
                 raise InputError(f"{name}={value}: data of shape {tuple(shape)} have no space; leave it at 0", name)
+        if self.condition_noise and self.condition_blur:
+            said = f"condition_noise={self.condition_noise} and condition_blur={self.condition_blur}"
+            raise InputError(
+                f"{said}: one number says how much of it there is: choose one of the two", "condition_blur"
+            )
         found: dict[str, Kind] = {ESTIMATE: Estimate.of(shape)} if self.self_condition else {}
+        if most := self.condition_noise or self.condition_blur:
+            found[CORRUPTION] = Corruption.of("noise" if self.condition_noise else "blur", most)
         return found | ({AUGMENT: Augmentation(numbers(len(shape) - 1))} if self.augment else {})
 
     def check(self, denoiser: Denoiser, shape: Sequence[int]) -> None:
         """Raises `InputError` for a network that does not take what it is to be told, and for noise that is dealt to
         items of which more is told."""
         for name, kind in self.asks(shape).items():
-            if denoiser.made.get(name) != kind:
-                setting = "self_condition" if name == ESTIMATE else "augment"
+            setting = SETTINGS.get(name, "condition_noise" if self.condition_noise else "condition_blur")
+            if {**denoiser.made, **denoiser.conditions}.get(name) != kind:
                 said = f"{setting}={getattr(self, setting)}"
                 words = f"the network takes no condition {name}: make it with conditions=Denoising.asks(shape, {said})"
                 raise InputError(f"{said}: {words}", setting)
+        if (self.condition_noise or self.condition_blur) and not pictures(denoiser.conditions):
+            words = "the model is told no picture; give it one, by view=lower say, or leave this at 0"
+            raise InputError(f"{setting}={getattr(self, setting)}: {words}", setting)
         told = [*denoiser.conditions, *([AUGMENT] if self.augment else [])]
         if self.coupling == "optimal" and told:
             words = f"noise that is dealt to items is no N(0, I) for those of one {told[0]}: leave out one of the two"
@@ -62,12 +76,16 @@ class Added(Checked):
         """The noise that a model learns to undo."""
         return Source(self.offset, self.coupling == "optimal")
 
-    def drawn(self, x0: Tensor, eps: Tensor, cond: dict, size: int, part: slice) -> tuple[Tensor, Tensor, dict, tuple]:
+    def drawn(
+        self, x0: Tensor, eps: Tensor, cond: dict, size: int, part: slice, kinds: Mapping[str, Kind]
+    ) -> tuple[Tensor, Tensor, dict, tuple]:
         """x_0, noise and conditions of a step with what is added to them, and which rows are to be told an estimate.
 
         Numbers are drawn by torch's generator for the whole batch of `size`, of which these rows are a `part`.
         """
         device = x0.device
+        if CORRUPTION in kinds:
+            cond |= corrupted(kinds, CORRUPTION, cond, size, part)
         if self.augment:
             x0, cond[AUGMENT] = augmented(x0, self.augment, size, part)
         if self.offset:
