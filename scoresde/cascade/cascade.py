@@ -65,7 +65,10 @@ class Cascade(Checked):
         return found
 
     def check(self, cond: Given, n: int) -> None:
-        """Raises `InputError` for conditions that no stage takes, that are none of a stage's, or that a stage lacks."""
+        """Looks at the conditions `cond` of `n` samples, before any work.
+
+        Raises `InputError` for one that no stage takes, a value that is none of it, and one that a stage lacks.
+        """
         for name in cond or {}:
             if name not in self.conditions:
                 tip = nearest(name, self.conditions) if self.conditions else "; no stage takes any"
@@ -111,7 +114,14 @@ class Cascade(Checked):
         return stage.told(given, n, seed, offset, s)
 
     def each(self, n: Count, seed: Seed = 0, cond: Given = None, **options: Any) -> Iterator[Tensor]:
-        """The samples of one stage after the other, as `draw` gives them together."""
+        """The samples of one stage after the other.
+
+        Arguments:
+            n, seed, cond, options: as in `draw`.
+
+        Returns:
+            An iterator of what `draw` lists.
+        """
         self.check(cond, n)
         x = None
         for k in range(len(self.stages)):

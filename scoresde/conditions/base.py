@@ -62,7 +62,7 @@ class Kind(Checked, ABC):
 
 
 def of_items(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
-    """Those of a model's conditions that the items of a data set come with."""
+    """Those of a model's conditions `kinds` that the items of a data set come with."""
     return {name: kind for name, kind in kinds.items() if kind.of_items}
 
 

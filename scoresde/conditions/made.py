@@ -67,7 +67,7 @@ class Corruption(Vector):
 
     @classmethod
     def of(cls, by: Literal["noise", "blur"], most: float) -> "Corruption":
-        """That of a training with s ~ U(0, most), whose mean and deviation a network sees away."""
+        """That of a training `by` noise or blur with s ~ U(0, `most`), whose mean and deviation a network sees away."""
         return cls(mean=(most / 2,), std=(most / math.sqrt(12),), by=by, most=most)
 
     def rows(self, name, value, n):

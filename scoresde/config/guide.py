@@ -36,7 +36,12 @@ class Guide:
     @classmethod
     def none(cls, model: Denoiser) -> "Guide":
         """Nothing: the model alone."""
-        return cls(OmegaConf.create({"trust": False}), model)
+        return cls.of(None, model)
+
+    @classmethod
+    def of(cls, node: Mapping[str, Any] | None, model: Denoiser, trust: bool = False) -> "Guide":
+        """That of a node `guidance`; None: the model alone."""
+        return cls(OmegaConf.create({"guidance": node, "trust": trust}), model)
 
     def __call__(self, cond: Mapping[str, Tensor]) -> Denoiser:
         return self.model if self.node is None else self._made(self.node, "guidance", cond)

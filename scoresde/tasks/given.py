@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .. import conditions
+from ..cascade.told import corruption, told
 from ..conditions import Kind, Label
 from ..data import collate
 from ..errors import InputError
@@ -25,14 +27,18 @@ def given(run: Run, n: int, split: str = "train") -> dict[str, Tensor]:
     What is not said is missing; where nothing is said at all, the samples have the conditions of the items of a split,
     drawn by the seed, so that they are distributed as the data is.  Raises `InputError` for a condition that the model
     does not take, or a value that is none of it.
+
+    How noisy or blurred pictures are said to be they are made, by the seed.
     """
     kinds, said = run.conditions, run.plain["given"]
     for name in said:
         if name not in kinds:
             tip = nearest(name, kinds) if kinds else "; the model takes no conditions (cond=[])"
             raise InputError(f"given.{name}={brief(said[name])}: {name!r} is unknown{tip}", "given")
-    if said or not kinds:
-        return {name: _rows(name, value, kinds[name], n) for name, value in said.items() if value is not None}
+    come = conditions.of_items(kinds)
+    if not come or any(name in come for name in said):
+        cond = {k: rows_of(k, value, come[k], n) for k, value in said.items() if k in come and value is not None}
+        return _corrupted(run, kinds, cond, torch.arange(n))
     try:
         data = run.data
     except (InputError, OSError) as error:
@@ -41,11 +47,21 @@ def given(run: Run, n: int, split: str = "train") -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed_of(run.config.seed, n))
     items = getattr(data, split)
     index = torch.cat([torch.randperm(len(items), generator=generator) for _ in range(-(-n // len(items)))])
-    found = collate(items, index[:n], kinds).cond
-    return {name: kinds[name].rows(name, value, n) for name, value in found.items()}
+    found = collate(items, index[:n], come).cond
+    cond = {name: kinds[name].rows(name, value, n) for name, value in found.items()}
+    return _corrupted(run, kinds, cond, torch.arange(n))
 
 
-def _rows(name: str, value: Any, kind: Kind, n: int) -> Tensor:
+def _corrupted(run: Run, kinds: dict[str, Kind], cond: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+    """Conditions with their pictures as noisy or blurred as the command says, by the seed and the rows' numbers."""
+    said, found = run.plain["given"], corruption(kinds)
+    if found is None or said.get(found[0]) is None:
+        return cond
+    name, kind = found
+    return told(kinds, cond, rows_of(name, said[name], kind, len(index)), index, run.config.seed)
+
+
+def rows_of(name: str, value: Any, kind: Kind, n: int) -> Tensor:
     """Rows of a value: one for all, a list that is dealt out evenly and in order, a file, or all classes."""
     if isinstance(kind, Label):
         value = list(range(kind.classes)) if value == ALL else value
@@ -81,10 +97,11 @@ def of_items(run: Run, items: Dataset, index) -> dict[str, Tensor]:
     """The items' own conditions, rows by name, of those that the model takes; missing where they have none."""
     kinds, n = run.model.conditions, len(index)
     try:
-        found = collate(items, index, kinds).cond
+        found = collate(items, index, conditions.of_items(kinds)).cond
     except InputError:  # other data, which may come with none
         return {}
-    return {name: kinds[name].rows(name, value, n) for name, value in found.items()}
+    cond = {name: kinds[name].rows(name, value, n) for name, value in found.items()}
+    return _corrupted(run, kinds, cond, torch.as_tensor(index))
 
 
 def groups(kinds: dict[str, Kind], cond: dict[str, Tensor]) -> tuple[list[str], list[Tensor]] | None:

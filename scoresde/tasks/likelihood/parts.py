@@ -13,7 +13,7 @@ from ...machine import files
 
 
 class Examples:
-    """Columns of figures for the examples 0 to n - 1, in files folder/START.npz of consecutive examples.
+    """Columns of figures or of items for the examples 0 to n - 1, in files folder/START.npz of consecutive examples.
 
     A part that cannot be read, or has other examples than 0 to n - 1, counts as not done.
     """
@@ -32,14 +32,14 @@ class Examples:
         return [i for i in range(self.n) if i not in there]
 
     def all(self) -> dict[str, Tensor]:
-        """Every column (n,).  Raises `RuntimeError` if examples are missing."""
+        """Every column (n, ...).  Raises `RuntimeError` if examples are missing."""
         parts = self._parts()
         if self.missing(parts):
             raise RuntimeError(f"{self.folder}: {len(self.missing(parts))} of {self.n} examples have no figures")
         columns: dict[str, Tensor] = {}
         for start, part in parts.items():
             for name, values in part.items():
-                whole = columns.setdefault(name, values.new_zeros(self.n))
+                whole = columns.setdefault(name, values.new_zeros(self.n, *values.shape[1:]))
                 whole[start : start + len(values)] = values
         return columns
 
