@@ -41,6 +41,7 @@ __all__ = [
     "TrainedClassifier",
     "Training",
     "bits_per_dim",
+    "cascade",
     "data",
     "decode",
     "doctor",
@@ -65,10 +66,10 @@ __all__ = [
     "tune",
 ]
 
-LATER = ("doctor", "metrics", "plot", "report")
+LATER = ("cascade", "doctor", "metrics", "plot", "report")
 
 if TYPE_CHECKING:
-    from . import doctor, metrics, plot, report
+    from . import cascade, doctor, metrics, plot, report
 else:  # whoever asks for these waits for them: they are seldom of use beside a model
 
     def __getattr__(name: str):

@@ -1,5 +1,7 @@
 """Cascades: of exact models the joint law, batches, guidance, densities; and what training tells of noisy pictures."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from cascades import A, law, moments, stages
@@ -8,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 import scoresde
 from scoresde.cascade import Cascade, Stage
+from scoresde.cascade.told import handed
 from scoresde.conditions import Corruption
 from scoresde.data import Lower, digits, viewed
 from scoresde.guidance import Guided
@@ -15,6 +18,7 @@ from scoresde.loss import DenoisingLoss
 from scoresde.objectives import Denoising, Validation
 from scoresde.sampling import DDIM, sample
 from scoresde.sde import VE, VP
+from scoresde.spaces import Affine, Bins
 
 EXACT = {"progress": False, "dtype": torch.float64}
 WAYS = ({}, {"augment": 0.7}, {"base_truncate": 0.7})
@@ -213,3 +217,12 @@ def test_settings_that_do_not_go_together_are_refused():
         "no condition corruption",
         call=lambda: Denoising(scoresde.Preconditioned(plain, VP()), DenoisingLoss(), data, condition_blur=1.0),
     )
+
+
+def test_a_sample_lies_in_the_next_models_space_by_the_values_that_it_stands_for():
+    of = lambda space: SimpleNamespace(space=space)
+    x = torch.linspace(-0.9, 0.9, 12, dtype=torch.float64).reshape(3, 1, 2, 2)
+    assert handed(x, of(Bins(17)), of(Bins(256))) is x  # both from -1 to 1, whatever their levels
+    assert handed(x, SimpleNamespace(), of(Bins(256))) is x
+    close(handed(x, of(Affine(2.0, 1.0)), of(Affine(-0.5, 3.0))), -0.5 * (x - 1) / 2 + 3)
+    close(handed(x, of(Bins(17)), of(Bins(256, scale=1.0, shift=0.0))), (x + 1) / 2, rtol=0, atol=1e-12)
