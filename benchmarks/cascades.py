@@ -33,13 +33,13 @@ def ways(args) -> dict[str, Cascade]:
     pair = lambda up, base_scale=1.0, scale=1.0, truncate=0.0, **own: Cascade(
         [stage(args.base, base_scale, truncate=truncate), stage(up, scale, **own)]
     )
-    found = {f"augment {s:g}": pair(args.up, augment=s) for s in (0.0, 0.1, 0.2, 0.3, 0.5)}
-    found |= {f"truncate {s:g}": pair(args.up, truncate=s) for s in (0.1, 0.2, 0.3, 0.5)}
+    found = {f"augment {s:g}": pair(args.up, augment=s) for s in (0.0, 0.1, 0.2, 0.4)}
+    found |= {f"truncate {s:g}": pair(args.up, truncate=s) for s in (0.1, 0.2, 0.4)}
     found |= {f"scales {a:g}, {b:g}; augment 0.1": pair(args.up, a, b, augment=0.1) for a, b in SCALES}
     return found | ({"trained without noise": pair(args.plain)} if args.plain else {})
 
 
-SCALES = ((1.5, 1.0), (1.0, 1.5), (1.5, 1.5), (2.0, 2.0), (3.0, 1.0), (1.0, 3.0))
+SCALES = ((1.5, 1.0), (1.0, 1.5), (1.5, 1.5), (2.0, 2.0))
 
 
 def main() -> None:

@@ -211,6 +211,7 @@ def test_settings_that_do_not_go_together_are_refused():
         call=lambda: Denoising.asks((1, 8, 8), condition_noise=0.5, condition_blur=1.0),
     )
     refuses("condition_noise=0.5", "no picture", call=lambda: objective(digits(), condition_noise=0.5))
+    refuses("augment=0.1", "the picture seen", call=lambda: objective(data, augment=0.1))
     plain = scoresde.nets.MLP(data.shape, width=8, blocks=1, conditions=data.conditions)
     refuses(
         "condition_blur=1",

@@ -66,6 +66,9 @@ class Added(Checked):
         if (self.condition_noise or self.condition_blur) and not pictures(denoiser.conditions):
             words = "the model is told no picture; give it one, by view=lower say, or leave this at 0"
             raise InputError(f"{setting}={getattr(self, setting)}: {words}", setting)
+        if self.augment and (seen := pictures(denoiser.conditions)):
+            words = f"items are turned and moved, and the picture {seen[0]} that goes with them is not: leave out one"
+            raise InputError(f"augment={self.augment}: {words}", "augment")
         told = [*denoiser.conditions, *([AUGMENT] if self.augment else [])]
         if self.coupling == "optimal" and told:
             words = f"noise that is dealt to items is no N(0, I) for those of one {told[0]}: leave out one of the two"
