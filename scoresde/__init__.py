@@ -8,7 +8,7 @@ from .denoiser import Counted, Denoiser, FromScore, Moments, Preconditioned
 from .errors import InputError
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
-from .model import Model, NoisyClassifier, Trained, TrainedClassifier, load
+from .model import Clip, Model, NoisyClassifier, Trained, TrainedClassifier, TrainedClip, load
 from .sampling import decode, encode, from_latent, sample, to_latent
 from .sde import EDM, SDE, VE, VP, Cosine, CosinePower, Linear, Shifted, Sigmoid, SubVP
 from .training import Training, fit, train
@@ -21,6 +21,7 @@ __all__ = [
     "SDE",
     "VE",
     "VP",
+    "Clip",
     "Cosine",
     "CosinePower",
     "Counted",
@@ -39,6 +40,7 @@ __all__ = [
     "SubVP",
     "Trained",
     "TrainedClassifier",
+    "TrainedClip",
     "Training",
     "bits_per_dim",
     "data",

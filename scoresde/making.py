@@ -16,6 +16,7 @@ from .settings import LATER, brief, check, checked, hints_of, nearest
 ROOMS = {
     "sde": ("scoresde.sde",),
     "net": ("scoresde.nets",),
+    "reader": ("scoresde.nets",),
     "rule": ("scoresde.denoiser",),
     "denoiser": ("scoresde.denoiser",),
     "conditions": ("scoresde.conditions",),

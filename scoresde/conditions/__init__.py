@@ -7,7 +7,7 @@ checked; `made.py`: those that training makes for itself.  It knows no model and
 from .base import Kind, dropped, missing_like
 from .kinds import KINDS, Label, Picture, Tokens, Vector
 from .made import Augmentation, Estimate
-from .text import Text
+from .text import Text, retold
 
 __all__ = [
     "KINDS",
@@ -21,4 +21,5 @@ __all__ = [
     "Vector",
     "dropped",
     "missing_like",
+    "retold",
 ]
