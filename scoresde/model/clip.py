@@ -78,6 +78,10 @@ class Pairing(nn.Module, ABC):
         value = self.kind.rows(self.condition, value, _rows(value, self.kind)).to(device_of(self))
         return torch.where(self.kind.absent(value)[:, None], math.nan, self.read(value))
 
+    def similarity(self, x: Tensor, text: Tensor, t: float | Tensor | None = None) -> Tensor:
+        """The cosines f . g (B,) of x, as `of_picture` takes it, and embeddings of text (E,) or (B, E)."""
+        return (self.of_picture(x, t) * text.to(x.dtype)).sum(1)
+
     def read(self, value: Tensor) -> Tensor:
         """g (B, E) of rows of the condition, of which none is missing."""
         return F.normalize(self.bare.reader(value), dim=1, eps=TINY)
