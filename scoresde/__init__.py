@@ -65,12 +65,13 @@ __all__ = [
     "to_latent",
     "train",
     "tune",
+    "unclip",
 ]
 
-LATER = ("doctor", "metrics", "plot", "report")
+LATER = ("doctor", "metrics", "plot", "report", "unclip")
 
 if TYPE_CHECKING:
-    from . import doctor, metrics, plot, report
+    from . import doctor, metrics, plot, report, unclip
 else:  # whoever asks for these waits for them: they are seldom of use beside a model
 
     def __getattr__(name: str):

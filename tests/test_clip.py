@@ -1,11 +1,15 @@
 """CLIP: what its loss is least at, where the exact answer is known; its folder; guidance by it."""
 
 import json
+import re
 import shutil
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from commands import TINY, command
 from problems import refuses
 from test_classify import labelled, mixture, posterior
 from test_hardware import launch
@@ -13,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import scoresde
-from scoresde import Clip, InputError, TrainedClip, Training, fit
+from scoresde import Clip, InputError, TrainedClip, Training, fit, metrics
 from scoresde.conditions import Label, Picture, Text, retold
 from scoresde.exact import GaussianMixture
 from scoresde.guidance import ClipGuided
@@ -313,6 +317,97 @@ def test_guidance_by_a_loaded_clip_is_that_of_the_class(trained):
     own = own[model.labels[k] == 1]
     assert float((x.mean(0) - own.mean(0)).abs().max()) < 0.2
     assert float((x.std(0) - own.std(0)).abs().max()) < 0.1
+
+
+# -- figures of pairs -------------------------------------------------------------------------------------------------
+
+
+def test_similarity_and_r_precision_are_their_definitions():
+    x, y = (torch.randn(60, 5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    y[30:] = x[30:] + 0.1 * y[30:]
+    found = metrics.similarity(x, y)
+    cosines = F.cosine_similarity(x.double(), y.double())
+    assert found.value == pytest.approx(float(cosines.mean()))
+    assert found.stderr == pytest.approx(float(cosines.std()) / 60**0.5) and found.low < found.value < found.high
+    assert metrics.similarity(3 * x, y).value == pytest.approx(found.value)
+    whole = metrics.r_precision(x, y, y, r=60)  # among all
+    unit = lambda v: F.normalize(v.double(), dim=1)
+    right = (unit(x) @ unit(y).T).argmax(1) == torch.arange(60)
+    assert whole.value == pytest.approx(float(right.double().mean())) and whole.m == 60
+    assert metrics.r_precision(x, y, torch.cat([y, y, y]), r=60).value == whole.value  # none twice
+    assert metrics.r_precision(x, y, y[:10], r=100).m == 10  # its own is there, and one among them for some
+
+
+def test_r_precision_of_no_relation_is_chance():
+    draw = lambda seed, n: torch.randn(n, 6, generator=torch.Generator().manual_seed(seed))
+    found = metrics.r_precision(draw(1, 20000), draw(2, 20000), draw(3, 300), r=25)
+    assert found.m == 25 and abs(found.value - 1 / 25) < 4 * (0.04 * 0.96 / 20000) ** 0.5 and 0.04 in found
+    refuses("r=1", call=lambda: metrics.r_precision(draw(1, 9), draw(2, 9), draw(3, 9), r=1))
+    refuses("no other words", call=lambda: metrics.r_precision(draw(1, 9), draw(2, 9)[:1].expand(9, 6), draw(2, 9)[:1]))
+    refuses("9 rows and y 8", call=lambda: metrics.similarity(draw(1, 9), draw(2, 8)))
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def newest(folder, task):
+    return max(folder.glob(f"{task}-*/summary.json"), key=lambda p: p.stat().st_mtime_ns).parent
+
+
+FAST = ("task.channels=8", "task.mults=[1]", "task.size=8", "task.width=16")
+
+
+def test_from_the_command(tmp_path, monkeypatch, capfd):
+    """A CLIP of digits and their labels guides a model that knows none; one of clean digits measures samples."""
+    say = lambda *words: command(monkeypatch, capfd, tmp_path, *TINY, *words)
+    told = ("task=contrastive", "task.condition=label", *FAST)
+    for more in ("task.noise=true", "task.folder=noisy"), ("task.folder=clean",):
+        code, out, err = say(*told, *more)
+        assert code == 0 and re.search(r"of \d+ pairs; chance 10", out), out + err
+    assert "guidance.clip" not in out and "task.clip=clean" in out
+    assert say("task=train", "folder=m")[0] == 0
+    draw = ("task=sample", "folder=m", "sampler=ddim", "sampler.steps=3", "n=4", "given.label=[1,4]")
+    code, _, err = say(*draw, "guidance=clip", "guidance.clip=noisy", "guidance.scale=2")
+    assert code == 0, err
+    model, clip = (scoresde.load(tmp_path / name) for name in ("m", "noisy"))
+    guided = ClipGuided(model, clip, clip.of_text([1, 1, 4, 4]), 2.0)
+    x = scoresde.sample(guided, scoresde.sampling.DDIM(steps=3), (4, 1, 8, 8), progress=False)
+    assert (np.load(newest(tmp_path / "m", "sample") / "samples.npy") == model.decode(x).numpy()).mean() > 0.99
+    for folder, words in {"clean": "clean pictures", "m": "holds a Model"}.items():
+        code, _, err = say(*draw, "guidance=clip", f"guidance.clip={folder}")
+        assert code == 1 and words in err and err.count("\n") == 1, err
+    code, _, err = say("task=evaluate", "folder=m", "task.clip=clean", "n=30", "task.metrics=[sliced]")
+    assert code == 1 and "reads 'label'" in err, err
+    tell = (
+        "task=evaluate",
+        "task.extractor=flatten",
+        "cond=[label]",
+        "n=30",
+        "task.metrics=[sliced]",
+        "sampler=ddim",
+        "sampler.steps=3",
+    )
+    code, out, err = say(*tell, "folder=l", "task.clip=clean")
+    assert code == 0 and "R-precision of 10" in out and "clip similarity" in out, err
+    found = json.loads((newest(tmp_path / "l", "evaluate") / "summary.json").read_text())
+    assert {"clip", "clip_low", "clip_real", "clip_shuffled", "r_precision", "r_precision_real"} <= found.keys()
+    assert found["r_precision_chance"] == pytest.approx(0.1)
+    code, _, err = say("task=contrastive", "task.condition=kind", "task.folder=d")
+    assert code == 1 and "task.condition=kind" in err and not (tmp_path / "d").exists()
+
+
+def test_scenes_and_their_captions_find_each_other():
+    """A tiny CLIP of scenes of one shape, in seconds: many times chance."""
+    pytest.importorskip("tokenizers")
+    data, rows = scoresde.data.scenes(shapes=1, n=4000, test=128), []
+    kind = replace(data.conditions["caption"], drop=0.0, layers=1)
+    torch.manual_seed(0)
+    net = Encoder((3, 16, 16), 16, channels=16, mults=(1, 2), blocks=1, attention=0, zeros=False)
+    clip = Clip(net, Reader({"caption": kind}, 16, 32), VP())
+    settings = Training(steps=80, batch_size=64, lr=6e-3, warmup=5, validate_every=80, ema=0.9)
+    fit(Contrastive(clip, data), data, settings, report=lambda step, **f: rows.append(f), device="cpu")
+    (told,) = [f for f in rows if "accuracy" in f]
+    assert told["accuracy"] > 4 * told["chance"], told
 
 
 if __name__ == "__main__":

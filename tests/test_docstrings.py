@@ -38,6 +38,7 @@ ROOMS = (
     "sde",
     "spaces",
     "training",
+    "unclip",
 )
 FILES = ("exact", "grids", "tuning")  # rooms of one file, which name what is public by no underscore
 SECTIONS = ("Arguments", "Returns", "Raises")
