@@ -112,7 +112,16 @@ class Text(Tokens):
 
 
 def retold(rows: Tensor, kind: Kind, other: Kind, name: str = "text") -> Tensor:
-    """Rows (n, ...) of one kind as rows of another that says the same: of texts, by the other's own tokens.
+    """Rows of one kind as rows of another that says the same: of texts, by the other's own tokens.
+
+    Arguments:
+        rows: (n, ...), checked.
+        kind: what they are of.
+        other: what they become.
+        name: of the condition, for errors.
+
+    Returns:
+        (n, ...).
 
     Raises:
         InputError: kinds that do not say the same.

@@ -126,8 +126,16 @@ class Clip(Pairing):
         return {self.condition: self.kind}
 
     def forward(self, x: Tensor, t: float | Tensor, cond: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """f (B, E) of x at t, which a CLIP of clean pictures does not look at, and g (B, E) of the condition's rows, of
-        which none is missing."""
+        """Both embeddings.
+
+        Arguments:
+            x: (B, *shape).
+            t: a number, () or (B,), which a CLIP of clean pictures does not look at.
+            cond: the condition by its name, of which no row is missing.
+
+        Returns:
+            f (B, E) and g (B, E).
+        """
         return self.of_picture(x, t if self.noise else None), self.read(cond[self.condition])
 
 

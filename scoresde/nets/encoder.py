@@ -29,6 +29,8 @@ class Encoder(Network):
         outputs: how many numbers, the classes.
         channels, mults, blocks, attention, heads, dropout, octaves: as in `UNet`; for vectors `channels` is the width,
             and there are `blocks` for each entry of `mults`.
+        zeros: the last layer begins at 0, as a classifier's does, which holds all classes alike; False: as torch has
+            it, for an answer that is normalised.
 
     Raises:
         InputError: data of another number of axes, or settings that do not go together.

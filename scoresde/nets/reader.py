@@ -40,5 +40,5 @@ class Reader(nn.Module):
         self.outputs, self.told, self.leave = outputs, Conditioner(conditions, width), nn.Linear(width, outputs)
 
     def forward(self, value: Tensor) -> Tensor:
-        """(B, outputs) of rows (B, ...)."""
+        """(B, outputs) of a value's rows (B, ...)."""
         return self.leave(self.told({self.name: value}, value).vector)

@@ -20,8 +20,9 @@ Guide = Callable[[Denoiser], Denoiser]
 
 @dataclass(frozen=True)
 class Unclip(Checked):
-    """p(x | y) = integral p(x | e) p(e | y) de: a prior draws the embedding e of a picture from its words y, and a
-    decoder the picture.
+    """A prior draws the embedding e of a picture from its words y, and a decoder the picture:
+
+        p(x | y) = integral p(x | e, y) p(e | y) de
 
     Ramesh et al. (2022), arXiv 2204.06125.
 
@@ -115,7 +116,15 @@ class Unclip(Checked):
         sampler: Sampler | None = None,
         guide: Guide | None = None,
     ) -> Tensor:
-        """A picture of each embedding (n, E); the others as in `generate`: (n, *shape), raw."""
+        """A picture of each embedding.
+
+        Arguments:
+            embedding: (n, E).
+            cond, seed, sampler, guide: as in `generate`.
+
+        Returns:
+            (n, *shape), raw.
+        """
         model, n = self.decoder if guide is None else guide(self.decoder), len(embedding)
         told = self._told(embedding, cond)
         return self._raw(sample(model, sampler or DPMpp2M(), (n, *self.decoder.shape), seed, cond=told))
@@ -154,12 +163,16 @@ class Unclip(Checked):
         ways = torch.linspace(0, 1, points, dtype=torch.float64).tolist()
         return torch.stack([self._flow(slerp(*e, w), slerp(*z, w), how) for w in ways], 1)
 
-    def changed(self, raw: Tensor, before: Any, after: Any, amounts: Sequence[float] = (0.25, 0.5), **how: Any):
-        """Pictures, raw (B, *shape), changed as one text becomes another: their latents stay, their embeddings turn
-        towards (g(after) - g(before)) / |g(after) - g(before)|, by shares of the angle between them.
+    def changed(
+        self, raw: Tensor, before: Any, after: Any, amounts: Sequence[float] = (0.25, 0.5), **how: Any
+    ) -> Tensor:
+        """Pictures changed as one text becomes another.
+
+        Their latents stay, their embeddings turn towards (g(after) - g(before)) / |g(after) - g(before)|, by shares of
+        the angle between them.
 
         Arguments:
-            raw: the pictures.
+            raw: the pictures (B, *shape).
             before, after: texts, one or B, as the CLIP reads them: what a picture shows, what it shall show.
             amounts: shares of the angle, 0 to 1.
             how: as in `between`.
