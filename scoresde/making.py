@@ -20,7 +20,7 @@ ROOMS = {
     "rule": ("scoresde.denoiser",),
     "denoiser": ("scoresde.denoiser",),
     "conditions": ("scoresde.conditions",),
-    "data": ("scoresde.data", "scoresde.conditions"),
+    "data": ("scoresde.data", "scoresde.conditions", "scoresde.unclip"),
     "loss": ("scoresde.loss",),
     "objective": ("scoresde.objectives", "scoresde.loss"),
     "train": ("scoresde.training",),

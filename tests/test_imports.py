@@ -40,7 +40,7 @@ FLOOR = {
     "tuning": {"sde", "denoiser", "sampling"},
     "model": {"machine", "adapters", "spaces", "conditions", "sde", "data", "denoiser", "sampling"},
     "tracking": {"machine"},
-    "unclip": {"machine", "conditions", "data", "denoiser", "sampling"},
+    "unclip": {"machine", "conditions", "data", "denoiser", "sampling", "model"},
     "objectives": {"noise", "sde", "conditions", "spaces", "data", "denoiser", "loss", "model"},
     "training": {"machine", "adapters", "data", "denoiser", "loss", "model", "objectives", "tracking"},
     "doctor": {

@@ -23,7 +23,7 @@ STDS, WEIGHTS, LABELS = (
 
 
 class First:
-    """The embedding of (x_1, x_2) is x_1."""
+    """The embedding of (x_1, x_2) is x_2."""
 
     size, weights, condition = 1, "none", "label"
 
@@ -32,14 +32,14 @@ class First:
 
     def of_picture(self, x):
         self.calls += 1
-        return x[:, :1]
+        return x[:, 1:]
 
     def of_text(self, value, kind=None):
-        return torch.as_tensor(value).reshape(-1, 1).float() - 1  # label 2 likes a large x_1, label 0 a small one
+        return torch.as_tensor(value).reshape(-1, 1).float() - 1  # label 2 likes a large x_2, label 0 a small one
 
 
 class Exact(Denoiser):
-    """x = (x_1, x_2) of the mixture, told x_1 and its label."""
+    """x = (x_1, x_2) of the mixture, told x_2 and its label."""
 
     shape = (2,)
 
@@ -52,16 +52,16 @@ class Exact(Denoiser):
         alpha, sigma = (torch.as_tensor(a).to(x).reshape(-1, 1) for a in self.sde.marginal(t))
         v, m = STDS**2, MEANS.to(x)
         var = alpha**2 * v + sigma**2
-        logits = WEIGHTS.log() - (e - m[:, 0]) ** 2 / (2 * v) - v.log() / 2
-        logits = logits - (x[:, 1:] - alpha * m[:, 1]) ** 2 / (2 * var) - var.log() / 2
+        logits = WEIGHTS.log() - (e - m[:, 1]) ** 2 / (2 * v) - v.log() / 2
+        logits = logits - (x[:, :1] - alpha * m[:, 0]) ** 2 / (2 * var) - var.log() / 2
         own = (label[:, None] < 0) | (label[:, None] == torch.tensor(LABELS))
         weights = logits.masked_fill(~own, -torch.inf).softmax(1)
-        mean = m[:, 1] + alpha * v / var * (x[:, 1:] - alpha * m[:, 1])
-        return torch.cat([e, (weights * mean).sum(1, keepdim=True)], 1)
+        mean = m[:, 0] + alpha * v / var * (x[:, :1] - alpha * m[:, 0])
+        return torch.cat([(weights * mean).sum(1, keepdim=True), e], 1)
 
 
 def pair():
-    prior = GaussianMixture(WEIGHTS, MEANS[:, :1].contiguous(), STDS, VP(), labels=LABELS)
+    prior = GaussianMixture(WEIGHTS, MEANS[:, 1:].contiguous(), STDS, VP(), labels=LABELS)
     return Unclip(prior, Exact(VP()), First(), unit=False)
 
 
@@ -98,15 +98,15 @@ def test_variations_walks_and_changes():
     raw = joint.draw(4, seed=1)[0].float()
     found = model.variations(raw, 3, seed=2, sampler=Heun(steps=20))
     assert found.shape == (4, 3, 2)
-    torch.testing.assert_close(found[..., 0].float(), raw[:, :1].expand(4, 3), rtol=0, atol=0.02)
-    assert bool((found[:, :, 1].std(1) > 0.01).all())
+    torch.testing.assert_close(found[..., 1].float(), raw[:, 1:].expand(4, 3), rtol=0, atol=0.02)
+    assert bool((found[:, :, 0].std(1) > 0.01).all())
     a, b = raw[:2], raw[2:]
     walk = model.between(a, b, points=3, t_min=1e-4)
     assert walk.shape == (2, 3, 2)
     torch.testing.assert_close(walk[:, [0, 2]].float(), torch.stack([a, b], 1), rtol=0, atol=0.03)
     turned = model.changed(raw, 0, 2, amounts=[0.0, 1.0], t_min=1e-4)
     torch.testing.assert_close(turned[:, 0].float(), raw, rtol=0, atol=0.03)
-    torch.testing.assert_close(turned[:, 1, 0].float(), torch.ones(4), rtol=0, atol=0.03)
+    torch.testing.assert_close(turned[:, 1, 1].float(), torch.ones(4), rtol=0, atol=0.03)
     refuses("are the same", call=lambda: model.changed(raw, 1, 1))
 
 
@@ -124,12 +124,12 @@ def test_data_of_embeddings_and_data_with_them(tmp_path):
     prior, decoder = embeddings(data, clip), embedded(data, clip, drop=0.2)
     raw = collate(data.train, range(100), ["label"])
     own = collate(prior.train, range(100), ["label"])
-    assert prior.shape == (1,) and torch.equal(own.x, 0.5 * raw.x[:, :1])
+    assert prior.shape == (1,) and torch.equal(own.x, 0.5 * raw.x[:, 1:])
     assert torch.equal(own.cond["label"], raw.cond["label"]) and prior.conditions == data.conditions
     x = prior.encode(own.x)
     assert float(x.mean()) == pytest.approx(0, abs=1e-6) and float(x.square().mean()) == pytest.approx(1, rel=1e-5)
     there = collate(decoder.train, range(100), decoder.conditions)
-    assert torch.equal(there.x, raw.x) and torch.equal(there.cond["embedding"], 0.5 * raw.x[:, :1])
+    assert torch.equal(there.x, raw.x) and torch.equal(there.cond["embedding"], 0.5 * raw.x[:, 1:])
     assert torch.equal(there.cond["label"], raw.cond["label"]) and decoder.conditions["embedding"].drop == 0.2
     kept = [embeddings(data, clip, tmp_path / "e"), embedded(data, clip, folder=tmp_path / "e")]
     calls = clip.calls

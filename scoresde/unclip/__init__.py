@@ -2,7 +2,8 @@
 
 `embedded.py`: data whose items are embeddings, and data whose items come with theirs, both computed once;
 `pictures.py`: a prior and a decoder together: pictures from words, variations of a picture, walks between two, and
-changes of one by words.  It may import `machine/`, `conditions/`, `data/`, `denoiser/` and `sampling/`.
+changes of one by words.  It may import `machine/`, `conditions/`, `data/`, `denoiser/`, `sampling/` and
+`model/`.
 
 Ramesh et al. (2022), Hierarchical Text-Conditional Image Generation with CLIP Latents, arXiv 2204.06125.
 """

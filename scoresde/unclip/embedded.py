@@ -12,23 +12,27 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..conditions import Vector
+from ..conditions.base import Drop
 from ..data import Affine, Data, Tensors, stack
 from ..data.items import Beside, column
 from ..data.rows import Rows
 from ..errors import InputError
 from ..machine import files
+from ..model import load
+from ..settings import Text, checked
 
 BATCH = 1000  # pictures that are looked at at once
 
 
-def embeddings(data: Data, clip: Any, folder: str | Path | None = None) -> Data:
+@checked
+def embeddings(data: Data, clip: Any, folder: Text | Path | None = None) -> Data:
     """Data whose items are the CLIP's embeddings of the pictures, with what those come with: what a prior learns.
 
     In the model's space they have mean 0 and, over all their numbers, mean square 1.
 
     Arguments:
         data: of pictures.
-        clip: a `TrainedClip`, or what has of_picture(x), `size` and, for a folder, `weights`.
+        clip: a `TrainedClip`, its folder, or what has of_picture(x), `size` and, for a `folder`, `weights`.
         folder: where the embeddings are kept for the next time; None: they are computed now.
 
     Returns:
@@ -48,8 +52,9 @@ def embeddings(data: Data, clip: Any, folder: str | Path | None = None) -> Data:
     return Data(f"{data.name} embeddings", *parts, Affine(scale, -scale * mean), conditions=dict(data.conditions))
 
 
+@checked
 def embedded(
-    data: Data, clip: Any, name: str = "embedding", folder: str | Path | None = None, drop: float = 0.1
+    data: Data, clip: Any, name: Text = "embedding", folder: Text | Path | None = None, drop: Drop = 0.1
 ) -> Data:
     """The data, whose items come with the CLIP's embedding of each as one more condition: what a decoder learns.
 
@@ -75,6 +80,9 @@ def embedded(
 
 def _both(data: Data, clip: Any, folder: str | Path | None) -> tuple[Tensor, Tensor]:
     """The embeddings (N, E) of both splits, float32, read from the folder if they are there."""
+    clip = load(clip) if isinstance(clip, str | Path) else clip
+    if not hasattr(clip, "of_picture"):
+        raise InputError(f"clip is a {type(clip).__name__}: give a CLIP, or its folder (task=contrastive)", "clip")
     if tuple(getattr(clip, "shape", data.shape)) != tuple(data.shape):
         raise InputError(f"the CLIP sees pictures {tuple(clip.shape)}, and {data.name} has {tuple(data.shape)}", "clip")
     parts = (data.train, data.test)
