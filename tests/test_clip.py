@@ -231,6 +231,7 @@ def test_what_is_refused(trained):
 
 
 def test_tokens_of_one_text_become_those_of_another():
+    pytest.importorskip("tokenizers")
     a, b = (
         Text.fitted(["a red circle", more], vocabulary=280, length=40) for more in ("a blue ring", "large green stars")
     )
