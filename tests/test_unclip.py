@@ -1,7 +1,9 @@
 """unCLIP: data of embeddings; a prior and a decoder together have the joint's moments where both are exact."""
 
+import numpy as np
 import pytest
 import torch
+from commands import TINY, command
 from problems import refuses
 from torch.nn import functional as F
 
@@ -166,3 +168,42 @@ def test_scenes_by_way_of_a_clip():
     e = model.embed(2, {"caption": ["a small red circle", ""]}, sampler=Heun(steps=3))
     torch.testing.assert_close(F.normalize(e, dim=1), e)
     assert model.variations(x, 2, sampler=Heun(steps=2)).shape == (2, 2, 3, 16, 16)
+
+
+def test_from_the_command(tmp_path, monkeypatch, capfd):
+    """The three trainings, and what the task does; what is missing is told before any work."""
+    say = lambda *words: command(monkeypatch, capfd, tmp_path, *TINY, *words)
+    fast = ("task.channels=8", "task.mults=[1]", "task.size=8", "task.width=16", "task.folder=c")
+    assert say("task=contrastive", "task.condition=label", *fast)[0] == 0
+    other = ("task=train", "data@data.data=digits", "data.clip=c", "data.folder=kept")
+    mlp = [word for word in TINY if not word.startswith("net.")]
+    code, _, err = command(
+        monkeypatch, capfd, tmp_path, *mlp, *other, "data=embeddings", "net=mlp", "cond=[label]", "folder=p"
+    )
+    assert code == 0, err
+    code, _, err = say(*other, "data=embedded", "cond=[embedding]", "folder=d")
+    assert code == 0 and len([*(tmp_path / "kept").iterdir()]) == 1, err
+    how = ("task=unclip", "folder=d", "task.clip=c", "sampler=ddim", "sampler.steps=2", "n=3")
+    flow = ("task.rtol=0.1", "task.atol=0.1")
+    for shape, *words in (
+        ((3, 1, 8, 8), "task.prior=p", "given.label=[3,4,5]"),
+        ((3, 3, 1, 8, 8), "task.do=variations", "task.points=2"),
+        ((3, 4, 1, 8, 8), "task.do=walks", "task.points=4", *flow),
+        ((3, 3, 1, 8, 8), "task.do=changes", "task.before=3", "task.after=5", *flow),
+    ):
+        code, _, err = say(*how, *words)
+        assert code == 0, err
+        newest = max((tmp_path / "d").glob("unclip-*/samples.npy"), key=lambda p: p.stat().st_mtime_ns)
+        assert np.load(newest).shape == shape and newest.with_suffix(".png").exists()
+    for words, said in {
+        (): "task.prior=null",
+        ("task.do=changes", "task.before=3"): "task.after=null",
+        ("task.prior=c",): "holds a TrainedClip",
+        ("task.prior=d",): "draws (1, 8, 8)",
+        ("task.do=walks", "n=200"): "400 pictures are needed",
+    }.items():
+        code, _, err = say(*how, *words)
+        assert code == 1 and said in err and err.count("\n") == 1, err
+    words = [*mlp, how[0], "folder=p", *how[2:], "task.prior=p"]
+    code, _, err = command(monkeypatch, capfd, tmp_path, *words)
+    assert code == 1 and "takes no embedding" in err, err
