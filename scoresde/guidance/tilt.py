@@ -127,7 +127,7 @@ class ClipGuided(_Tilt):
             raise InputError(f"text={brief(text)}: give a text, or embeddings (E,) or (B, E)", "text")
         found = found[None] if found.ndim == 1 else found
         self.clip, self.text = clip, found.detach().to(device_of(denoiser))
-        self.scale, self.sharp = Scale.of(scale, denoiser), float(getattr(clip, "scale", 1.0))
+        self.scale, self.sharp = Scale.of(scale, denoiser), float(torch.as_tensor(getattr(clip, "scale", 1.0)).detach())
         self.holds("text", len(found) if len(found) > 1 else None)
         self.holds("scale", self.scale.rows)
 

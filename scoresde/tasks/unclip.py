@@ -4,7 +4,7 @@ import io
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from ..errors import InputError
 from ..machine import files
 from ..model import Model, TrainedClip, load
 from ..run import Run, Task
-from ..settings import Count, Fraction, Positive, Text, Whole
+from ..settings import Count, Fraction, Positive, Range, Text, Whole
 from ..tracking.track import Metrics
 from ..training.order import seed_of
 from ..unclip import Unclip as Both
-from .evaluate import judge
+from .evaluate import judge, pairs
 from .given import given
 
 
@@ -32,7 +32,8 @@ class Unclip(Task):
     What it does, `do`: "words", n pictures of words by the `prior`, the better of `picks`; "variations", `points` of
     each of n held-out pictures; "walks" of `points` between n pairs of them; "changes" of n of them from the text or
     the class `before` to that `after`, by the shares `amounts`.  `prior` and `clip` are folders; `rtol` and `atol` are
-    of the flow of walks and changes.
+    of the flow of walks and changes.  Pictures of words are measured by the data's judge, and by the `reader`, the
+    folder of another CLIP, as task=evaluate does `among` so many.
     """
 
     clip: Text | None = None
@@ -43,6 +44,8 @@ class Unclip(Task):
     before: Text | Whole | None = None
     after: Text | Whole | None = None
     amounts: tuple[Fraction, ...] = (0.25, 0.5)
+    reader: Text | None = None
+    among: Annotated[int, Range(2, 10**4)] = 100
     rtol: Positive = 1e-3
     atol: Positive = 1e-3
 
@@ -66,6 +69,7 @@ class _Drawn:
         self.run, self.task, self.data = run, task, run.data
         clip = self._loaded("clip", TrainedClip)
         prior = self._loaded("prior", Model) if task.do == "words" else None
+        self.reader = pairs.loaded(run, task.reader, "reader") if task.do == "words" else None
         self.both = Both(prior, run.model, clip, self._name(clip))
         if prior is not None and prior.shape != (clip.size,):
             raise InputError(f"task.prior={task.prior} draws {prior.shape}: the CLIP's embeddings are ({clip.size},)")
@@ -131,6 +135,9 @@ class _Drawn:
         rows = [(task.do, f"{run.config.n} in {figures['seconds']:.0f} s"), ("", str(folder / "samples.png"))]
         if task.do == "words":
             numbers, told = judge.figures(self.data, judge.verdicts(self.data, raw[:, 0], self.words))
+            figures, rows = figures | numbers, rows + told
+            seen = pairs.seen(self.reader, raw[:, 0], self.words, self.both.prior.conditions)
+            numbers, told = pairs.figures(self.reader, self.data, seen, task.among, run.config.seed)
             figures, rows = figures | numbers, rows + told
         Metrics(folder / "metrics.jsonl", run.tracker, "unclip/").log(0, **figures)
         about = {"seed": run.config.seed, "step": model.step, "weights": model.weights, "do": task.do}

@@ -16,19 +16,19 @@ from ...run import Run
 REAL = 1000  # held-out items that it sees too
 
 
-def loaded(run: Run, folder: str | None) -> TrainedClip | None:
+def loaded(run: Run, folder: str | None, setting: str = "clip") -> TrainedClip | None:
     """The CLIP of a folder.  Raises `InputError` for one that cannot judge the samples of this run, before any work."""
     if folder is None:
         return None
-    clip, said = load(folder, run.device), f"task.clip={folder}"
+    clip, said = load(folder, run.device), f"task.{setting}={folder}"
     if not isinstance(clip, TrainedClip):
-        raise InputError(f"{said} holds a {type(clip).__name__}: give a CLIP's folder (task=contrastive)", "clip")
+        raise InputError(f"{said} holds a {type(clip).__name__}: give a CLIP's folder (task=contrastive)", setting)
     if clip.shape != tuple(run.data.shape):
-        raise InputError(f"{said} sees pictures {clip.shape}, and {run.data.name} has {tuple(run.data.shape)}", "clip")
+        raise InputError(f"{said} sees pictures {clip.shape}, and {run.data.name} has {tuple(run.data.shape)}", setting)
     names = [*run.config.cond, *(run.plain["given"] or {})]
     if clip.condition not in names or clip.condition not in run.data.conditions:
         words = f"it reads {clip.condition!r}, which the samples are not told (cond={list(run.config.cond)})"
-        raise InputError(f"{said}: {words}", "clip")
+        raise InputError(f"{said}: {words}", setting)
     return clip
 
 
