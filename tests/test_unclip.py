@@ -187,7 +187,7 @@ def test_from_the_command(tmp_path, monkeypatch, capfd):
     how = ("task=unclip", "folder=d", "task.clip=c", "sampler=ddim", "sampler.steps=2", "n=3")
     flow = ("task.rtol=0.1", "task.atol=0.1")
     for shape, *words in (
-        ((3, 1, 8, 8), "task.prior=p", "given.label=[3,4,5]"),
+        ((3, 1, 8, 8), "task.prior=p", "given.label=[3,4,5]", "task.reader=c"),
         ((3, 3, 1, 8, 8), "task.do=variations", "task.points=2"),
         ((3, 4, 1, 8, 8), "task.do=walks", "task.points=4", *flow),
         ((3, 3, 1, 8, 8), "task.do=changes", "task.before=3", "task.after=5", *flow),
