@@ -14,7 +14,6 @@ from scoresde.denoiser import Denoiser
 from scoresde.exact import GaussianMixture
 from scoresde.sampling import Heun
 from scoresde.sde import VP
-from scoresde.tasks.unclip import Unclip as Task
 from scoresde.unclip import Unclip, embedded, embeddings
 
 MEANS = torch.tensor([[1.0, 0.5], [-1.0, 0.8], [0.2, -1.0], [-0.9, -0.6]]).double()
@@ -196,9 +195,9 @@ def test_from_the_command(tmp_path, monkeypatch, capfd):
         assert code == 0, err
         newest = max((tmp_path / "d").glob("unclip-*/samples.npy"), key=lambda p: p.stat().st_mtime_ns)
         assert np.load(newest).shape == shape and newest.with_suffix(".png").exists()
-    refuses("prior=null", call=lambda: Task(clip="c"))
-    refuses("after=null", call=lambda: Task(clip="c", do="changes", before=3))
     for words, said in {
+        (): "task.prior=null",
+        ("task.do=changes", "task.before=3"): "task.after=null",
         ("task.prior=c",): "holds a TrainedClip",
         ("task.prior=d",): "draws (1, 8, 8)",
         ("task.do=walks", "n=200"): "400 pictures are needed",

@@ -49,15 +49,12 @@ class Unclip(Task):
     rtol: Positive = 1e-3
     atol: Positive = 1e-3
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __call__(self, run: Run) -> None:
         needs = ["clip", *{"words": ["prior"], "changes": ["before", "after"]}.get(self.do, [])]
         for name in needs:
             if getattr(self, name) is None:
                 what = "a folder" if name in ("clip", "prior") else "a text"
-                raise InputError(f"{name}=null: do={self.do} needs {what}", name)
-
-    def __call__(self, run: Run) -> None:
+                raise InputError(f"task.{name}=null: task.do={self.do} needs {what}", "task")
         if run.lead:
             _Drawn(run, self).write()
 
