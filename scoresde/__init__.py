@@ -8,7 +8,7 @@ from .denoiser import Counted, Denoiser, FromScore, Moments, Preconditioned
 from .errors import InputError
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
-from .model import Model, NoisyClassifier, Trained, TrainedClassifier, load
+from .model import Clip, Model, NoisyClassifier, Trained, TrainedClassifier, TrainedClip, load
 from .sampling import decode, encode, from_latent, sample, to_latent
 from .sde import EDM, SDE, VE, VP, Cosine, CosinePower, Linear, Shifted, Sigmoid, SubVP
 from .training import Training, fit, train
@@ -21,6 +21,7 @@ __all__ = [
     "SDE",
     "VE",
     "VP",
+    "Clip",
     "Cosine",
     "CosinePower",
     "Counted",
@@ -39,6 +40,7 @@ __all__ = [
     "SubVP",
     "Trained",
     "TrainedClassifier",
+    "TrainedClip",
     "Training",
     "bits_per_dim",
     "cascade",
@@ -64,12 +66,13 @@ __all__ = [
     "to_latent",
     "train",
     "tune",
+    "unclip",
 ]
 
-LATER = ("cascade", "doctor", "metrics", "plot", "report")
+LATER = ("cascade", "doctor", "metrics", "plot", "report", "unclip")
 
 if TYPE_CHECKING:
-    from . import cascade, doctor, metrics, plot, report
+    from . import cascade, doctor, metrics, plot, report, unclip
 else:  # whoever asks for these waits for them: they are seldom of use beside a model
 
     def __getattr__(name: str):

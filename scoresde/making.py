@@ -16,10 +16,11 @@ from .settings import LATER, brief, check, checked, hints_of, nearest
 ROOMS = {
     "sde": ("scoresde.sde",),
     "net": ("scoresde.nets",),
+    "reader": ("scoresde.nets",),
     "rule": ("scoresde.denoiser",),
     "denoiser": ("scoresde.denoiser",),
     "conditions": ("scoresde.conditions",),
-    "data": ("scoresde.data", "scoresde.conditions"),
+    "data": ("scoresde.data", "scoresde.conditions", "scoresde.unclip"),
     "view": ("scoresde.data",),
     "loss": ("scoresde.loss",),
     "objective": ("scoresde.objectives", "scoresde.loss"),

@@ -39,6 +39,7 @@ ROOMS = (
     "sde",
     "spaces",
     "training",
+    "unclip",
 )
 FILES = ("exact", "grids", "tuning")  # rooms of one file, which name what is public by no underscore
 SECTIONS = ("Arguments", "Returns", "Raises")

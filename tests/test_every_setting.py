@@ -87,8 +87,8 @@ def tried(config, key, value):
 def test_every_setting_of_a_group(group, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = composed(f"{group}={name}", "tracker=none")
-    if OmegaConf.is_missing(config.data, "root"):
-        config.data.root = str(tmp_path / "none")
+    for key in OmegaConf.missing_keys(config.data):  # a folder
+        OmegaConf.update(config, key, str(tmp_path / "none"))
     if name == "tuned":
         assert "task=tune" in refused(config, "sampler.budget")
     else:

@@ -41,6 +41,7 @@ FLOOR = {
     "model": {"machine", "adapters", "spaces", "conditions", "sde", "data", "denoiser", "sampling"},
     "cascade": {"noise", "conditions", "denoiser", "sampling", "likelihood"},
     "tracking": {"machine"},
+    "unclip": {"machine", "conditions", "data", "denoiser", "sampling", "model"},
     "objectives": {"noise", "sde", "conditions", "spaces", "data", "denoiser", "loss", "model"},
     "training": {"machine", "adapters", "data", "denoiser", "loss", "model", "objectives", "tracking"},
     "doctor": {

@@ -7,7 +7,7 @@ checked; `made.py`: those that training makes for itself.  It knows no model and
 from .base import Kind, dropped, missing_like, of_items
 from .kinds import KINDS, Label, Picture, Tokens, Vector
 from .made import Augmentation, Corruption, Estimate
-from .text import Text
+from .text import Text, retold
 
 __all__ = [
     "KINDS",
@@ -23,4 +23,5 @@ __all__ = [
     "dropped",
     "missing_like",
     "of_items",
+    "retold",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..settings import LATER, Whole, brief
-from .base import Drop
+from .base import Drop, Kind
 from .kinds import Tokens
 
 if TYPE_CHECKING:
@@ -110,6 +110,31 @@ class Text(Tokens):
 
     def words(self, n: int) -> str:
         return f"a text or {n}, or {super().words(n)}"
+
+
+def retold(rows: Tensor, kind: Kind, other: Kind, name: str = "text") -> Tensor:
+    """Rows of one kind as rows of another that says the same: of texts, by the other's own tokens.
+
+    Arguments:
+        rows: (n, ...), checked.
+        kind: what they are of.
+        other: what they become.
+        name: of the condition, for errors.
+
+    Returns:
+        (n, ...).
+
+    Raises:
+        InputError: kinds that do not say the same.
+    """
+    if not isinstance(kind, Text) or not isinstance(other, Text):
+        if type(kind) is not type(other) or kind.missing(1).shape != other.missing(1).shape:
+            raise InputError(f"condition {name} is {type(kind).__name__} here and {type(other).__name__} there", name)
+        return rows
+    if (kind.tokenizer, kind.length) == (other.tokenizer, other.length):
+        return rows
+    found, gone = other.encode(kind.decode(rows), name).to(rows.device), kind.absent(rows)
+    return torch.where(gone[:, None], -1, found)
 
 
 def _package() -> Any:

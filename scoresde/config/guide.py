@@ -11,17 +11,20 @@ from .. import making
 from ..conditions import Kind
 from ..denoiser import Denoiser, device_of
 from ..errors import InputError
+from ..model import Model, TrainedClassifier, TrainedClip
 from ..model.folder import load
 
-MODELS = ("classifier", "weaker")  # settings that are folders of models
-INPUTS = ("denoiser", "label", *MODELS)  # what is not of a config
+# Settings that are folders of models.
+MODELS = {"classifier": TrainedClassifier, "weaker": Model, "clip": TrainedClip}
+INPUTS = ("denoiser", "label", "text", *MODELS)  # what is not of a config
 
 
 class Guide:
     """The model, or the denoiser that `guidance` makes of it and the conditions of samples.
 
     The settings are a node of a denoiser around a denoiser; one with a `denoiser` of its own, a node too, is around
-    that.  A `classifier` or a `weaker` model is the folder of one; a classifier's label is the condition of its name.
+    that.  A `classifier`, a `weaker` model or a `clip` is the folder of one; a classifier's label is the condition of
+    its name, a CLIP's text that which it reads.
     """
 
     def __init__(self, config: DictConfig, model: Denoiser):
@@ -32,6 +35,16 @@ class Guide:
         self.conditions: dict[str, Kind] = {}
         if "classifier" in self.models:
             self.conditions["label"] = self.models["classifier"].label
+        clip = self.models.get("clip")
+        if clip is not None and clip.condition not in model.conditions:
+            self.conditions[clip.condition] = clip.kind
+
+    def _text(self, clip: TrainedClip, cond: Mapping[str, Tensor]) -> Tensor:
+        """The embeddings of what samples are told; NaN where they are told nothing."""
+        value = cond.get(clip.condition)
+        if value is None:
+            value = clip.kind.missing(1)
+        return clip.of_text(value, self.model.conditions.get(clip.condition))
 
     @classmethod
     def none(cls, model: Denoiser) -> "Guide":
@@ -52,6 +65,8 @@ class Guide:
         extra |= self.models
         if "label" in self.conditions:
             extra["label"] = cond.get("label", -1)
+        if "clip" in self.models:
+            extra["text"] = self._text(self.models["clip"], cond)
         plain = {k: v for k, v in node.items() if k not in INPUTS}
         takes = inspect.signature(making.locate(str(node.get("_target_")), place, trust=True)).parameters
         if missing := [name for name in MODELS if name in takes and name not in extra]:
@@ -69,5 +84,9 @@ def vet(config: DictConfig) -> None:
 
 def _models(node: dict, device: str, trust: bool) -> dict[str, Any]:
     found = {k: load(v, device, trust) for k, v in node.items() if k in MODELS and v is not None}
+    for k, model in found.items():
+        if not isinstance(model, MODELS[k]):
+            words = f"guidance.{k}={node[k]} holds a {type(model).__name__}: give a folder with a {MODELS[k].__name__}"
+            raise InputError(words, "guidance")
     inner = node.get("denoiser")
     return (_models(inner, device, trust) if inner else {}) | found

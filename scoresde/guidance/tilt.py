@@ -93,6 +93,59 @@ class ClassifierGuided(_Tilt):
         return torch.where(label < 0, 0.0, found), None
 
 
+class ClipGuided(_Tilt):
+    """Guidance by a CLIP of noised pictures, towards a text: the score of p_t(x) exp(w s f(x_t, t) . g).
+
+        D' = D + w (sigma^2 / alpha) grad_x s f(x_t, t) . g
+
+    The dot product with the CLIP's own scale s stands for log p(x_t, y) / (p(x_t) p(y)): at w = 1 and with the exact
+    one it is the conditional model.  g may be that of a picture too, or of a difference of texts.
+
+    Nichol et al. (2021), GLIDE, arXiv 2112.10741, section 2.3, whose scale is w s.
+
+    Arguments:
+        denoiser: the model, D.
+        clip: a `TrainedClip` of noised pictures, or what has of_picture(x, t), which gives f (B, E) of x (B, *shape)
+            and t (B,), by torch from x as it is given, and a `scale`, 1 if it has none.
+        text: g, (E,) or a row's own (B, E), NaN in rows that are not guided: as `clip.of_text` gives it; or what that
+            takes, a text or a list of texts.
+        scale: w, a number; (B,), a row's own; or a function of t, a number, which gives a number.
+
+    Raises:
+        InputError: a CLIP of clean pictures, a text that is none, embeddings of another size or without a graph to x.
+    """
+
+    rowed = ("scale", "text")
+
+    @checked
+    def __init__(self, denoiser: Denoiser, clip: Any, text: Any, scale: Strength = 1.0):
+        super().__init__(denoiser)
+        if not getattr(clip, "noise", True):
+            raise InputError("the CLIP is of clean pictures: train one of noised ones, with noise=true", "clip")
+        found = text if isinstance(text, Tensor) and text.is_floating_point() else clip.of_text(text)
+        if found.ndim not in (1, 2) or not found.numel() or bool(found.isinf().any()):
+            raise InputError(f"text={brief(text)}: give a text, or embeddings (E,) or (B, E)", "text")
+        found = found[None] if found.ndim == 1 else found
+        self.clip, self.text = clip, found.detach().to(device_of(denoiser))
+        self.scale, self.sharp = Scale.of(scale, denoiser), float(torch.as_tensor(getattr(clip, "scale", 1.0)).detach())
+        self.holds("text", len(found) if len(found) > 1 else None)
+        self.holds("scale", self.scale.rows)
+
+    def forward(self, x, t, cond=None):
+        x0 = self.denoiser(x, t, cond)
+        w, text = self.scale.at(x, t, *self._level(t)), beside(self.text, x, "text")
+        if (isinstance(w, float) and w == 0) or bool(text.isnan().any(1).all()):
+            return x0
+        slope, _ = self._slope(self._product, "clip", x, t, text)
+        return self._add(x0, slope, w, t)
+
+    def _product(self, x: Tensor, t: float | Tensor, text: Tensor) -> tuple[Tensor, None]:
+        found = answered(self.clip.of_picture(x, rows(t, x, x.dtype)), text.shape, "clip")
+        gone = text.isnan().any(1)
+        product = (found * torch.where(gone[:, None], 0.0, text).to(found.dtype)).sum(1)
+        return torch.where(gone, 0.0, self.sharp * product), None
+
+
 class Tilted(_Tilt):
     """Guidance by any function of the denoised estimate, with h(x) = log_weight(D(x, t), t):
 

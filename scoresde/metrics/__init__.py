@@ -6,6 +6,7 @@ from .features import PCA, Extractor, Flatten, Inception, Learned
 from .kernels import RBF, Polynomial, energy, kid, median_rbf, mmd
 from .moments import Moments, frechet, frechet_gaussians
 from .near import copies, coverage, density, memorisation, nearest, neighbours, precision, recall
+from .pairs import r_precision, similarity
 from .transport import sliced_wasserstein, wasserstein
 
 __all__ = [
@@ -33,7 +34,9 @@ __all__ = [
     "nearest",
     "neighbours",
     "precision",
+    "r_precision",
     "recall",
+    "similarity",
     "sliced_wasserstein",
     "wasserstein",
 ]

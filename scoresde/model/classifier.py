@@ -14,6 +14,15 @@ from ..sde import SDE, as_time, expand
 from .known import Known
 
 
+def seen(net: nn.Module, sde: SDE, x: Tensor, t: float | Tensor) -> Tensor:
+    """net(x / n, c) of x_t (B, *shape), in the network's own floating type, with n^2 = alpha^2 + sigma^2 and c =
+    log(sigma / alpha), its only notion of time."""
+    dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), x.dtype)
+    alpha, sigma = sde.marginal(t)
+    c = rows(-sde.log_snr(as_time(t)) / 2, x, torch.promote_types(dtype, torch.float32))
+    return net((expand((alpha**2 + sigma**2) ** -0.5, x) * x).to(dtype), c)
+
+
 class NoisyClassifier(nn.Module):
     """p(label | x_t = x) by its logits (B, classes):
 
@@ -49,10 +58,7 @@ class NoisyClassifier(nn.Module):
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
         """The logits (B, classes) at x (B, *shape) and t, a number, () or (B,)."""
-        dtype = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), x.dtype)
-        alpha, sigma = self.sde.marginal(t)
-        c = rows(-self.sde.log_snr(as_time(t)) / 2, x, torch.promote_types(dtype, torch.float32))
-        logits = self.net((expand((alpha**2 + sigma**2) ** -0.5, x) * x).to(dtype), c)
+        logits = seen(self.net, self.sde, x, t)
         classes = self.label.classes if self.label else logits.shape[-1] if isinstance(logits, Tensor) else "classes"
         return answered(logits, (len(x), classes), f"the network {type(self.net).__name__}").to(x.dtype)
 

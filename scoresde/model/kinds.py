@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from .. import making
-from ..conditions import Label
+from ..conditions import Kind, Label
 from ..denoiser import Denoiser, Preconditioned
 from ..sde import SDE
 from .classifier import NoisyClassifier, TrainedClassifier
+from .clip import Clip, TrainedClip
 from .denoiser import Model
 
 
@@ -37,6 +38,12 @@ def _classifier(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> NoisyC
     return NoisyClassifier(net, sde, making.make(known["label"], "conditions.label", Label, trust=False))
 
 
+def _clip(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Clip:
+    kinds = {k: making.make(v, f"conditions.{k}", Kind, trust=False) for k, v in known["conditions"].items()}
+    reader = making.make(known["reader"], "reader", nn.Module, trust, conditions=kinds)
+    return Clip(net, reader, sde, bool(known["noise"]))
+
+
 class ModelKind(NamedTuple):
     """A kind of model: what its description must have, what it is before it is trained and after, and its maker."""
 
@@ -50,4 +57,5 @@ _PARTS = {"sde": dict, "net": dict}
 KINDS = {
     "denoiser": ModelKind(_PARTS | {"rule": lambda value: isinstance(value, str | dict)}, Denoiser, Model, _denoiser),
     "classifier": ModelKind(_PARTS | {"label": dict}, NoisyClassifier, TrainedClassifier, _classifier),
+    "clip": ModelKind(_PARTS | {"reader": dict, "conditions": dict, "noise": bool}, Clip, TrainedClip, _clip),
 }

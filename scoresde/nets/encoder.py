@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..settings import Count, Range, Whole
+from ..settings import LATER, Count, Range, Whole
 from .base import Network
 from .parts.blocks import ConvBlock, MLPBlock, norm, zero
 from .parts.conditioning import Embedded
@@ -29,6 +29,8 @@ class Encoder(Network):
         outputs: how many numbers, the classes.
         channels, mults, blocks, attention, heads, dropout, octaves: as in `UNet`; for vectors `channels` is the width,
             and there are `blocks` for each entry of `mults`.
+        zeros: the last layer begins at 0, as a classifier's does, which holds all classes alike; False: as torch has
+            it, for an answer that is normalised.
 
     Raises:
         InputError: data of another number of axes, or settings that do not go together.
@@ -45,13 +47,14 @@ class Encoder(Network):
         heads: Count = 4,
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
         octaves: Sequence[Octave] = (),
+        zeros: Annotated[bool, LATER] = True,
     ):
         super().__init__()
         self.shape, self.outputs = tuple(shape), outputs
         if not 1 <= len(self.shape) <= 4:
             raise InputError(f"shape={self.shape}: give (D,), or (channels, *space) with 1 to 3 space axes", "shape")
         check_settings(channels, heads, mults)
-        self.octaves = Octaves(octaves)
+        self.octaves, self.zeros = Octaves(octaves), zeros
         if len(self.shape) == 1:
             self._of_vectors(channels, blocks * len(mults), dropout)
         else:
@@ -61,7 +64,7 @@ class Encoder(Network):
         self.embed = LevelEmbedding(width)
         self.enter = nn.Linear(self.shape[0] * self.octaves.factor, width)
         self.down = nn.ModuleList(MLPBlock(width, dropout) for _ in range(blocks))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), zero(nn.Linear(width, self.outputs)))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), self._last(width))
 
     def _of_space(self, channels: int, mults: Sequence[int], blocks: int, attention: int, heads: int, dropout: float):
         style = Style(len(self.shape) - 1, 4 * channels, dropout, heads)
@@ -73,7 +76,11 @@ class Encoder(Network):
         width = skips[-1]
         self.down.extend(style.block(width, width, attends[-1]) for _ in range(2))
         self.before = nn.Sequential(norm(width), nn.SiLU())
-        self.leave = zero(nn.Linear(width, self.outputs))
+        self.leave = self._last(width)
+
+    def _last(self, width: int) -> nn.Linear:
+        layer = nn.Linear(width, self.outputs)
+        return zero(layer) if self.zeros else layer
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """(B, outputs) of x (B, *shape) at c = log(sigma / alpha) (B,)."""

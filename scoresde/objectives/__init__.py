@@ -2,15 +2,27 @@
 
 `base.py`: what an objective is; `denoising.py`: denoising score matching, and `added/` what may be added to it;
 `hybrid.py`: with learned variances; `sliced.py`: sliced score matching; `classify.py`: a classifier of noisy data;
+`contrastive.py`: pictures and their words;
 `validation.py`: what they are watched by; `guards.py`: what a training is not begun with.  They may import `loss/`,
 `data/`, `spaces/`, `denoiser/` and `model/`, and know nothing of the loop that trains them.
 """
 
 from .base import Objective
 from .classify import Classify
+from .contrastive import Contrastive
 from .denoising import Denoising
 from .hybrid import Hybrid
 from .sliced import Sliced
 from .validation import HeldOut, Validation, noise_levels
 
-__all__ = ["Classify", "Denoising", "HeldOut", "Hybrid", "Objective", "Sliced", "Validation", "noise_levels"]
+__all__ = [
+    "Classify",
+    "Contrastive",
+    "Denoising",
+    "HeldOut",
+    "Hybrid",
+    "Objective",
+    "Sliced",
+    "Validation",
+    "noise_levels",
+]

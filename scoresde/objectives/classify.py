@@ -18,13 +18,40 @@ from ..model.classifier import NoisyClassifier, TrainedClassifier
 from ..model.description import FORMAT, about, parts
 from ..model.folder import load
 from ..model.known import facts
-from ..sde import widest
+from ..sde import SDE, widest
 from ..settings import OneOf, Text, checked
 from .base import Objective
 from .guards import look, prepare, refuse_other_conditions
 from .validation import HeldOut
 
 MOST = 512  # items that a validation looks at
+
+
+def numbers(
+    data: Data, loss: DenoisingLoss, sde: SDE, raw: Tensor, size: int, part: slice, dequantise: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x_0, t and eps of the raw items of a `part` of a batch of `size`, drawn for the whole of it."""
+    whole, device = (size, *data.shape), raw.device
+    u = torch.rand(whole, device=device)[part] if dequantise == "uniform" and data.levels else None
+    x0, t = data.encode(raw, u), loss.sample_times(sde, size)
+    return x0, t[part], torch.randn(whole, dtype=x0.dtype, device=device)[part]
+
+
+def noised(sde: SDE, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """x_t, in the widest type of the device."""
+    real = widest(x0.device)
+    return sde.perturb(x0.to(real), t.to(x0.device, real), eps.to(real))
+
+
+def held_out(
+    data: Data, loss: DenoisingLoss, sde: SDE, name: str, device: torch.device, dequantise: str
+) -> HeldOut | None:
+    """Those of the first `MOST` test items that have the condition; None where none has."""
+    first = range(min(MOST, len(data.test)))
+    kind = data.conditions[name]
+    gone = kind.absent(collate(data.test, first, [name]).cond[name]) if len(first) else torch.ones(0).bool()
+    items = (~gone).nonzero()[:, 0].tolist()
+    return HeldOut(data, loss, sde, [name], device, items, dequantise) if items else None
 
 
 class Classify(Objective):
@@ -71,24 +98,16 @@ class Classify(Objective):
         self.held_out: HeldOut | None = None
 
     def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> tuple:
-        data, device, sde = self.data, batch.x.device, self.product.sde
-        whole, dequantised = (size, *data.shape), self.dequantise == "uniform" and data.levels
-        u = torch.rand(whole, device=device)[part] if dequantised else None
-        x0, t = data.encode(batch.x, u), self.loss.sample_times(sde, size)
-        eps = torch.randn(whole, dtype=x0.dtype, device=device)[part]
+        x0, t, eps = numbers(self.data, self.loss, self.product.sde, batch.x, size, part, self.dequantise)
         label = batch.cond[self.condition]
         labelled = (label >= 0).sum()
         if self.add_up is not None:
             self.add_up(labelled)
-        return x0, t[part], eps, label, size / labelled.clamp_min(1)
+        return x0, t, eps, label, size / labelled.clamp_min(1)
 
     def forward(self, drawn: tuple, turn: str = "") -> Tensor:
         x0, t, eps, label, weight = drawn
-        return weight * self._entropy(self.product(self._noisy(x0, t, eps), t), label)
-
-    def _noisy(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        real = widest(x0.device)
-        return self.product.sde.perturb(x0.to(real), t.to(x0.device, real), eps.to(real))
+        return weight * self._entropy(self.product(noised(self.product.sde, x0, t, eps), t), label)
 
     @staticmethod
     def _entropy(logits: Tensor, label: Tensor) -> Tensor:
@@ -99,21 +118,16 @@ class Classify(Objective):
 
     def begin(self, device):
         prepare(self.product, self.data)
-        first = range(min(MOST, len(self.data.test)))
-        known = collate(self.data.test, first, self.takes).cond[self.condition] >= 0 if len(first) else torch.zeros(0)
-        items = known.nonzero()[:, 0].tolist()
-        if items:
-            sde = self.product.sde
-            self.held_out = HeldOut(self.data, self.loss, sde, self.takes, device, items, self.dequantise)
+        self.held_out = held_out(self.data, self.loss, self.product.sde, self.condition, device, self.dequantise)
 
     def check(self, average: NoisyClassifier) -> dict[str, Any]:
         if self.held_out is None:  # no test item has a label
             return {}
 
         def rows(x0: Tensor, t: Tensor, eps: Tensor, cond: dict) -> Tensor:
-            label, logits = cond[self.condition], average(self._noisy(x0, t, eps), t)
+            label, logits = cond[self.condition], average(noised(average.sde, x0, t, eps), t)
             least = torch.full_like(t, self.loss.start(average.sde))
-            right = (average(self._noisy(x0, least, eps), least).argmax(1) == label, logits.argmax(1) == label)
+            right = (average(noised(average.sde, x0, least, eps), least).argmax(1) == label, logits.argmax(1) == label)
             return torch.stack([self._entropy(logits, label), *(r.to(logits.dtype) for r in right)], 1)
 
         entropy, clean, right = self.held_out.rows(rows).unbind(1)

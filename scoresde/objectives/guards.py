@@ -8,17 +8,18 @@ from torch.nn.parameter import UninitializedParameter
 
 from ..conditions import Kind, of_items
 from ..data import Data, collate
-from ..denoiser import Denoiser, device_of
+from ..denoiser import device_of
 from ..errors import InputError
+from ..model.kinds import KINDS
 
 
 @torch.no_grad()
 def prepare(product: nn.Module, data: Data) -> None:
-    """Gives lazy modules of a denoiser or a classifier their weights.  Raises `InputError` if nothing is to train."""
+    """Gives lazy modules of what is trained their weights.  Raises `InputError` if nothing is to train."""
     if any(isinstance(p, UninitializedParameter) for p in product.parameters()):
         _ask(product, data)
     if not any(p.requires_grad for p in product.parameters()):
-        word = "denoiser" if isinstance(product, Denoiser) else "classifier"
+        word = next((k for k, kind in KINDS.items() if isinstance(product, kind.bare)), "product")
         raise InputError(f"{word}={type(product).__name__} has no parameters that require gradients: nothing to train")
 
 

@@ -21,16 +21,17 @@ ALL = "all"
 FILES = (".npy", ".npz", ".pt")
 
 
-def given(run: Run, n: int, split: str = "train") -> dict[str, Tensor]:
+def given(run: Run, n: int, split: str = "train", kinds: dict[str, Kind] | None = None) -> dict[str, Tensor]:
     """The conditions of n samples, rows by name, by the settings `given`; none for a model that takes none.
 
     What is not said is missing; where nothing is said at all, the samples have the conditions of the items of a split,
-    drawn by the seed, so that they are distributed as the data is.  Raises `InputError` for a condition that the model
+    drawn by the seed, so that they are distributed as the data is.  The kinds are those of the run's model and of what
+    guides it, or others.  Raises `InputError` for a condition that the model
     does not take, or a value that is none of it.
 
     How noisy or blurred pictures are said to be they are made, by the seed.
     """
-    kinds, said = run.conditions, run.plain["given"]
+    kinds, said = run.conditions if kinds is None else kinds, run.plain["given"]
     for name in said:
         if name not in kinds:
             tip = nearest(name, kinds) if kinds else "; the model takes no conditions (cond=[])"

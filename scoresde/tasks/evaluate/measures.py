@@ -10,7 +10,7 @@ from torch import Tensor
 from ... import metrics
 from ...errors import InputError
 from ...metrics import Estimate
-from ...settings import Count, OneOf, Range
+from ...settings import Count, OneOf, Range, Text
 from . import judge
 from .reference import Features, Reference, near
 
@@ -25,7 +25,8 @@ class Evaluation(Features):
     """What to evaluate: `metrics` by name, of the model's samples or of those in `samples`, a file or folder.
 
     `k` neighbours, `projections` of sliced Wasserstein, `groups` of the jackknife, at most `most` items for the exact
-    Wasserstein distance; the fields of `Features` say what they look at.
+    Wasserstein distance; the fields of `Features` say what they look at.  With the folder of a `clip`, one that the
+    model never saw, also its similarity of samples and their words, and R-precision `among` so many.
     """
 
     metrics: tuple[Annotated[str, OneOf(NAMES)], ...] = DEFAULT
@@ -34,6 +35,8 @@ class Evaluation(Features):
     projections: Annotated[int, Range(1, 10**6)] = 256
     groups: Annotated[int, Range(3, 10**4)] = 20
     most: Annotated[int, Range(10, 2**32)] = 1000
+    clip: Text | None = None
+    among: Annotated[int, Range(2, 10**4)] = 100
 
     def __post_init__(self):
         super().__post_init__()
@@ -44,12 +47,13 @@ class Evaluation(Features):
 @dataclass(frozen=True)
 class Sampled:
     """Features (n, D) of samples, what `ON_ITEMS` sees of them, and all that tells one set of samples from another;
-    and by attribute what the data's judge says of each, (n,)."""
+    by attribute what the data's judge says of each, (n,); a CLIP's embeddings of each and of its words, (n, E)."""
 
     features: Tensor
     items: Tensor
     facts: dict
     verdicts: Mapping[str, Tensor] = field(default_factory=dict)
+    pairs: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def measured(settings: Evaluation, known: Reference, found: Sampled) -> tuple[dict, list[tuple[str, str]]]:

@@ -16,6 +16,7 @@ from ...denoiser import Counted, bind
 from ...errors import InputError
 from ...machine import files, processes
 from ...machine.progress import fewer
+from ...model import TrainedClip
 from ...run import Run, Task
 from ...sampling import joined, sample, share
 from ...tracking.report import bar
@@ -23,7 +24,7 @@ from ...tracking.track import Metrics
 from .. import train as tasks
 from ..given import given
 from ..likelihood.task import score
-from . import judge
+from . import judge, pairs
 from .measures import Evaluation, Sampled, measured
 from .reference import Reference, reference
 
@@ -45,6 +46,7 @@ def evaluate(run: Run, settings: Evaluation) -> None:
     """Does what `Evaluate` says."""
     given = None if settings.samples is None else _read(run, Path(settings.samples).expanduser())
     _check(run, settings, run.config.n if given is None else len(given))
+    clip = pairs.loaded(run, settings.clip)
     if given is None:
         tasks.train(run)
         processes.wait(run.config.device)  # until the first process has written the model
@@ -54,17 +56,20 @@ def evaluate(run: Run, settings: Evaluation) -> None:
     known = reference(run, settings) if run.lead else None
     if known is not None and "frechet" in settings.metrics:
         _warn_few(run, known, run.config.n if given is None else len(given))
-    found = drawn(run, known) if given is None else _given(run, known, settings, given)
+    found = drawn(run, known, clip) if given is None else _given(run, known, settings, given)
     if not run.lead:
         return
     if given is None:
+        named = run.told() if clip is None else [*run.told(), clip.weights]
         choice = run.choices.get("sampler", build.name_of(run.config.sampler))
         parts = (repr(run.fitted_sampler), run.config.n, run.config.seed, run.model.weights, run.config.autocast)
-        parts = (*parts, *run.told())
+        parts = (*parts, *named)
     else:
         choice, parts = "file", (str(Path(settings.samples).resolve()), build.short_hash(given.sum().tolist()))
     folder = run.place("evaluate", choice, *parts, run.plain["task"])
     figures, table = measured(settings, known, found)
+    paired, told = pairs.figures(clip, run.data, found.pairs, settings.among, settings.seed)
+    figures, table = figures | paired, table + told
     facts = found.facts | {"n": len(found.features), "reference": f"{len(known.test)} {run.data.name} test"}
     facts |= {"extractor": known.name, "features": known.test.shape[1], "metrics_seed": settings.seed}
     facts["measuring_seconds"] = time.perf_counter() - began - facts.get("seconds", 0)
@@ -75,7 +80,9 @@ def evaluate(run: Run, settings: Evaluation) -> None:
 
 
 def _check(run: Run, settings: Evaluation, n: int) -> None:
-    """Raises `InputError` where there are too few samples or items, before any work."""
+    """Raises `InputError` where there are too few samples or items, or words, before any work."""
+    if settings.clip is not None and settings.samples is not None:
+        raise InputError("task.samples come without their words: task.clip is of the model's own samples", "clip")
     least = max(settings.groups, settings.k + 2, 8)
     for what, count in (("n", n), ("the test set", len(run.data.test)), ("half of train", len(run.data.train) // 2)):
         if count < least:
@@ -91,8 +98,8 @@ def _warn_few(run: Run, known: Reference, n: int) -> None:
         )
 
 
-def drawn(run: Run, known: Reference | None) -> Sampled | None:
-    """The samples of the model, their features taken chunk by chunk; on the first process only."""
+def drawn(run: Run, known: Reference | None, clip: TrainedClip | None = None) -> Sampled | None:
+    """The samples of the model, their features and what a CLIP sees taken chunk by chunk; on the first process only."""
     config, model, sampler = run.config, run.model, run.fitted_sampler
     cond = given(run, config.n, "train" if run.data.judge is None else "test")
     processes.join(config.device)
@@ -100,7 +107,7 @@ def drawn(run: Run, known: Reference | None) -> Sampled | None:
     counted, n = Counted(bind(guided, cond if guided.conditions else None, config.n)), config.n
     options = {k: config[k] for k in ("batch_size", "compile", "cuda_graphs", "autocast")}
     size = max(config.batch_size * joined()[1], HELD // math.prod(model.shape))
-    pieces, verdicts, seconds, before, own = [], [], 0.0, 0, len(share(n, *joined()))
+    pieces, verdicts, seen, seconds, before, own = [], [], [], 0.0, 0, len(share(n, *joined()))
     with bar(run.console, "sampling", own, 0, fewer("n=", own)) as advance:
 
         def progress(done: float, words) -> None:
@@ -119,14 +126,18 @@ def drawn(run: Run, known: Reference | None) -> Sampled | None:
                 raw = model.decode(x)
                 pieces.append(_seen(run, known, raw))
                 rows = slice(start, start + shape[0])
-                verdicts.append(judge.verdicts(run.data, raw, {name: value[rows] for name, value in cond.items()}))
+                given_rows = {name: value[rows] for name, value in cond.items()}
+                verdicts.append(judge.verdicts(run.data, raw, given_rows))
+                seen.append(pairs.seen(clip, raw, given_rows, run.conditions))
     evaluations = processes.total(counted.rows, config.device) / n
     if known is None:
         return None
     facts = {"sampler": repr(sampler), "evaluations": evaluations, "seconds": seconds}
     facts |= {"seed": config.seed, "ema": config.ema or True, "step": model.step}
     facts |= {"weights": model.weights, "sde": repr(model.sde)}
-    return Sampled(*(torch.cat(part) for part in zip(*pieces, strict=True)), facts, judge.joined(verdicts))
+    return Sampled(
+        *(torch.cat(part) for part in zip(*pieces, strict=True)), facts, judge.joined(verdicts), judge.joined(seen)
+    )
 
 
 def _seen(run: Run, known: Reference, raw: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,71 @@
+"""What trains another network than the model's, of the same data, in a folder of its own."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from ..config import build
+from ..data import Data
+from ..machine.progress import fewer
+from ..nets import Encoder
+from ..objectives import Objective
+from ..run import Run, Task
+from ..settings import Count, Range, Text, Whole
+from ..tracking.report import bar
+from ..training import fit
+
+
+@dataclass(frozen=True)
+class Apart(Task):
+    """A task that trains by the settings `train` what reads the items by a `nets.Encoder`, and what they come with.
+
+    `condition` is what they come with, `folder` where it goes, by default out/NAME-SDE-DATA-HASH; the others are those
+    of the encoder.
+    """
+
+    name: ClassVar[str]
+
+    condition: Text = "label"
+    folder: Text | None = None
+    channels: Annotated[int, Range(8, 2**16)] = 32
+    mults: tuple[Count, ...] = (1, 2)
+    blocks: Count = 1
+    attention: Whole = 64
+    dropout: Annotated[float, Range(0, below=1)] = 0.1
+
+    def place(self, run: Run) -> Path:
+        if self.folder is not None:
+            return Path(self.folder).expanduser()
+        known = build.model_config(run.config)
+        made = [known[part] for part in ("sde", "data", "train", "code")]
+        names = f"{self.name}-{build.name_of(run.config.sde)}-{build.name_of(run.config.data)}"
+        return (
+            Path(run.config.out).expanduser()
+            / f"{names}-{build.short_hash([*made, {**run.plain['task'], 'folder': None}])}"
+        )
+
+    def encoder(self, data: Data, outputs: int, **more: Any) -> Encoder:
+        """The network of the items, by the settings, of so many outputs."""
+        how = {k: getattr(self, k) for k in ("channels", "mults", "blocks", "attention", "dropout")}
+        how = how if len(data.shape) > 1 else {k: how[k] for k in ("channels", "blocks", "dropout")}
+        return Encoder(data.shape, outputs, **how, **more)
+
+    def fit(self, run: Run, objective: Objective, what: str) -> dict[str, Any]:
+        """Trains `what`; the last figures, and how many steps and seconds it took under "took"."""
+        data, training, last = run.data, run.training, {}
+        run.say(f"training {what} {data.name} {data.shape}, {len(data.train)} examples")
+
+        def report(step: int, **figures) -> None:
+            run.tracker.log("train/", step, figures)
+            last.update(figures)
+
+        words = fewer("train.steps=", training.steps)
+        with bar(run.console, "training", training.steps, 0, words) as advance:
+            options = {"report": report, "say": run.say, "device": run.config.device, "fresh": run.config.fresh}
+            trained = fit(objective, data, training, run.folder, progress=advance, **options)
+        if run.lead:
+            run.keep_config(run.folder)
+            run.made["train"] = run.folder
+        took = f"{training.steps} steps in {last.get('seconds', math.nan):.0f} s"
+        return last | {"took": took, "trained": trained}

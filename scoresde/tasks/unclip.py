@@ -1,0 +1,142 @@
+"""The task of unCLIP: pictures of words by a prior and a decoder, variations, walks and changes."""
+
+import io
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import pictures
+from ..config import build
+from ..data import stack
+from ..errors import InputError
+from ..machine import files
+from ..model import Model, TrainedClip, load
+from ..run import Run, Task
+from ..settings import Count, Fraction, Positive, Range, Text, Whole
+from ..tracking.track import Metrics
+from ..training.order import seed_of
+from ..unclip import Unclip as Both
+from .evaluate import judge, pairs
+from .given import given
+
+
+@dataclass(frozen=True)
+class Unclip(Task):
+    """Pictures by the decoder in the run's folder, told embeddings of the `clip`: samples.npy, samples.png.
+
+    What it does, `do`: "words", n pictures of words by the `prior`, the better of `picks`; "variations", `points` of
+    each of n held-out pictures; "walks" of `points` between n pairs of them; "changes" of n of them from the text or
+    the class `before` to that `after`, by the shares `amounts`.  `prior` and `clip` are folders; `rtol` and `atol` are
+    of the flow of walks and changes.  Pictures of words are measured by the data's judge, and by the `reader`, the
+    folder of another CLIP, as task=evaluate does `among` so many.
+    """
+
+    clip: Text | None = None
+    prior: Text | None = None
+    do: Literal["words", "variations", "walks", "changes"] = "words"
+    picks: Count = 2
+    points: Count = 7
+    before: Text | Whole | None = None
+    after: Text | Whole | None = None
+    amounts: tuple[Fraction, ...] = (0.25, 0.5)
+    reader: Text | None = None
+    among: Annotated[int, Range(2, 10**4)] = 100
+    rtol: Positive = 1e-3
+    atol: Positive = 1e-3
+
+    def __call__(self, run: Run) -> None:
+        needs = ["clip", *{"words": ["prior"], "changes": ["before", "after"]}.get(self.do, [])]
+        for name in needs:
+            if getattr(self, name) is None:
+                what = "a folder" if name in ("clip", "prior") else "a text"
+                raise InputError(f"task.{name}=null: task.do={self.do} needs {what}", "task")
+        if run.lead:
+            _Drawn(run, self).write()
+
+
+class _Drawn:
+    """What a run of the task draws."""
+
+    def __init__(self, run: Run, task: Unclip):
+        self.run, self.task, self.data = run, task, run.data
+        clip = self._loaded("clip", TrainedClip)
+        prior = self._loaded("prior", Model) if task.do == "words" else None
+        self.reader = pairs.loaded(run, task.reader, "reader") if task.do == "words" else None
+        self.both = Both(prior, run.model, clip, self._name(clip))
+        if prior is not None and prior.shape != (clip.size,):
+            raise InputError(f"task.prior={task.prior} draws {prior.shape}: the CLIP's embeddings are ({clip.size},)")
+
+    def _loaded(self, name: str, kind: type) -> Any:
+        folder = getattr(self.task, name)
+        found = load(folder, self.run.device, self.run.config.trust)
+        if not isinstance(found, kind):
+            raise InputError(f"task.{name}={folder} holds a {type(found).__name__}: give a {kind.__name__}'s", "task")
+        return found
+
+    def _name(self, clip: TrainedClip) -> str:
+        """The decoder's condition that is an embedding."""
+        sizes = {name: getattr(kind, "size", None) for name, kind in self.run.model.conditions.items()}
+        found = [name for name, size in sizes.items() if size == clip.size]
+        if not found:
+            raise InputError(f"the model takes no embedding of {clip.size} numbers: train it with data=embedded")
+        return found[0]
+
+    @cached_property
+    def words(self) -> dict[str, Tensor]:
+        """Those of the samples."""
+        return given(self.run, self.run.config.n, "test", dict(self.both.prior.conditions))
+
+    def _held_out(self, n: int) -> Tensor:
+        items, seed = self.data.test, self.run.config.seed
+        if n > len(items):
+            raise InputError(f"n={self.run.config.n}: {n} pictures are needed, and test has {len(items)}", "n")
+        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed_of(seed, n)))
+        return stack(items, order[:n]).to(self.run.device)
+
+    def draw(self) -> Tensor:
+        """Raw pictures (rows, columns, *shape): of variations and changes a row begins with what they are of."""
+        run, task, both = self.run, self.task, self.both
+        n, how = run.config.n, {"rtol": task.rtol, "atol": task.atol}
+        options = {"seed": run.config.seed, "sampler": run.fitted_sampler, "guide": lambda model: run.guided({})}
+        if task.do == "words":
+            return both.generate(n, self.words, picks=task.picks, **options)[:, None]
+        raw = self._held_out(2 * n if task.do == "walks" else n)
+        if task.do == "walks":
+            return both.between(raw[:n], raw[n:], task.points, **how)
+        if task.do == "variations":
+            found = both.variations(raw, task.points, **options)
+        else:
+            found = both.changed(raw, task.before, task.after, task.amounts, **how)
+        return torch.cat([raw[:, None].to(found), found], 1)
+
+    def write(self) -> None:
+        """Draws, and writes what was drawn."""
+        run, task, model = self.run, self.task, self.run.model
+        parts = (run.plain["task"], run.config.n, run.config.seed, model.weights, self.both.clip.weights, *run.told())
+        parts = (*parts, repr(run.fitted_sampler), getattr(self.both.prior, "weights", ""))
+        folder, began = run.place("unclip", task.do, *parts), time.perf_counter()
+        raw = self.draw().cpu()
+        figures: dict[str, Any] = {"n": run.config.n, "seconds": time.perf_counter() - began}
+        buffer = io.BytesIO()
+        np.save(buffer, (raw[:, 0] if task.do == "words" else raw).numpy())
+        files.write(folder / "samples.npy", lambda file: file.write(buffer.getvalue()))
+        columns = None if task.do == "words" else raw.shape[1]
+        real = pictures.some_real(self.data)
+        pictures.samples(folder / "samples.png", raw.flatten(0, 1), model.levels, real, columns)
+        run.tracker.image("unclip/samples", folder / "samples.png")
+        rows = [(task.do, f"{run.config.n} in {figures['seconds']:.0f} s"), ("", str(folder / "samples.png"))]
+        if task.do == "words":
+            numbers, told = judge.figures(self.data, judge.verdicts(self.data, raw[:, 0], self.words))
+            figures, rows = figures | numbers, rows + told
+            seen = pairs.seen(self.reader, raw[:, 0], self.words, self.both.prior.conditions)
+            numbers, told = pairs.figures(self.reader, self.data, seen, task.among, run.config.seed)
+            figures, rows = figures | numbers, rows + told
+        Metrics(folder / "metrics.jsonl", run.tracker, "unclip/").log(0, **figures)
+        about = {"seed": run.config.seed, "step": model.step, "weights": model.weights, "do": task.do}
+        choice = run.choices.get("sampler", build.name_of(run.config.sampler))
+        run.finish(folder, {"task": "unclip", "sampler": choice, **about, **figures}, rows)
