@@ -28,7 +28,7 @@ FLOOR = {
     "nets": {"conditions"},
     "adapters": set(),
     "metrics": set(),
-    "data": {"conditions", "spaces"},
+    "data": {"conditions", "spaces", "noise"},
     "denoiser": {"sde", "conditions", "spaces"},
     "guidance": {"sde", "conditions", "denoiser"},
     "grids": {"sde", "denoiser"},
@@ -90,6 +90,7 @@ HYDRA = {"hydra", "omegaconf"}
 # What else a room may import.  Of the rooms up to training only where it is needed, and never at import.
 OUTSIDE = {
     "machine": {"rich", "accelerate"},
+    "conditions": {"tokenizers"},
     "noise": {"triton"},
     "metrics": {"ot", "torch_fidelity"},
     "data": {"sklearn", "PIL", "pillow_heif", "pyarrow"},

@@ -205,8 +205,8 @@ def vet_data(config: DictConfig, trust: bool = True) -> None:
 
 
 def build_data(config: DictConfig, trust: bool = True) -> Data:
-    """The data set of a config."""
-    return as_data(make(_data(config), "data", trust=trust))
+    """The data set of a config, with the conditions that the model takes."""
+    return as_data(make(_data(config), "data", trust=trust)).including(map(str, config.cond))
 
 
 def build_conditions(config: DictConfig, data: Data) -> dict[str, Kind]:
@@ -214,7 +214,8 @@ def build_conditions(config: DictConfig, data: Data) -> dict[str, Kind]:
     kinds = {}
     for name in config.cond:
         if name not in data.conditions:
-            known = nearest(name, data.conditions) if data.conditions else f"; the items of {data.name} come with none"
+            there = [*data.conditions, *data.more]
+            known = nearest(name, there) if there else f"; the items of {data.name} come with none"
             raise InputError(f"cond={list(config.cond)}: {name!r} is unknown{known}", "cond")
         kinds[str(name)] = dataclasses.replace(data.conditions[name], drop=config.drop)
     return kinds

@@ -1,5 +1,6 @@
 """The conditions of samples and of examples: as the command says, or as the data has them."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..conditions import Kind, Label
+from ..conditions import Kind, Label, Text
 from ..data import collate
+from ..data.checks import reason
 from ..errors import InputError
 from ..run import Run
 from ..settings import brief, nearest
 from ..training.order import seed_of
 
 ALL = "all"
+LINES = ".txt"  # of texts, one each
 FILES = (".npy", ".npz", ".pt")
 
 
@@ -32,7 +35,12 @@ def given(run: Run, n: int, split: str = "train") -> dict[str, Tensor]:
             tip = nearest(name, kinds) if kinds else "; the model takes no conditions (cond=[])"
             raise InputError(f"given.{name}={brief(said[name])}: {name!r} is unknown{tip}", "given")
     if said or not kinds:
-        return {name: _rows(name, value, kinds[name], n) for name, value in said.items() if value is not None}
+        with warnings.catch_warnings(record=True) as cut:
+            warnings.simplefilter("always")
+            rows = {name: _rows(name, value, kinds[name], n) for name, value in said.items() if value is not None}
+        for warning in cut:
+            run.say(f"warning: {warning.message}")
+        return rows
     try:
         data = run.data
     except (InputError, OSError) as error:
@@ -47,6 +55,9 @@ def given(run: Run, n: int, split: str = "train") -> dict[str, Tensor]:
 
 def _rows(name: str, value: Any, kind: Kind, n: int) -> Tensor:
     """Rows of a value: one for all, a list that is dealt out evenly and in order, a file, or all classes."""
+    if isinstance(kind, Text) and (texts := _texts(name, value)) is not None:
+        few = kind.rows(name, texts, len(texts))
+        return few[torch.arange(n) * len(few) // n]
     if isinstance(kind, Label):
         value = list(range(kind.classes)) if value == ALL else value
         if isinstance(value, list):
@@ -57,6 +68,26 @@ def _rows(name: str, value: Any, kind: Kind, n: int) -> Tensor:
     if isinstance(value, list):
         value = np.array(value, dtype=float if not _whole(value) else int)
     return kind.rows(name, value, n)
+
+
+def _texts(name: str, value: Any) -> list[str] | None:
+    """The texts of a value: one, a list, or the lines of a file; None: it is something else."""
+    if isinstance(value, str) and Path(value).suffix.lower() in FILES:
+        return None
+    if isinstance(value, str) and Path(value).suffix.lower() == LINES:
+        try:
+            return Path(value).expanduser().read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+        except (OSError, ValueError) as error:
+            words = f"given.{name}={value} cannot be read ({reason(error)}): give a file of lines, or a text"
+            raise InputError(words, "given") from error
+    if isinstance(value, list):
+        plain = value and all(v is None or isinstance(v, str | int | float) for v in value)
+        return ["" if v is None else str(v) for v in value] if plain and any(map(_word, value)) else None
+    return [str(value)] if isinstance(value, str | int | float) else None
+
+
+def _word(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _whole(value: Any) -> bool:

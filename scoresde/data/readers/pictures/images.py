@@ -13,10 +13,11 @@ from torch import Tensor
 from ....errors import InputError
 from ....settings import Range, Seed, checked
 from ....spaces import Bins
-from ...base import Data
+from ...base import Data, of_parts
 from ...checks import Part, Place, find, split
 from ...offered import Wanted
 from ...rows import IN_MEMORY, Rows, Tensors
+from ...texts.templates import Template
 from . import beside, pixels
 from .folder import Found
 
@@ -33,6 +34,7 @@ def images(
     background: Literal["white", "black", "drop"] = "white",
     broken: Literal["error", "skip"] = "error",
     cond: Wanted = None,
+    caption: Template = None,
 ) -> Data:
     """The image files under root and its subfolders, in the order of their paths: (C, H, W) uint8, 256 levels.
 
@@ -44,7 +46,8 @@ def images(
 
     Where every file lies in one of at least two subfolders, the folder is its "label".  The columns of metadata.csv or
     metadata.jsonl beside the files, which has their paths as file_name, are conditions too: words and whole numbers of
-    few values labels, other numbers vectors of one; a file without a row lacks them.
+    few values labels, other numbers vectors of one, other words text, as is what is called text or caption; a file
+    without a row lacks them.  Text becomes a condition where it is asked for, by `cond` or by a model.
 
     Arguments:
         root: the folder.
@@ -54,8 +57,9 @@ def images(
         seed: of the split.
         background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide.
         broken: a file that cannot be decoded is an "error", or left out ("skip").
-        cond: what the images come with: names, or a mapping with the kind of each, or None where its values tell it.
-            None: all that fit.
+        cond: what the images come with: names, or a mapping with the kind of each, None where its values tell it, or
+            "text". None: all that fit, and text where a model asks for it.
+        caption: a template of columns, which makes the text "caption": "{style} {name}".
 
     Returns:
         A `Data`, whose datasets have `names`, the files' paths.
@@ -76,7 +80,7 @@ def images(
     shape = (channels, *_common_size(paths, headers, size))
     parts = beside.parts(paths, root)
     index = parts.index or split(len(paths), test, seed)
-    given = beside.read(paths, root, parts.bases, cond, index[0])
+    given = beside.read(paths, root, parts.bases, cond, index[0], caption)
     found.read(given.files)
     keep = len(paths) * int(np.prod(shape)) < IN_MEMORY
     made = []
@@ -85,7 +89,9 @@ def images(
         items = ImageFiles([paths[i] for i in part], root, shape, size, background, own)
         made.append(items.checked(keep))
     notes = (found.note(background), *parts.notes, *given.notes, *given.found.notes)
-    return Data(root.resolve().name or "images", *made, Bins(256), conditions=given.found.kinds, notes=notes)
+    more = {k: of_parts(make, (index[0], index[1])) for k, make in given.found.more.items()}
+    name = root.resolve().name or "images"
+    return Data(name, *made, Bins(256), conditions=given.found.kinds, notes=notes, more=more)
 
 
 class ImageFiles(Rows):
