@@ -13,6 +13,8 @@ from ..base import More
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEMPLATES = ("a handwritten {}", "the digit {}", "a {} written by hand", "{}")
 
+LENGTH = 16  # tokens: room for a text that is none of these
+
 
 def said(digit: int, number: int) -> str:
     """The caption of item `number` of its part, which is a digit: one of `TEMPLATES` after the other."""
@@ -24,7 +26,7 @@ def captions(train: Tensor, test: Tensor) -> Callable[[], More]:
 
     def made() -> More:
         rows = [[said(digit, k) for k in range(len(TEMPLATES))] for digit in range(len(NAMES))]
-        kind = Text.fitted(text for row in rows for text in row)
+        kind = Text.fitted((text for row in rows for text in row), length=LENGTH)
         table = torch.stack([kind.encode(row) for row in rows]).to(torch.int16)
         of = lambda y: table[y, torch.arange(len(y)) % len(TEMPLATES)]
         return More(of(train), of(test), kind)

@@ -31,7 +31,7 @@ def images(
     channels: Literal[1, 3] | None = None,
     test: Part = 0.1,
     seed: Seed = 0,
-    background: Literal["white", "black", "drop"] = "white",
+    background: Literal["white", "black", "drop", "keep"] = "white",
     broken: Literal["error", "skip"] = "error",
     cond: Wanted = None,
     caption: Template = None,
@@ -55,7 +55,8 @@ def images(
         channels: 1 (grey) or 3 (RGB); None: 1 if every file is grey, otherwise 3.
         test: a fraction or a count of the files; folders train/ and test/ (or validation/) of root are the splits.
         seed: of the split.
-        background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide.
+        background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide; "keep":
+            alpha is one more channel, and where it is 0 the colour is white.
         broken: a file that cannot be decoded is an "error", or left out ("skip").
         cond: what the images come with: names, or a mapping with the kind of each, None where its values tell it, or
             "text". None: all that fit, and text where a model asks for it.
@@ -77,7 +78,7 @@ def images(
     paths, headers = list(found.headers), list(found.headers.values())
     if channels is None:
         channels = 1 if all(h.grey for h in headers) else 3
-    shape = (channels, *_common_size(paths, headers, size))
+    shape = (channels + (background == "keep"), *_common_size(paths, headers, size))
     parts = beside.parts(paths, root)
     index = parts.index or split(len(paths), test, seed)
     given = beside.read(paths, root, parts.bases, cond, index[0], caption)
@@ -117,7 +118,8 @@ class ImageFiles(Rows):
 
     def picture(self, index: int) -> Tensor:
         """One of them, decoded."""
-        x = pixels.load(self.paths[index], self.shape[0], self.size, self.background)
+        channels = self.shape[0] - (self.background == "keep")
+        x = pixels.load(self.paths[index], channels, self.size, self.background)
         if x.shape != self.shape:
             sides = " and not ".join(f"{shape[2]}x{shape[1]}" for shape in (x.shape, self.shape))
             raise InputError(f"{self.paths[index]} is {sides} once it is decoded: give size=... to make all equal")
