@@ -21,6 +21,7 @@ ROOMS = (
     "demo",
     "denoiser",
     "doctor",
+    "encoders",
     "guidance",
     "likelihood",
     "loss",

@@ -23,6 +23,7 @@ from ..model.description import DENOISING, RUNNING, flatten, objective_node, rul
 from ..model.folder import described, kind_of
 from ..sde import SDE
 from ..settings import nearest
+from . import words
 from .options import GROUPS
 from .start import source, start_of
 
@@ -132,7 +133,7 @@ def model_config(config: DictConfig) -> dict:
         "train": {k: v for k, v in told(known["train"]).items() if k not in (*RUNNING, "_target_")},
         "data": {"settings": known["data"]},
         "code": _own_code(plain, config.get("paths") or []),
-        **start_of(known["train"]),
+        **(start_of(known["train"]) | words.told(config)),
     }
 
 
@@ -168,11 +169,10 @@ def name_of(node: DictConfig) -> str:
 
 
 def model_folder(config: DictConfig) -> Path:
-    """`folder` if it is given; otherwise out/SDE-DATA-HASH, with the hash of `model_config`."""
+    """`folder` if it is given; otherwise out/SDE-DATA-HASH, of `model_config` as it was before conditions came."""
     if config.folder is not None:
         return Path(config.folder).expanduser()
     names, known = f"{name_of(config.sde)}-{name_of(config.data)}", model_config(config)
-    # Folders keep the names of before there were conditions.
     known = {k: v for k, v in known.items() if k not in ("cond", "objective") or v}
     known["data"] = {"settings": _without(known["data"]["settings"], "cond")}
     return Path(config.out).expanduser() / f"{names}-{short_hash(known)}"
@@ -206,7 +206,7 @@ def vet_data(config: DictConfig, trust: bool = True) -> None:
 
 def build_data(config: DictConfig, trust: bool = True) -> Data:
     """The data set of a config, with the conditions that the model takes."""
-    return as_data(make(_data(config), "data", trust=trust)).including(map(str, config.cond))
+    return words.read(config, as_data(make(_data(config), "data", trust=trust)))
 
 
 def build_conditions(config: DictConfig, data: Data) -> dict[str, Kind]:

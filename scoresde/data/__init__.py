@@ -19,6 +19,7 @@ from .readers.pictures.images import images
 from .readers.scenes.scenes import scenes
 from .readers.toy import toy
 from .rows import Tensors
+from .texts.encoded import encoded
 
 __all__ = [
     "Affine",
@@ -34,6 +35,7 @@ __all__ = [
     "condition_prints",
     "custom",
     "digits",
+    "encoded",
     "from_table",
     "from_tensor",
     "images",

@@ -6,12 +6,14 @@ from .features import PCA, Extractor, Flatten, Inception, Learned
 from .kernels import RBF, Polynomial, energy, kid, median_rbf, mmd
 from .moments import Moments, frechet, frechet_gaussians
 from .near import copies, coverage, density, memorisation, nearest, neighbours, precision, recall
+from .pretrained import EfficientNetLite0
 from .transport import sliced_wasserstein, wasserstein
 
 __all__ = [
     "PCA",
     "RBF",
     "Classifier",
+    "EfficientNetLite0",
     "Estimate",
     "Extractor",
     "Flatten",
