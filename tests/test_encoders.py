@@ -195,13 +195,13 @@ def test_on_the_command_line(folders, tmp_path, monkeypatch, capfd):
         assert found[0] == code, found[2]
         return found[1] + found[2]
 
-    encoder = f"text.encoder={folders / 'bert'}"
-    assert "not on this machine" in say("task=train", "text.encoder=nobody/nothing", code=1)
-    assert "of an encoder" in say("task=train", "text.layers=2", code=1)
+    encoder = f"told.caption.encoder={folders / 'bert'}"
+    assert "not on this machine" in say("task=train", "told.caption.encoder=nobody/nothing", code=1)
+    assert "of an encoder" in say("task=train", "told.caption.length=2", code=1)
     say("task=train", encoder)
     known = json.loads((tmp_path / "m" / "model.json").read_text())
     assert known["conditions"]["caption"]["encoder"] == str(folders / "bert")
     few = ("task=sample", "sampler=ddim", "sampler.steps=1", "n=2", "gif=false")
     say(*few, "given.caption=a three, or a four")
     say(*few)
-    assert "text.encoder is" in say("task=train", f"text.encoder={folders / 't5'}", code=1)
+    assert "told.caption.encoder is" in say("task=train", f"told.caption.encoder={folders / 't5'}", code=1)

@@ -29,7 +29,7 @@ FLOOR = {
     "nets": {"conditions"},
     "adapters": set(),
     "metrics": set(),
-    "data": {"conditions", "spaces", "noise", "encoders"},
+    "data": {"noise", "encoders", "conditions", "spaces"},
     "denoiser": {"sde", "conditions", "spaces"},
     "guidance": {"sde", "conditions", "denoiser"},
     "grids": {"sde", "denoiser"},

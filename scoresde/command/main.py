@@ -21,8 +21,8 @@ from ..tracking.report import called, say
 from .ending import TOLD, end_sweep, fail, in_a_line, told
 from .explain import explain
 
-OPEN = "given."
-TEXTS = (OPEN, "data.caption")  # where a comma and a space are part of a text, and no list of jobs
+OPEN = ("given.", "told.")
+TEXTS = ("given.", "data.caption")  # where a comma and a space are part of a text, and no list of jobs
 
 
 def cli() -> None:

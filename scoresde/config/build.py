@@ -1,7 +1,6 @@
 """From a config to objects, and what of a config makes a model."""
 
 import copy
-import dataclasses
 import hashlib
 import json
 import re
@@ -22,8 +21,7 @@ from ..errors import InputError
 from ..model.description import DENOISING, RUNNING, flatten, objective_node, rule_name, told, without_inputs
 from ..model.folder import described, kind_of
 from ..sde import SDE
-from ..settings import nearest
-from . import words
+from . import conditions
 from .options import GROUPS
 from .start import source, start_of
 
@@ -98,6 +96,8 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
             config[part] = held[part]
         if "cond" in given and "drop" not in keys:
             config.drop = max(cond.values(), default=config.drop)
+        if "cond" in given and not config.told:
+            config.told = conditions.said(there)
         if config.trust is True:
             config.paths = [*(config.paths or []), *(str(p) for p in there.get("paths") or [])]
     for part in given if config.trust is not True else ():
@@ -128,12 +128,12 @@ def model_config(config: DictConfig) -> dict:
     return known | {
         "net": without_inputs(known["net"]),
         "objective": objective_node(known["objective"]),
-        "cond": {str(name): config.drop for name in config.cond},
+        "cond": conditions.known(config),
         "rule": known["rule"] if isinstance(known["rule"], str) else _rule(known["rule"]),
         "train": {k: v for k, v in told(known["train"]).items() if k not in (*RUNNING, "_target_")},
         "data": {"settings": known["data"]},
         "code": _own_code(plain, config.get("paths") or []),
-        **(start_of(known["train"]) | words.told(config)),
+        **start_of(known["train"]),
     }
 
 
@@ -206,19 +206,7 @@ def vet_data(config: DictConfig, trust: bool = True) -> None:
 
 def build_data(config: DictConfig, trust: bool = True) -> Data:
     """The data set of a config, with the conditions that the model takes."""
-    return words.read(config, as_data(make(_data(config), "data", trust=trust)))
-
-
-def build_conditions(config: DictConfig, data: Data) -> dict[str, Kind]:
-    """The kinds of the conditions that the model takes, of those that the data has.  Raises `InputError` for others."""
-    kinds = {}
-    for name in config.cond:
-        if name not in data.conditions:
-            there = [*data.conditions, *data.more]
-            known = nearest(name, there) if there else f"; the items of {data.name} come with none"
-            raise InputError(f"cond={list(config.cond)}: {name!r} is unknown{known}", "cond")
-        kinds[str(name)] = dataclasses.replace(data.conditions[name], drop=config.drop)
-    return kinds
+    return conditions.read(config, as_data(make(_data(config), "data", trust=trust)))
 
 
 def made_of(config: DictConfig, trust: bool = True) -> type[Preconditioned]:

@@ -10,7 +10,8 @@ from ..errors import InputError
 from ..loss import DenoisingLoss
 from ..model.description import MATERIAL
 from ..objectives import Objective
-from .build import build_conditions, make
+from . import conditions as _conditions
+from .build import make
 
 
 def vet(config: DictConfig, trust: bool = True) -> None:
@@ -24,7 +25,7 @@ def conditions(config: DictConfig, data: Data) -> dict[str, Kind]:
 
     Raises `InputError` for one that the data has not, and for two of one name.
     """
-    kinds, node = build_conditions(config, data), OmegaConf.to_container(config.objective, resolve=True)
+    kinds, node = _conditions.kinds(config, data), OmegaConf.to_container(config.objective, resolve=True)
     target = making.locate(node.pop("_target_"), "objective")
     asked = target.asks(data.shape, **node) if hasattr(target, "asks") else {}
     if both := kinds.keys() & asked.keys():
