@@ -63,7 +63,8 @@ def test_a_command_tells_a_model_sentences_and_judges_what_follows(tmp_path, mon
         return out + err
 
     base = [*TINY, "data=scenes", "data.n=300", "data.test=40", "cond=[caption]", "net.heads=1"]
-    run(*base, "told.caption.layers=1", "task=train", "folder=m")
+    for _ in range(2):  # said again it is the same
+        run(*base, "told.caption.layers=1", "task=train", "folder=m")
     there = json.loads((tmp_path / "m" / "model.json").read_text())
     assert there["conditions"]["caption"]["layers"] == 1
     run("folder=m", "n=4", "task=sample", 'given.caption="a small red circle above a large blue square"')

@@ -18,7 +18,7 @@ from ..conditions import Kind
 from ..data import Data, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..model.description import DENOISING, RUNNING, flatten, objective_node, rule_name, told, without_inputs
+from ..model.description import DENOISING, RUNNING, drops, flatten, objective_node, rule_name, told, without_inputs
 from ..model.folder import described, kind_of
 from ..sde import SDE
 from . import conditions
@@ -95,7 +95,7 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
                 OmegaConf.update(held, key, OmegaConf.select(config, key), force_add=True)
             config[part] = held[part]
         if "cond" in given and "drop" not in keys:
-            config.drop = max(cond.values(), default=config.drop)
+            config.drop = max(drops(cond).values(), default=config.drop)
         if "cond" in given and not config.told:
             config.told = conditions.said(there)
         if config.trust is True:
