@@ -49,7 +49,7 @@ class TextEncoder:
         return next((value.shape[1] for value in self.known.values()), 0) or self._width()
 
     def __call__(self, texts: Iterable[str]) -> list[Tensor]:
-        """The vectors (L, E) of each text, float16; none, (0, E), of the empty text."""
+        """The vectors (L, E) of each of the `texts`, float16; none, (0, E), of the empty text."""
         texts = ["" if text.isspace() else text for text in texts]
         new = iter([text for text in dict.fromkeys(texts) if text and text not in self.known])
         while part := list(itertools.islice(new, PART)):
@@ -61,7 +61,7 @@ class TextEncoder:
         return [self.known[text] if text else none for text in texts]
 
     def texts(self, rows: Tensor) -> list[str]:
-        """The texts whose vectors these are (n, L, E): of those that it has encoded, by their first vector; "" of none.
+        """The texts whose vectors `rows` (n, L, E) are: of those that it has encoded, by their first vector; "" of none.
 
         Raises:
             InputError: vectors of a text that it has not encoded.
