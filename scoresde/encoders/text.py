@@ -61,7 +61,7 @@ class TextEncoder:
         return [self.known[text] if text else none for text in texts]
 
     def texts(self, rows: Tensor) -> list[str]:
-        """The texts whose vectors `rows` (n, L, E) are: of those that it has encoded, by their first vector; "" of none.
+        """The texts whose vectors are `rows` (n, L, E), of those that it has encoded, by the first; "" of none.
 
         Raises:
             InputError: vectors of a text that it has not encoded.
