@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from problems import SDES, close, mixture, refuses
 
 import scoresde
-from scoresde.conditions import Label, Picture, Tokens, Vector, dropped, missing_like
+from scoresde.conditions import Features, Label, Picture, Tokens, Vector, dropped, missing_like
 from scoresde.denoiser import Conditioned, Counted, Preconditioned, bind
 from scoresde.exact import GaussianMixture
 from scoresde.nets import MLP, UNet
@@ -20,6 +21,7 @@ KINDS = {
     "vector": Vector(2, mean=(1.0, 2.0), std=(3.0, 4.0)),
     "picture": Picture((1, 4, 4)),
     "tokens": Tokens(3, 7),
+    "features": Features(3, 4),
 }
 each_kind = pytest.mark.parametrize("name", KINDS)
 
@@ -31,6 +33,7 @@ def values(n, seed=0):
         "vector": torch.randn(n, 2, generator=g),
         "picture": torch.randn(n, 1, 4, 4, generator=g),
         "tokens": torch.randint(0, 7, (n, 3), generator=g),
+        "features": torch.randn(n, 3, 4, generator=g),
     }
 
 
@@ -85,6 +88,8 @@ def test_labels_by_name_and_short_sequences():
         ("tokens", [7], "token 7"),
         ("tokens", [0, 0, 0, 0], "(4,)"),
         ("tokens", [0.5], "float64"),
+        ("features", np.zeros((4, 4)), "(4, 4)"),
+        ("features", "a text", "no encoder"),
     ],
 )
 def test_wrong_values_are_refused_by_name(name, value, words):
@@ -102,6 +107,7 @@ def test_wrong_values_are_refused_by_name(name, value, words):
         (lambda: Picture((3,)), "shape"),
         (lambda: Tokens(0, 5), "length=0"),
         (lambda: Label(3, drop=1.0), "drop=1.0"),
+        (lambda: Features(2, 0), "size=0"),
     ],
 )
 def test_wrong_kinds_are_refused(make, words):
@@ -188,6 +194,9 @@ def _told(name, n, seed):
         return cond, 0.5 * cond @ torch.tensor([[1.0, -1.0], [1.0, 1.0]])
     if name == "picture":
         return cond, torch.stack([cond[:, 0, :2].mean((1, 2)), cond[:, 0, 2:].mean((1, 2))], 1) * 2
+    if name == "features":
+        seen = torch.nn.functional.layer_norm(cond, (4,))  # whose order tells too
+        return cond, 0.6 * seen[:, 0, :2] - 0.3 * seen[:, 2, :2]
     place = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.3, -0.3]])  # the order of the tokens tells
     return cond, (cond / 3 - 1) @ place
 

@@ -22,6 +22,7 @@ ROOMS = (
     "demo",
     "denoiser",
     "doctor",
+    "encoders",
     "guidance",
     "likelihood",
     "loss",

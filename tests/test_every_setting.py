@@ -34,7 +34,7 @@ TOP = (
     "folder",
     "device",
 )
-TOP += ("ema", "wandb", "project", "tracker", "artifacts", "paths", "rule", "cond", "drop", "given")
+TOP += ("ema", "wandb", "project", "tracker", "artifacts", "paths", "rule", "cond", "drop", "told", "given")
 
 # What is wrong for every setting with a default of this type, whatever its range.
 WRONG = {

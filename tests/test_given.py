@@ -170,3 +170,31 @@ def test_a_classifier_guides_a_model_that_knows_no_labels(tmp_path, monkeypatch,
         monkeypatch, capfd, tmp_path, *TINY, "task=classifier", "task.condition=kind", "task.folder=d"
     )
     assert code == 1 and "kind" in err and not (tmp_path / "d").exists()
+
+
+def test_figures_of_each_class(say, trained):
+    """Those of its own samples against its own items, by the class of the item whose conditions a sample has."""
+    from scoresde.metrics import frechet
+    from scoresde.tasks.evaluate import classes
+
+    digits = scoresde.data.digits()
+    own = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    y, real = torch.arange(400) % 11, torch.randn(300, 3, generator=torch.Generator().manual_seed(1))
+    found, rows = classes.figures("label", digits, own, y, real, ("frechet", "energy"), 8)
+    test = digits.labels[1]
+    for k in range(10):
+        assert found[f"frechet_label_{k}"] == frechet(own[y == k], real[test == k], 8).value
+    assert len(rows) == 10 and not any("kid" in name for name in found)
+    assert "fewer than 35" in classes.figures("label", digits, own, y, real, ("kid",), 35)[1][-1][1]
+    say(
+        "task=evaluate",
+        "n=200",
+        "sampler=ddim",
+        "sampler.steps=1",
+        "task.metrics=[kid]",
+        "task.by=label",
+        "task.groups=8",
+    )
+    told = json.loads((newest(trained, "evaluate") / "summary.json").read_text())
+    assert sum(key.startswith("kid_label_") for key in told) == 30
+    assert "did you mean label" in say("task=evaluate", "n=200", "task.by=lable", code=1)

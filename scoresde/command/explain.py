@@ -35,8 +35,9 @@ def explain(error: Exception, conf: Path) -> str:
         return f"{word}: choose one of {', '.join(sorted(p.stem for p in (conf / group).glob('*.yaml')))}"
     if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
         key, _, value = ambiguous[1].partition("=")
+        key = key.removeprefix("++")
         quoted_value = f"{key}='\"{value}\"'"
-        return f"{ambiguous[1]}: several values are for --multirun; one with a comma in it wants quotes: {quoted_value}"
+        return f"{key}={value}: several values are for --multirun; one with a comma in it wants quotes: {quoted_value}"
     override = re.search(r"Could not override '([^']+)'", text)
     if override:
         key = override[1]

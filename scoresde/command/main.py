@@ -22,6 +22,7 @@ from .ending import TOLD, end_sweep, fail, in_a_line, told
 from .explain import explain
 
 OPEN = ("given.", "told.")
+TEXTS = ("given.", "data.caption")  # where a comma and a space are part of a text, and no list of jobs
 
 
 def cli() -> None:
@@ -65,7 +66,9 @@ def quoted(word: str) -> str:
         return word
     parser = OverridesParser.create()
     try:
-        parser.parse_override(word)
+        found = parser.parse_override(word)
+        if found.is_sweep_override() and ", " in value and key.lstrip("+~").startswith(TEXTS):
+            raise HydraException("a text")
     except HydraException:
         inner = value.replace("\\", "\\\\").replace("'", "\\'")
         with contextlib.suppress(HydraException):

@@ -1,19 +1,25 @@
 """Conditions: what a model can be told about a sample, as plain tensors with a row for each, which may be missing.
 
 `base.py`: what a condition is, and how it is written where it is missing; `kinds.py`: the four kinds, and how each is
-checked; `made.py`: those that training makes for itself.  It knows no model and no network.
+checked; `text.py`: tokens that are words; `features.py`: what a frozen encoder gave; `made.py`: those that training
+makes for itself.  It knows no model and no network.
 """
 
 from .base import Kind, dropped, missing_like, of_items
-from .kinds import KINDS, Label, Picture, Tokens, Vector
+from .features import Features
+from .kinds import Label, Picture, Tokens, Vector
 from .made import Augmentation, Corruption, Estimate
 from .text import Text, retold
+
+KINDS: dict[str, type[Kind]] = {"label": Label, "vector": Vector, "picture": Picture, "tokens": Tokens, "text": Text}
+KINDS |= {"features": Features}
 
 __all__ = [
     "KINDS",
     "Augmentation",
     "Corruption",
     "Estimate",
+    "Features",
     "Kind",
     "Label",
     "Picture",

@@ -57,6 +57,10 @@ class Kind(Checked, ABC):
         gone = value < 0 if not value.is_floating_point() else value.isnan()
         return gone.flatten(1).all(1) if gone.ndim > 1 else gone
 
+    def fits(self, other: Kind) -> bool:
+        """Whether values of this kind are what a model of the `other` was told: of one shape, with one meaning."""
+        return type(other) is type(self) and other.missing(1).shape == self.missing(1).shape
+
     def _refuse(self, name: str, what: str, right: str) -> InputError:
         return InputError(f"condition {name} {what}: give {right}", name)
 

@@ -200,6 +200,3 @@ class Tokens(Kind):
     def words(self, n: int) -> str:
         """What is asked for, of n samples."""
         return f"whole numbers 0..{self.vocabulary - 1} of shape (up to {self.length},), one row or {n}, -1 at the end"
-
-
-KINDS: dict[str, type[Kind]] = {"label": Label, "vector": Vector, "picture": Picture, "tokens": Tokens}

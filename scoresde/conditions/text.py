@@ -6,7 +6,7 @@ import functools
 import json
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class Text(Tokens):
     """
 
     layers: Annotated[Whole, LATER] = 2
-    tokenizer: str = ""
+    tokenizer: str = field(default="", repr=False)  # of 20 kB, or more
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,8 +52,9 @@ class Text(Tokens):
 
     @classmethod
     def fitted(cls, texts: Iterable[str], vocabulary: int = 1024, length: int | None = None, drop: Drop = 0.1) -> Text:
-        """Byte-pair encoding, fitted to texts (Sennrich, Haddow, Birch, 2015, arXiv 1508.07909), of bytes: any text
-        has tokens, and they give it back.
+        """The kind whose tokens are byte pairs, fitted to texts (Sennrich, Haddow, Birch, 2015, arXiv 1508.07909).
+
+        They are made of bytes: any text has tokens, and they give it back.
 
         Arguments:
             texts: what it is fitted to.
@@ -61,11 +62,14 @@ class Text(Tokens):
             length: the most tokens of a text; None: 4 more than the longest of these has, up to 256.
             drop: as every kind has it.
 
+        Returns:
+            A `Text`.
+
         Raises:
             InputError: the package `tokenizers` is not installed; there is no text.
         """
         package = _package()
-        texts = [text for text in texts if text]
+        texts = [text for text in texts if text and not text.isspace()]
         if not texts:
             raise InputError("there is no text to fit a tokenizer to", "tokenizer")
         tokenizer = package.Tokenizer(package.models.BPE())
@@ -82,17 +86,20 @@ class Text(Tokens):
     def rows(self, name, value, n):
         if isinstance(value, str):
             value = self.encode([value], name)
-        elif isinstance(value, Sequence | np.ndarray) and len(value) and all(isinstance(v, str) for v in value):
-            value = self.encode(list(value), name)
+        elif isinstance(value, Sequence | np.ndarray) and len(value) and all(isinstance(v, str | None) for v in value):
+            value = self.encode([v or "" for v in value], name)
         return super().rows(name, value, n)
 
     def encode(self, texts: Sequence[str], name: str = "text") -> Tensor:
-        """The tokens of texts, int64 (n, length), -1 beyond the end; what is too long is cut, with a warning.
+        """The tokens of texts, int64 (n, length), -1 beyond the end.
+
+        What is too long is cut, with a warning that has the condition's `name`.
 
         Raises:
             InputError: the package `tokenizers` is not installed.
         """
-        found = [one.ids for one in _tokenizer(self.tokenizer).encode_batch(list(texts))]
+        texts = ["" if text.isspace() else text for text in texts]
+        found = [one.ids for one in _tokenizer(self.tokenizer).encode_batch(texts)]
         long = [i for i, ids in enumerate(found) if len(ids) > self.length]
         if long:
             words = f"condition {name}={brief(texts[long[0]])} has {len(found[long[0]])} tokens: cut to {self.length}"
@@ -104,9 +111,13 @@ class Text(Tokens):
         return torch.from_numpy(rows)
 
     def decode(self, rows: Tensor) -> list[str]:
-        """The texts of tokens (n, length); that of a missing row is empty."""
+        """The texts of tokens, `rows` (n, length); that of a missing row is empty."""
         tokenizer = _tokenizer(self.tokenizer)
         return [tokenizer.decode([i for i in row if i >= 0]).removeprefix(" ") for row in rows.tolist()]
+
+    def fits(self, other: Kind) -> bool:
+        """Whether the `other` has the same tokenizer too."""
+        return super().fits(other) and isinstance(other, Text) and self.tokenizer == other.tokenizer
 
     def words(self, n: int) -> str:
         return f"a text or {n}, or {super().words(n)}"

@@ -18,7 +18,7 @@ from ..conditions import Kind
 from ..data import Data, as_data
 from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
-from ..model.description import DENOISING, RUNNING, flatten, objective_node, rule_name, told, without_inputs
+from ..model.description import DENOISING, RUNNING, drops, flatten, objective_node, rule_name, told, without_inputs
 from ..model.folder import described, kind_of
 from ..sde import SDE
 from . import conditions, views
@@ -96,7 +96,7 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
             config[part] = held[part]
         if "cond" in given and "drop" not in keys:
             own = (known["view"] or {}).get("name")
-            said = [d["drop"] if isinstance(d, Mapping) else d for name, d in cond.items() if name != own]
+            said = [drop for name, drop in drops(cond).items() if name != own]
             config.drop = max(said, default=config.drop)
         if "cond" in given and not config.told:
             config.told = conditions.said(there)
@@ -172,11 +172,10 @@ def name_of(node: DictConfig) -> str:
 
 
 def model_folder(config: DictConfig) -> Path:
-    """`folder` if it is given; otherwise out/SDE-DATA-HASH, with the hash of `model_config`."""
+    """`folder` if it is given; otherwise out/SDE-DATA-HASH, of `model_config` as it was before conditions came."""
     if config.folder is not None:
         return Path(config.folder).expanduser()
     names, known = f"{name_of(config.sde)}-{name_of(config.data)}", model_config(config)
-    # Folders keep the names of before there were conditions.
     known = {k: v for k, v in known.items() if k not in ("cond", "objective") or v}
     known["data"] = {"settings": _without(known["data"]["settings"], "cond")}
     return Path(config.out).expanduser() / f"{names}-{short_hash(known)}"
@@ -210,8 +209,9 @@ def vet_data(config: DictConfig, trust: bool = True) -> None:
 
 
 def build_data(config: DictConfig, trust: bool = True) -> Data:
-    """The data set of a config, with what is seen of its items."""
-    return views.seen(config, as_data(make(_data(config), "data", trust=trust)), trust)
+    """The data set of a config, with the conditions that the model takes, and what is seen of its items."""
+    data = conditions.read(config, as_data(make(_data(config), "data", trust=trust)))
+    return views.seen(config, data, trust)
 
 
 def made_of(config: DictConfig, trust: bool = True) -> type[Preconditioned]:

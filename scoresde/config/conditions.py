@@ -2,17 +2,22 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from .. import making
 from ..conditions import Kind
-from ..data import Data
+from ..data import Data, encoded
+from ..data.texts.encoded import as_told
 from ..errors import InputError
+from ..model.folder import MODEL, conditions_of
 from ..settings import brief, nearest
 from . import views
 
 OPEN = ("drop", "layers")  # what a config may say of a kind; the rest comes with the data
+ENCODED = ("encoder", "length")  # and of text that a frozen encoder reads: which, and the most vectors of a text
 
 
 def asked(config: DictConfig) -> dict[str, dict[str, Any]]:
@@ -28,8 +33,11 @@ def asked(config: DictConfig) -> dict[str, dict[str, Any]]:
         if name not in names:
             words = f"told.{name}={brief(settings)}: the model takes no {name}: cond=[{', '.join([*names, name])}]"
             raise InputError(words, "told")
-        if not isinstance(settings, Mapping) or not settings.keys() <= {*OPEN}:
-            raise InputError(f"told.{name}={brief(settings)}: give settings of {', '.join(OPEN)}", "told")
+        if not isinstance(settings, Mapping) or not settings.keys() <= {*OPEN, *ENCODED}:
+            raise InputError(f"told.{name}={brief(settings)}: give settings of {', '.join((*OPEN, *ENCODED))}", "told")
+        if "length" in settings and "encoder" not in settings:
+            words = f"told.{name}.length={settings['length']}: it is of an encoder: say told.{name}.encoder=NAME too"
+            raise InputError(words, "told")
     return {name: {"drop": drops[name], **told.get(name, {})} for name in names}
 
 
@@ -41,8 +49,33 @@ def known(config: DictConfig) -> dict[str, Any]:
 def said(there: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What `told` of a config was that made the model of a description."""
     nodes = there.get("conditions") or {}
-    found = {name: {k: v for k, v in nodes.get(name, {}).items() if k in OPEN[1:]} for name in there.get("cond") or {}}
+    found = {}
+    for name in there.get("cond") or {}:
+        node = nodes.get(name, {})
+        found[name] = {k: node[k] for k in (*OPEN[1:], *(ENCODED if node.get("encoder") else ())) if k in node}
     return {name: settings for name, settings in found.items() if settings}
+
+
+def read(config: DictConfig, data: Data) -> Data:
+    """Data with the conditions that the model takes, its texts read by the encoders that the config names.
+
+    Raises:
+        InputError: an encoder that is not on this machine, or is no name; one of what is no text.
+    """
+    settings = asked(config)
+    data = data.including(settings)
+    for name, one in settings.items():
+        if one.get("encoder") is not None and name in data.conditions:
+            try:
+                data = encoded(data, one["encoder"], [name], one.get("length"), one.get("layers", 0))
+            except InputError as error:
+                raise making.placed(error, f"told.{name}") from None
+    return data
+
+
+def as_kept(data: Data, config: DictConfig, folder: Path) -> Data:
+    """Data whose texts are read as the model in a folder does, where there is one that is not to go."""
+    return as_told(data, conditions_of(folder)) if (folder / MODEL).exists() and not config.fresh else data
 
 
 def kinds(config: DictConfig, data: Data) -> dict[str, Kind]:
@@ -54,7 +87,8 @@ def kinds(config: DictConfig, data: Data) -> dict[str, Kind]:
     found = {}
     for name, settings in asked(config).items():
         if name not in data.conditions:
-            tip = nearest(name, data.conditions) if data.conditions else f"; the items of {data.name} come with none"
+            there = [*data.conditions, *data.more]
+            tip = nearest(name, there) if there else f"; the items of {data.name} come with none"
             raise InputError(f"cond={[*config.cond]}: {name!r} is unknown{tip}", "cond")
         kind = data.conditions[name]
         has = {field.name for field in dataclasses.fields(kind)}

@@ -19,6 +19,7 @@ from .readers.pictures.images import images
 from .readers.scenes.scenes import scenes
 from .readers.toy import toy
 from .rows import Tensors
+from .texts.encoded import encoded
 from .views import Lower, View, viewed
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "condition_prints",
     "custom",
     "digits",
+    "encoded",
     "from_table",
     "from_tensor",
     "images",

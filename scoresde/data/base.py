@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
+import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
@@ -13,7 +15,29 @@ from ..conditions import Kind, Label
 from ..errors import InputError
 from ..spaces import Affine, Bins, Space
 from . import look
-from .items import collate, column, item
+from .items import beside, collate, column, item
+
+
+@dataclass(frozen=True)
+class More:
+    """A condition that is made when it is asked for: its values for the items of train and of test, its kind, notes."""
+
+    train: Tensor
+    test: Tensor
+    kind: Kind
+    notes: tuple[str, ...] = ()
+
+
+def of_parts(
+    make: Callable[[], tuple[Tensor, Kind, Iterable[str]]], index: tuple[np.ndarray, np.ndarray]
+) -> Callable[[], More]:
+    """What gives a condition of the items of two parts, places of rows, of what gives that of all rows."""
+
+    def made() -> More:
+        values, kind, notes = make()
+        return More(*(values[torch.from_numpy(part)] for part in index), kind, tuple(notes))
+
+    return made
 
 
 @dataclass(frozen=True)
@@ -32,6 +56,7 @@ class Data:
         notes: what was guessed, changed or left out in reading it, a line each.
         judge: of raw items (B, *shape) and their conditions by name, by attribute whether an item is what it was told
             to be, (B,) of 0 to 1, NaN where nothing is said; None: nobody knows.
+        more: by name what gives conditions that are made when they are asked for: see `including`.
 
     Raises:
         InputError: levels is not an integer in 2..65536; an item that lacks one of the conditions.
@@ -46,6 +71,7 @@ class Data:
     columns: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
     judge: Callable[[Tensor, Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None
+    more: Mapping[str, Callable[[], More]] = field(default_factory=dict)
 
     def __post_init__(self, levels: int | None) -> None:
         if levels is not None and isinstance(self.space, Affine):
@@ -63,6 +89,21 @@ class Data:
             kind.rows(name, collate(items, [0], {name: kind}).cond[name], 1)
         except (KeyError, TypeError) as error:
             raise InputError(f"{self.name}: its items have no condition {name}", "conditions") from error
+
+    def including(self, names: Iterable[str]) -> Data:
+        """The same data with those of its conditions in `more` that have one of these names; other names are ignored.
+
+        Raises:
+            InputError: text without the package `tokenizers`.
+        """
+        found = {name: self.more[name]() for name in dict.fromkeys(names) if name in self.more}
+        if not found:
+            return self
+        own = lambda part: beside(getattr(self, part), {name: getattr(made, part) for name, made in found.items()})
+        kinds = {**self.conditions, **{name: made.kind for name, made in found.items()}}
+        rest = {name: make for name, make in self.more.items() if name not in found}
+        notes = (*self.notes, *(words for made in found.values() for words in made.notes))
+        return replace(self, train=own("train"), test=own("test"), conditions=kinds, more=rest, notes=notes)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from ..errors import InputError
-from .rows import Rows, of_rows
+from .rows import Rows, at, of_rows
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,18 @@ class Beside(Dataset):
         return len(self.items)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"x": item(self.items[index]), **{name: value[index] for name, value in self.cond.items()}}
+        return {"x": item(self.items[index]), **{name: at(value, index) for name, value in self.cond.items()}}
+
+
+def beside(items: Dataset, cond: Mapping[str, Tensor]) -> Dataset:
+    """A dataset with more conditions beside its items: tensors of as many rows, by name."""
+    if isinstance(items, Beside):
+        return Beside(items.items, {**items.cond, **cond})
+    if not isinstance(items, Rows):
+        return Beside(items, cond)
+    made = copy.copy(items)
+    made.cond = {**items.cond, **of_rows(cond, len(items))}
+    return made
 
 
 def item(entry) -> Tensor:
@@ -124,7 +136,7 @@ def _stacked(items: list[Tensor], indices: np.ndarray) -> Tensor:
 
 def _chosen(dataset: Rows | Beside, names: Iterable[str], index: np.ndarray) -> dict[str, Tensor]:
     held, place = dataset.cond, torch.from_numpy(index)
-    return {name: held[name][place] if name in held else _lacks(name) for name in names}
+    return {name: at(held[name], place) if name in held else _lacks(name) for name in names}
 
 
 def _beside(entry, name: str) -> Tensor:

@@ -78,7 +78,7 @@ def condition_prints(data: Data, names: Iterable[str]) -> dict[str, str]:
             raise InputError(f"{data.name}: its items have no condition {name}{known}", "conditions")
         digest = hashlib.sha256()
         for items in (data.train, data.test):
-            index = np.arange(len(items)) if _together(items) else _spaced(len(items), SOME)
+            index = np.arange(len(items)) if _together(items, name) else _spaced(len(items), SOME)
             value = column(items, name, index) if len(items) else torch.empty(0)
             digest.update(f"{tuple(value.shape)} of {value.dtype};".encode())
             value = torch.where(value.isnan(), math.nan, value) if value.is_floating_point() else value
@@ -224,9 +224,11 @@ def _bytes(x: Tensor) -> bytes:
     return x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _together(items: Dataset) -> bool:
-    """Whether all of its conditions are at hand."""
-    return isinstance(items, Rows | Beside) or (type(items) is Subset and _together(items.dataset))
+def _together(items: Dataset, name: str) -> bool:
+    """Whether all of the values of its condition of a name are at hand, and no more than a hash takes in seconds."""
+    if isinstance(items, Rows | Beside):
+        return not getattr(items.cond.get(name), "large", False)
+    return type(items) is Subset and _together(items.dataset, name)
 
 
 def _lasting(items: Dataset) -> bool:

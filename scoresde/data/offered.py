@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..conditions import Kind, Label, Picture, Tokens, Vector
+from ..conditions import Kind, Label, Picture, Text, Tokens, Vector
 from ..errors import InputError
 from ..settings import brief, nearest
-from .plain import TextUnfit, Unfit, as_plain
+from .plain import Unfit, Value, value_of
+from .texts import columns, templates
 
+TEXT = "text"  # what is asked for where words are text, however few there are
 Wanted = Annotated[
-    Sequence[str | int] | Mapping[str, Kind | None] | None,
+    Sequence[str | int] | Mapping[str, Kind | Literal["text"] | None] | None,
     "a list of names, a mapping from names to kinds, or None for all that fit",
 ]
 Beside = Mapping[str, Callable[[], Any] | str]
@@ -27,14 +30,27 @@ LARGE = 3  # a value of a picture that is not in -1..1
 
 @dataclass(frozen=True)
 class Offered:
-    """Conditions of all items, tensors by name, their kinds, and notes, a line each."""
+    """Conditions of all items, tensors by name, their kinds, and notes, a line each.
+
+    `more` gives those that are made when they are asked for: the values of all items, and their kind.
+    """
 
     values: Mapping[str, Tensor]
     kinds: Mapping[str, Kind]
     notes: tuple[str, ...] = ()
+    more: Mapping[str, Callable[[], columns.Read]] = field(default_factory=dict)
 
 
-def offer(found: Beside, wanted: Wanted, train: np.ndarray, n: int, source: str, loose: bool = False) -> Offered:
+def offer(
+    found: Beside,
+    wanted: Wanted,
+    train: np.ndarray,
+    n: int,
+    source: str,
+    loose: bool = False,
+    caption: str | None = None,
+    texts: Container[str] = (),
+) -> Offered:
     """The conditions of n items.
 
     Arguments:
@@ -43,46 +59,59 @@ def offer(found: Beside, wanted: Wanted, train: np.ndarray, n: int, source: str,
         train: the places of the training items, whose mean and deviation vectors are scaled by.
         source: what they are read from, as errors tell it.
         loose: whether numbers with a decimal point count as whole if they are, as in text.
+        caption: a template of columns, which makes the text "caption".
+        texts: names of columns whose words are text, however few there are.
 
     Raises:
-        InputError: one that is wanted is not there, is no condition, or not of the kind that it should have.
+        InputError: one that is wanted is not there, is no condition, or not of the kind that it should have; a template
+            that names no column, or one that is not there; text that is wanted without the package `tokenizers`.
     """
     asked = dict.fromkeys(found) if wanted is None else _asked(wanted)
-    values, kinds, left, texts = {}, {}, [], []
+    if caption is not None:
+        found = {**found, templates.CAPTION: templates.joined(caption, found, source)}
+        asked = {**asked, templates.CAPTION: asked.get(templates.CAPTION) or TEXT}
+    asked = {name: kind or (TEXT if name in texts else None) for name, kind in asked.items()}
+    values, kinds, left, more, notes = {}, {}, [], {}, []
     for name, kind in asked.items():
         if name not in found:
             more = f"no {name}{nearest(name, found)}" if found else "nothing beside the items"
             raise InputError(f"cond={brief([*asked])}: {source} has {more}", "cond")
         try:
-            values[name], kinds[name] = _condition(name, found[name], kind, train, n, loose)
+            value = value_of(name, found[name], n)
+            if wanted is None and _is_text(value, kind):
+                more[name] = partial(columns.read, name, value.held, train)
+            else:
+                values[name], kinds[name] = _condition(name, value, kind, train, loose, notes)
         except Unfit as error:
             if wanted is not None:
                 raise InputError(f"cond={brief([*asked])}: {name} cannot be a condition: {error}", "cond") from error
-            texts += [name] if isinstance(error, TextUnfit) else []
-            left += [] if isinstance(error, TextUnfit) else [f"{name} ({error})"]
-    return Offered(values, kinds, tuple(_notes(values, kinds, left, texts)))
+            left += [f"{name} ({error})"]
+    return Offered(values, kinds, (*_notes(values, kinds, left, more), *notes), more)
 
 
-def _asked(wanted: Wanted) -> dict[str, Kind | None]:
+def _asked(wanted: Wanted) -> dict[str, Kind | str | None]:
     return {str(k): v for k, v in (wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted)).items()}
 
 
-def _condition(name: str, get, kind: Kind | None, train: np.ndarray, n: int, loose: bool) -> tuple[Tensor, Kind]:
+def _is_text(value: Value, kind: Kind | str | None) -> bool:
+    """Whether words are text, and no names of classes: as they are asked to be, or too many."""
+    if not isinstance(value.held, np.ndarray) or isinstance(kind or value.kind, Kind) or not any(value.held):
+        return False
+    return kind == TEXT or len({*value.held} - {""}) > min(FEW, len(value.held) / 2)
+
+
+def _condition(
+    name: str, found: Value, kind: Kind | str | None, train: np.ndarray, loose: bool, notes: list[str]
+) -> tuple[Tensor, Kind]:
     """The values of all items, and their kind."""
-    if isinstance(get, str):
-        raise Unfit(get)
-    if name == "x":
-        raise Unfit("that name is the item's own")
-    value = get()
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Kind):
-        value, kind = value[0], kind or value[1]
-    value, gaps = as_plain(value)
-    if not value.ndim or len(value) != n:
-        raise Unfit(f"{len(value)} rows for {n} items" if value.ndim else "a single value")
-    if 0 in value.shape:
-        raise Unfit(f"shape {tuple(value.shape)}")
+    value, kind = found.held, found.kind if kind is None else kind
+    if _is_text(found, kind) or kind == TEXT or (isinstance(kind, Text) and isinstance(value, np.ndarray)):
+        own = kind if isinstance(kind, Text) else None
+        rows, read, said = columns.read(name, columns.as_words(name, value), train, own)
+        notes += said
+        return rows, read
     if kind is None:
-        return _guessed(value, train, loose or gaps)
+        return _guessed(value, train, loose or found.gaps)
     try:
         return _given(name, value, kind), kind
     except InputError as error:
@@ -108,8 +137,6 @@ def _guessed(value: Tensor | np.ndarray, train: np.ndarray, loose: bool) -> tupl
 def _of_words(words: np.ndarray) -> tuple[Tensor, Label]:
     """Classes by the words (N,) of items, "" where there is none."""
     names = sorted({*words} - {""})
-    if len(names) > min(FEW, len(words) / 2):
-        raise TextUnfit()
     if len(names) < 2:
         raise Unfit("the same text in all rows" if names else "nothing in it")
     return _codes(words, names), Label(len(names), tuple(names))
@@ -172,7 +199,9 @@ def _given(name: str, value: Tensor | np.ndarray, kind: Kind) -> Tensor:
     return kind.rows(name, value, len(value))
 
 
-def _notes(values: Mapping[str, Tensor], kinds: Mapping[str, Kind], left: list[str], texts: list[str]) -> Iterable[str]:
+def _notes(
+    values: Mapping[str, Tensor], kinds: Mapping[str, Kind], left: list[str], texts: Iterable[str]
+) -> Iterable[str]:
     if kinds:
         yield f"items come with {_some([f'{name} ({_words(kinds[name], values[name])})' for name in kinds])}"
     for name, kind in kinds.items():
@@ -180,7 +209,7 @@ def _notes(values: Mapping[str, Tensor], kinds: Mapping[str, Kind], left: list[s
         if most > LARGE:
             yield f"the pictures of {name} have values up to {most:.3g}: they should be about -1 to 1"
     if texts:
-        yield f"text columns are not read yet: {_some(texts)}"
+        yield f"there is text, for models that ask for it (cond=[{next(iter(texts))}]): {_some([*texts])}"
     if left:
         yield f"no conditions are made of {_some(left)}"
 
@@ -191,6 +220,8 @@ def _words(kind: Kind, value: Tensor) -> str:
         words = f"{kind.classes} class{'es' * (kind.classes > 1)}"
     elif isinstance(kind, Vector):
         words = f"{kind.size} number{'s' * (kind.size > 1)}"
+    elif isinstance(kind, Text):
+        words = f"text of up to {kind.length} tokens of {kind.vocabulary}"
     elif isinstance(kind, Tokens):
         words = f"up to {kind.length} tokens of {kind.vocabulary}"
     else:

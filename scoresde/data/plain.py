@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -10,16 +12,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..conditions import Kind
+
 
 class Unfit(ValueError):
     """Why values cannot be a condition."""
 
 
-class TextUnfit(Unfit):
-    """They are text, and no names of classes: nothing here reads it."""
+@dataclass(frozen=True)
+class Value:
+    """What lies beside items: numbers or words, whether gaps are marked, and the kind that came with them."""
 
-    def __init__(self) -> None:
-        super().__init__("it holds text of too many kinds to be classes, which is not read yet")
+    held: Tensor | np.ndarray
+    gaps: bool
+    kind: Kind | None
+
+
+def value_of(name: str, get: Callable[[], Any] | str, n: int) -> Value:
+    """What something gives for n items, alone or with its kind; or the reason why it gives nothing.
+
+    Raises:
+        Unfit: it can be no condition.
+    """
+    if isinstance(get, str):
+        raise Unfit(get)
+    if name == "x":
+        raise Unfit("that name is the item's own")
+    value, kind = get(), None
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Kind):
+        value, kind = value
+    value, gaps = as_plain(value)
+    if not value.ndim or len(value) != n:
+        raise Unfit(f"{len(value)} rows for {n} items" if value.ndim else "a single value")
+    if 0 in value.shape:
+        raise Unfit(f"shape {tuple(value.shape)}")
+    return Value(value, gaps, kind)
 
 
 def as_plain(value: Any) -> tuple[Tensor | np.ndarray, bool]:

@@ -124,7 +124,7 @@ class Rows(Dataset, ABC):
 
     def __getitem__(self, index: int) -> Tensor | dict[str, Tensor]:
         x = self.rows(np.array([index]))[0]
-        return {"x": x, **{name: value[index] for name, value in self.cond.items()}} if self.cond else x
+        return {"x": x, **{name: at(value, index) for name, value in self.cond.items()}} if self.cond else x
 
     @abstractmethod
     def rows(self, index: np.ndarray) -> Tensor:
@@ -193,6 +193,12 @@ def kept(
             chosen = part[span] == i
             x.numpy()[place[span][chosen]] = block[chosen]
     return [Tensors(x, cond=given) for x, given in zip(made, own, strict=True)]
+
+
+def at(value: Tensor, index: int | Tensor) -> Tensor:
+    """Rows of a condition; whole numbers, which may be kept narrow, as int64."""
+    found = value[index]
+    return found if found.is_floating_point() else found.long()
 
 
 def of_rows(cond: Mapping[str, Tensor] | None, n: int) -> dict[str, Tensor]:

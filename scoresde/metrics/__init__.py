@@ -7,12 +7,14 @@ from .kernels import RBF, Polynomial, energy, kid, median_rbf, mmd
 from .moments import Moments, frechet, frechet_gaussians
 from .near import copies, coverage, density, memorisation, nearest, neighbours, precision, recall
 from .pairs import r_precision, similarity
+from .pretrained import EfficientNetLite0
 from .transport import sliced_wasserstein, wasserstein
 
 __all__ = [
     "PCA",
     "RBF",
     "Classifier",
+    "EfficientNetLite0",
     "Estimate",
     "Extractor",
     "Flatten",

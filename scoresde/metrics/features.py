@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from .classifier import Classifier, fit, seeded
 
-EXTRACTORS = ("auto", "flatten", "pca", "classifier", "inception")
+EXTRACTORS = ("auto", "flatten", "pca", "classifier", "inception", "efficientnet_lite0")
 
 
 class Extractor(ABC):

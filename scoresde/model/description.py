@@ -116,6 +116,7 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     if isinstance(here.get("net"), Mapping) and here["net"].get("_target_") == AUTO_NET:
         here["net"] = there.get("net")
     found = []
+    there["cond"] = drops(there["cond"] or {})
     if "cond" in here:
         found, here["cond"] = _other_kinds(there.get("conditions") or {}, here["cond"])
     a, b = flatten(there), flatten(here)
@@ -131,17 +132,20 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     return found
 
 
+def drops(cond: Mapping) -> dict[str, Any]:
+    """The chance with which each condition is taken away, of what a description or a command says of them."""
+    return {name: said["drop"] if isinstance(said, Mapping) else said for name, said in cond.items()}
+
+
 def _other_kinds(there: Mapping, cond: Mapping) -> tuple[list[tuple[str, Any, Any]], dict[str, Any]]:
     """What a command says of conditions beside `drop` that a description's kinds have otherwise; the `drop` of each."""
-    found, drops = [], {}
+    found = []
     for name, asked in cond.items():
-        asked = asked if isinstance(asked, Mapping) else {"drop": asked}
-        drops[name] = asked["drop"]
-        if name in there:
+        if name in there and isinstance(asked, Mapping):
             kind = making.make(there[name], f"conditions.{name}", trust=False)
             held = {key: getattr(kind, key, None) for key in asked if key != "drop"}
             found += [(f"told.{name}.{key}", value, asked[key]) for key, value in held.items() if value != asked[key]]
-    return found, drops
+    return found, drops(cond)
 
 
 def _could_be(rule: Any, said: str) -> bool:

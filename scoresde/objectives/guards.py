@@ -44,9 +44,11 @@ def refuse_other_conditions(conditions: Mapping[str, Kind], data: Data) -> None:
         there = data.conditions.get(name)
         if there is None:
             known = f"it has {', '.join(data.conditions)}" if data.conditions else "its items come with none"
+            known = f"say data.including([{name!r}])" if name in data.more else known
             raise InputError(f"condition {name!r} is not in {data.name}: {known}", "cond")
-        if type(there) is not type(kind) or there.missing(1).shape != kind.missing(1).shape:
-            raise InputError(f"condition {name} is {there} in {data.name}, and the model takes {kind}", "cond")
+        if not there.fits(kind):
+            other = " of another tokenizer or encoder" if str(there) == str(kind) else ""
+            raise InputError(f"condition {name} is {there} in {data.name}, and the model takes {kind}{other}", "cond")
 
 
 def check_finite(value: Tensor, objective: nn.Module, step: int, turn: str = "") -> None:

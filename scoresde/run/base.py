@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .. import making
 from ..conditions import Kind
-from ..config import build, guide, objective, options, settle
+from ..config import build, conditions, guide, objective, options, settle
 from ..config.guide import Guide
 from ..config.jobs import Job, fingerprint
 from ..data import Data
@@ -161,9 +161,9 @@ class Run:
         """The data set that the config names, whatever the model was trained on."""
         if self.config.data is None:
             raise InputError(f"{self.folder} was trained from Python, on data that it does not name: say data=...")
-        data = build.build_data(self.config, self.trusts("data"))
-        for words in getattr(data, "notes", ()):
-            self.say(words)
+        data = conditions.as_kept(build.build_data(self.config, self.trusts("data")), self.config, self.folder)
+        for note in getattr(data, "notes", ()):
+            self.say(note)
         return data
 
     @cached_property

@@ -1,5 +1,6 @@
 """The conditions of samples and of examples: as the command says, or as the data has them."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ from torch.utils.data import Dataset
 
 from .. import conditions
 from ..cascade.told import corruption, told
-from ..conditions import Kind, Label
+from ..conditions import Kind, Label, Text
 from ..data import collate
+from ..data.checks import reason
 from ..errors import InputError
 from ..run import Run
 from ..settings import brief, nearest
 from ..training.order import seed_of
 
 ALL = "all"
+LINES = ".txt"  # of texts, one each
 FILES = (".npy", ".npz", ".pt")
 
 
@@ -38,19 +41,26 @@ def given(run: Run, n: int, split: str = "train", kinds: dict[str, Kind] | None 
             raise InputError(f"given.{name}={brief(said[name])}: {name!r} is unknown{tip}", "given")
     come = conditions.of_items(kinds)
     if not come or any(name in come for name in said):
-        cond = {k: rows_of(k, value, come[k], n) for k, value in said.items() if k in come and value is not None}
+        with warnings.catch_warnings(record=True) as cut:
+            warnings.simplefilter("always")
+            cond = {k: rows_of(k, value, come[k], n) for k, value in said.items() if k in come and value is not None}
+        for warning in cut:
+            run.say(f"warning: {warning.message}")
         return _corrupted(run, kinds, cond, torch.arange(n))
     try:
         data = run.data
     except (InputError, OSError) as error:
         run.say(f"the samples have no conditions: {error}")
         return {}
-    generator = torch.Generator().manual_seed(seed_of(run.config.seed, n))
-    items = getattr(data, split)
-    index = torch.cat([torch.randperm(len(items), generator=generator) for _ in range(-(-n // len(items)))])
-    found = collate(items, index[:n], come).cond
+    found = collate(getattr(data, split), drawn_items(run, n, split), come).cond
     cond = {name: kinds[name].rows(name, value, n) for name, value in found.items()}
     return _corrupted(run, kinds, cond, torch.arange(n))
+
+
+def drawn_items(run: Run, n: int, split: str) -> Tensor:
+    """The places (n,) of the items of a split whose conditions samples have where nothing is said."""
+    generator, size = torch.Generator().manual_seed(seed_of(run.config.seed, n)), len(getattr(run.data, split))
+    return torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-n // size))])[:n]
 
 
 def _corrupted(run: Run, kinds: dict[str, Kind], cond: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
@@ -64,6 +74,9 @@ def _corrupted(run: Run, kinds: dict[str, Kind], cond: dict[str, Tensor], index:
 
 def rows_of(name: str, value: Any, kind: Kind, n: int) -> Tensor:
     """Rows of a value: one for all, a list that is dealt out evenly and in order, a file, or all classes."""
+    if isinstance(kind, Text) and (texts := _texts(name, value)) is not None:
+        few = kind.rows(name, texts, len(texts))
+        return few[torch.arange(n) * len(few) // n]
     if isinstance(kind, Label):
         value = list(range(kind.classes)) if value == ALL else value
         if isinstance(value, list):
@@ -74,6 +87,26 @@ def rows_of(name: str, value: Any, kind: Kind, n: int) -> Tensor:
     if isinstance(value, list):
         value = np.array(value, dtype=float if not _whole(value) else int)
     return kind.rows(name, value, n)
+
+
+def _texts(name: str, value: Any) -> list[str] | None:
+    """The texts of a value: one, a list, or the lines of a file; None: it is something else."""
+    if isinstance(value, str) and Path(value).suffix.lower() in FILES:
+        return None
+    if isinstance(value, str) and Path(value).suffix.lower() == LINES:
+        try:
+            return Path(value).expanduser().read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+        except (OSError, ValueError) as error:
+            words = f"given.{name}={value} cannot be read ({reason(error)}): give a file of lines, or a text"
+            raise InputError(words, "given") from error
+    if isinstance(value, list):
+        plain = value and all(v is None or isinstance(v, str | int | float) for v in value)
+        return ["" if v is None else str(v) for v in value] if plain and any(map(_word, value)) else None
+    return [str(value)] if isinstance(value, str | int | float) else None
+
+
+def _word(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _whole(value: Any) -> bool:

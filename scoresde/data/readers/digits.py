@@ -13,12 +13,16 @@ from ...spaces import Bins
 from ..base import Data
 from ..checks import Part, split
 from ..rows import Tensors
+from ..texts.digits import captions
 from ..views import lowered
 
 
 @checked
 def digits(test: Part = 300, seed: Seed = 0, size: Annotated[Count | None, LATER] = None) -> Data:
     """1797 handwritten digits, (1, 8, 8) uint8 with 17 levels 0..16, with their "label"; nothing is downloaded.
+
+    Where a model asks for it there is a "caption": "a handwritten three", "the digit three", "a three written by hand"
+    or "three", one after the other by an item's number.
 
     Arguments:
         test: a fraction or a count of them.
@@ -40,4 +44,5 @@ def digits(test: Part = 300, seed: Seed = 0, size: Annotated[Count | None, LATER
     x = lowered(x, size)
     train, hold = split(len(x), test, seed)
     parts = (Tensors(x[part], cond={"label": y[part]}) for part in (train, hold))
-    return Data("digits", *parts, Bins(17), conditions={"label": Label(10)})
+    more = {"caption": captions(y[train], y[hold])}
+    return Data("digits", *parts, Bins(17), conditions={"label": Label(10)}, more=more)

@@ -17,6 +17,7 @@ from ...spaces import Bins
 from ..base import Data
 from ..checks import Place, find, reason
 from ..rows import Tensors
+from ..texts.digits import captions
 from ..views import lowered
 
 REMEDY = "give the folder with train-images-idx3-ubyte and the other three idx files, plain or .gz"
@@ -29,7 +30,8 @@ def mnist(
 ) -> Data:
     """The standard idx files under root, with their own train and test sets: (1, 28, 28) uint8, 256 levels.
 
-    There is a "label" where there are files of them.
+    There is a "label" where there are files of them; of ten classes, where a model asks for it, a "caption" too, as
+    `digits` has it.
 
     Arguments:
         root: the folder with (train|t10k)-(images-idx3|labels-idx1)-ubyte, plain or .gz.
@@ -56,8 +58,9 @@ def mnist(
     parts = (
         Tensors(lowered(x, size), cond={"label": labels} if known else None) for x, labels in ((train, y), (test, z))
     )
-    classes = 1 + max(int(y.max()), int(z.max())) if known else 0
-    return Data("mnist", *parts, Bins(256), conditions={"label": Label(max(10, classes))} if known else {})
+    classes = max(10, 1 + max(int(y.max()), int(z.max()))) if known else 0
+    more = {"caption": captions(y, z)} if classes == 10 else {}
+    return Data("mnist", *parts, Bins(256), conditions={"label": Label(classes)} if known else {}, more=more)
 
 
 def _part(root: Path, part: str, digits: list[int] | None) -> tuple[torch.Tensor, torch.Tensor | None]:

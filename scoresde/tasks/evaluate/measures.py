@@ -11,7 +11,7 @@ from ... import metrics
 from ...errors import InputError
 from ...metrics import Estimate
 from ...settings import Count, OneOf, Range, Text
-from . import judge
+from . import classes, judge
 from .reference import Features, Reference, near
 
 NEIGHBOURS = ("precision", "recall", "density", "coverage")
@@ -25,8 +25,9 @@ class Evaluation(Features):
     """What to evaluate: `metrics` by name, of the model's samples or of those in `samples`, a file or folder.
 
     `k` neighbours, `projections` of sliced Wasserstein, `groups` of the jackknife, at most `most` items for the exact
-    Wasserstein distance; the fields of `Features` say what they look at.  With the folder of a `clip`, one that the
-    model never saw, also its similarity of samples and their words, and R-precision `among` so many.
+    Wasserstein distance; frechet and kid of each class too, `by` a label of the data; the fields of `Features` say what
+    they look at.  With the folder of a `clip`, one that the model never saw, also its similarity of samples and their
+    words, and R-precision `among` so many.
     """
 
     metrics: tuple[Annotated[str, OneOf(NAMES)], ...] = DEFAULT
@@ -37,6 +38,7 @@ class Evaluation(Features):
     most: Annotated[int, Range(10, 2**32)] = 1000
     clip: Text | None = None
     among: Annotated[int, Range(2, 10**4)] = 100
+    by: str | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -47,13 +49,15 @@ class Evaluation(Features):
 @dataclass(frozen=True)
 class Sampled:
     """Features (n, D) of samples, what `ON_ITEMS` sees of them, and all that tells one set of samples from another;
-    by attribute what the data's judge says of each, (n,); a CLIP's embeddings of each and of its words, (n, E)."""
+    by attribute what the data's judge says of each, (n,); a CLIP's embeddings of each and of its words, (n, E); the
+    class of each, (n,)."""
 
     features: Tensor
     items: Tensor
     facts: dict
     verdicts: Mapping[str, Tensor] = field(default_factory=dict)
     pairs: Mapping[str, Tensor] = field(default_factory=dict)
+    classes: Tensor | None = None
 
 
 def measured(settings: Evaluation, known: Reference, found: Sampled) -> tuple[dict, list[tuple[str, str]]]:
@@ -71,6 +75,10 @@ def measured(settings: Evaluation, known: Reference, found: Sampled) -> tuple[di
         figures |= _flat(name, ours[name]) | _flat(f"{name}_floor", floor[name])
         of = " of the data itself" if name in ON_ITEMS and known.small else ""
         rows.append((name, f"{_words(ours[name])}{of}; real {_words(floor[name])}"))
+    if settings.by is not None and found.classes is not None:
+        how = (found.features, found.classes, known.test, settings.metrics, settings.groups)
+        each, more = classes.figures(settings.by, known.data, *how)
+        figures, rows = figures | each, rows + more
     judged, told = judge.figures(known.data, found.verdicts)
     return figures | judged, rows + told
 

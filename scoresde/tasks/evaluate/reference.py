@@ -27,7 +27,7 @@ SMALL = 4096  # entries of an item, up to which it is compared itself; larger on
 
 @dataclass(frozen=True)
 class Features(Checked):
-    """The `extractor`: auto, flatten, pca, classifier or inception, with what it is fitted by.
+    """The `extractor`: auto, flatten, pca, classifier, inception or efficientnet_lite0, with what it is fitted by.
 
     A classifier of `width` features is trained for `steps` with `seed`; pca keeps `width` axes.  `weights` is the file
     of inception's.
@@ -114,8 +114,9 @@ def _extractor(run: Run, settings: Features, folder: Path, index: Tensor, known:
     kind = features.choose(data.shape, data.labels is not None) if kind == "auto" else kind
     if kind == "flatten":
         return kind, features.Flatten()
-    if kind == "inception":
-        extractor = features.Inception(settings.weights, device)
+    if kind in ("inception", "efficientnet_lite0"):
+        light = kind == "efficientnet_lite0"
+        extractor = metrics.EfficientNetLite0(device) if light else features.Inception(settings.weights, device)
         return extractor.name, extractor
     if kind == "classifier" and data.labels is None:
         raise InputError(f"task.extractor=classifier: {data.name} has no labels; choose pca, flatten or inception")

@@ -24,7 +24,7 @@ from ...tracking.track import Metrics
 from .. import train as tasks
 from ..given import given
 from ..likelihood.task import score
-from . import judge, pairs
+from . import classes, judge, pairs
 from .measures import Evaluation, Sampled, measured
 from .reference import Reference, reference
 
@@ -47,6 +47,7 @@ def evaluate(run: Run, settings: Evaluation) -> None:
     given = None if settings.samples is None else _read(run, Path(settings.samples).expanduser())
     _check(run, settings, run.config.n if given is None else len(given))
     clip = pairs.loaded(run, settings.clip)
+    classes.check(run.data, settings.by, given is None)
     if given is None:
         tasks.train(run)
         processes.wait(run.config.device)  # until the first process has written the model
@@ -56,7 +57,7 @@ def evaluate(run: Run, settings: Evaluation) -> None:
     known = reference(run, settings) if run.lead else None
     if known is not None and "frechet" in settings.metrics:
         _warn_few(run, known, run.config.n if given is None else len(given))
-    found = drawn(run, known, clip) if given is None else _given(run, known, settings, given)
+    found = drawn(run, known, clip, settings.by) if given is None else _given(run, known, settings, given)
     if not run.lead:
         return
     if given is None:
@@ -98,10 +99,12 @@ def _warn_few(run: Run, known: Reference, n: int) -> None:
         )
 
 
-def drawn(run: Run, known: Reference | None, clip: TrainedClip | None = None) -> Sampled | None:
+def drawn(run: Run, known: Reference | None, clip: TrainedClip | None = None, by: str | None = None) -> Sampled | None:
     """The samples of the model, their features and what a CLIP sees taken chunk by chunk; on the first process only."""
     config, model, sampler = run.config, run.model, run.fitted_sampler
-    cond = given(run, config.n, "train" if run.data.judge is None else "test")
+    split = "train" if run.data.judge is None else "test"
+    cond = given(run, config.n, split)
+    of = classes.of_samples(run, by, cond, split)
     processes.join(config.device)
     guided = run.guided(cond)
     counted, n = Counted(bind(guided, cond if guided.conditions else None, config.n)), config.n
@@ -135,9 +138,8 @@ def drawn(run: Run, known: Reference | None, clip: TrainedClip | None = None) ->
     facts = {"sampler": repr(sampler), "evaluations": evaluations, "seconds": seconds}
     facts |= {"seed": config.seed, "ema": config.ema or True, "step": model.step}
     facts |= {"weights": model.weights, "sde": repr(model.sde)}
-    return Sampled(
-        *(torch.cat(part) for part in zip(*pieces, strict=True)), facts, judge.joined(verdicts), judge.joined(seen)
-    )
+    whole = (torch.cat(part) for part in zip(*pieces, strict=True))
+    return Sampled(*whole, facts, judge.joined(verdicts), judge.joined(seen), of)
 
 
 def _seen(run: Run, known: Reference, raw: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,11 +14,12 @@ from torch import Tensor
 from ....errors import InputError
 from ....settings import Seed, brief, checked
 from ....spaces import Bins, raw_dtype
-from ...base import Data
+from ...base import Data, of_parts
 from ...checks import Levels, Part, Place, find, split
 from ...offered import Beside, Wanted, offer
 from ...rows import Blocks, kept
 from ...standard import Look, look_at, moments, standardise
+from ...texts.templates import CAPTION, Template, names_of
 from . import stored, table
 
 SUFFIXES = (".npy", ".npz", ".pt", *table.SUFFIXES)
@@ -40,6 +41,7 @@ def array(
     columns: Names = None,
     missing: Missing = "error",
     cond: Wanted = None,
+    caption: Template = None,
 ) -> Data:
     """The rows of an array file, (N, *shape), or of a table; with its conditions.
 
@@ -54,7 +56,8 @@ def array(
         key: which array of an .npz, or of a .pt that holds a dict; None: "x" if there is one, otherwise the first.
         columns: of a table, the columns to keep, in this order; None: all. Where they have no names, numbers from 1.
         cond: what the items come with: keys of the file, or columns of a table, which are then not in x; a mapping
-            gives the kind of each, or None where its values tell it. None: of an .npz or a .pt all that fit.
+            gives the kind of each, None where its values tell it, or "text". None: of an .npz or a .pt all that fit.
+        caption: a template of columns or keys, which makes the text "caption": "{tissue} of {age} years".
 
     Returns:
         A `Data`.
@@ -68,7 +71,7 @@ def array(
     if suffix not in SUFFIXES:
         raise InputError(f"root={path} has suffix {path.suffix!r}: must be one of {', '.join(SUFFIXES)}", "root")
     how = {"test": test, "seed": seed, "levels": levels, "standardize": standardize, "missing": missing}
-    own = [] if cond is None else [str(name) for name in cond]
+    own = _own(cond, caption)
     if suffix in table.SUFFIXES:
         if key is not None:
             raise InputError(f"key={brief(key)}: {path} is a table: say columns=[...]", "key")
@@ -79,7 +82,8 @@ def array(
         held = table.from_columns(table.columns_of(held, str(path)), columns, str(path), own)
     elif columns is not None and not isinstance(held, table.Table):
         raise InputError(f"columns={brief(columns)}: {path} has no named columns", "columns")
-    return replace(_made(held, str(path), channels, beside, cond, **how), name=path.stem)
+    wanted = [] if cond is None and suffix in table.SUFFIXES else cond
+    return replace(_made(held, str(path), channels, beside, wanted, caption, **how), name=path.stem)
 
 
 @checked
@@ -124,7 +128,7 @@ def from_tensor(
     """
     how = {"test": test, "seed": seed, "levels": levels, "standardize": standardize, "missing": missing}
     beside = {str(k): partial(dict.get, dict(cond), k) for k in cond or {}}
-    return _made(x, name, channels, beside, list(beside), **how)
+    return _made(x, name, channels, beside, list(beside), None, **how)
 
 
 @checked
@@ -138,6 +142,7 @@ def from_table(
     name: str = "table",
     missing: Missing = "error",
     cond: Wanted = None,
+    caption: Template = None,
 ) -> Data:
     """The rows of a table with named columns as vectors (N, D), their names kept.
 
@@ -146,7 +151,8 @@ def from_table(
         columns: those to keep, in this order; None: all that are no conditions.
         test, seed, levels, standardize, name, missing: as in `from_tensor`.
         cond: the columns that the rows come with, which are not in x: whole numbers of few values and words become
-            labels, other numbers vectors of one; a mapping gives the kind of each, or None.
+            labels, other numbers vectors of one, other words text; a mapping gives the kind of each, None or "text".
+        caption: a template of columns, which makes the text "caption", and are not in x: "{tissue} of {age} years".
 
     Returns:
         A `Data`.
@@ -155,12 +161,23 @@ def from_table(
         InputError: no such column, a column that holds no numbers; whatever `from_tensor` raises.
     """
     how = {"test": test, "seed": seed, "levels": levels, "standardize": standardize, "missing": missing}
-    held = table.from_columns(table.columns_of(x, name), columns, name, [] if cond is None else [*map(str, cond)])
-    return _made(held, name, "first", {}, cond, **how)
+    own = _own(cond, caption)
+    held = table.from_columns(table.columns_of(x, name), columns, name, own)
+    return _made(held, name, "first", {}, [] if cond is None else cond, caption, **how)
 
 
 def _made(
-    held, name: str, channels: str, beside: Beside, cond: Wanted, test, seed, levels, standardize, missing
+    held,
+    name: str,
+    channels: str,
+    beside: Beside,
+    cond: Wanted,
+    caption: str | None,
+    test,
+    seed,
+    levels,
+    standardize,
+    missing,
 ) -> Data:
     """The data set of a tensor, an array or a `Table`, with conditions of what lies beside it or of its columns."""
     columns, exact, notes, text = None, True, (), isinstance(held, table.Table)
@@ -179,10 +196,17 @@ def _made(
     else:
         _check_levels(rows, look, levels, name, text)
         space, dtype = Bins(levels), raw_dtype(levels)
-    found = offer(beside, cond, train, len(rows), name, loose=text)
+    found = offer(beside, cond, train, len(rows), name, text, caption)
     parts = kept(rows, (train, hold), dtype, found.values)
     notes = (*notes, *guesses, *found.notes)
-    return Data(name, *parts, space, conditions=found.kinds, columns=columns, notes=notes)
+    more = {k: of_parts(make, (train, hold)) for k, make in found.more.items()}
+    return Data(name, *parts, space, conditions=found.kinds, columns=columns, notes=notes, more=more)
+
+
+def _own(cond: Wanted, caption: str | None) -> list[str]:
+    """The columns that are beside x: those that are asked for, and those that a caption is made of."""
+    asked = [str(name) for name in cond or () if caption is None or str(name) != CAPTION]
+    return list(dict.fromkeys([*asked, *names_of(caption)]))
 
 
 def _check(x, name: str) -> None:

@@ -22,6 +22,7 @@ from ..arrays import text
 METADATA = ("metadata.csv", "metadata.jsonl")
 SPLITS = ({"train", "test"}, {"train", "validation"})
 NAMES = {"train", "test", "validation", "val", "valid"}  # of folders that are no classes
+TEXTS = ("text", "caption")  # columns whose words are text, as Hugging Face's imagefolder has them
 KEY = "file_name"  # the column with the path of the image, from the folder of the metadata
 
 
@@ -58,17 +59,24 @@ class Given:
     notes: tuple[str, ...] = ()
 
 
-def read(paths: Sequence[Path], root: Path, bases: Sequence[Path], wanted: Wanted, train: np.ndarray) -> Given:
+def read(
+    paths: Sequence[Path],
+    root: Path,
+    bases: Sequence[Path],
+    wanted: Wanted,
+    train: np.ndarray,
+    caption: str | None = None,
+) -> Given:
     """The conditions of the images at these paths.
 
     Arguments:
         bases: the folders with classes below them; there, and in root, metadata may be.
-        wanted, train: see `offer`.
+        wanted, train, caption: see `offer`.
 
     Raises:
         InputError: metadata that cannot be read or names a file twice; whatever `offer` raises.
     """
-    if wanted is not None and not len(wanted):
+    if wanted is not None and not len(wanted) and caption is None:
         return Given(Offered({}, {}))
     held = _Held(paths)
     for folder in dict.fromkeys((root, *bases)):
@@ -83,7 +91,8 @@ def read(paths: Sequence[Path], root: Path, bases: Sequence[Path], wanted: Wante
             kind = Label(len(names), tuple(names))
             offered = {"label": lambda: (np.array(tops, dtype=object), kind), **offered}
     source = " and ".join(map(str, held.files)) or f"{root} (no {' or '.join(METADATA)}, no folders of classes)"
-    return Given(offer(offered, wanted, train, len(paths), source, loose=True), tuple(held.files), tuple(notes))
+    found = offer(offered, wanted, train, len(paths), source, True, caption, TEXTS)
+    return Given(found, tuple(held.files), tuple(notes))
 
 
 def _tops(paths: Sequence[Path], bases: Sequence[Path]) -> list[str | None]:

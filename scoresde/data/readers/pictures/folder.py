@@ -105,7 +105,8 @@ class Found:
         text = f"{many(len(self.headers), 'image')} in {many(len({p.parent for p in self.headers}), 'folder')}"
         moves, clear = count(lambda h: h.moves), count(lambda h: h.clear)
         text += f", {many(moves, 'animation')} by the first frame" * bool(moves)
-        over = "with the colours that it hides" if background == "drop" else f"over {background}"
+        known = {"drop": "with the colours that it hides", "keep": "which is the last channel"}
+        over = known.get(background, f"over {background}")
         text += f", {clear} with transparency, {over}" * bool(clear)
         return text + (f"; left out: {self.left_out()}" if self.left_out() else "")
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from ....errors import InputError
 from ....settings import Range, Seed, checked
 from ....spaces import Bins
-from ...base import Data
+from ...base import Data, of_parts
 from ...checks import Part, Place, find, split
 from ...offered import Wanted
 from ...rows import IN_MEMORY, Rows, Tensors
+from ...texts.templates import Template
 from . import beside, pixels
 from .folder import Found
 
@@ -30,9 +31,10 @@ def images(
     channels: Literal[1, 3] | None = None,
     test: Part = 0.1,
     seed: Seed = 0,
-    background: Literal["white", "black", "drop"] = "white",
+    background: Literal["white", "black", "drop", "keep"] = "white",
     broken: Literal["error", "skip"] = "error",
     cond: Wanted = None,
+    caption: Template = None,
 ) -> Data:
     """The image files under root and its subfolders, in the order of their paths: (C, H, W) uint8, 256 levels.
 
@@ -44,7 +46,8 @@ def images(
 
     Where every file lies in one of at least two subfolders, the folder is its "label".  The columns of metadata.csv or
     metadata.jsonl beside the files, which has their paths as file_name, are conditions too: words and whole numbers of
-    few values labels, other numbers vectors of one; a file without a row lacks them.
+    few values labels, other numbers vectors of one, other words text, as is what is called text or caption; a file
+    without a row lacks them.  Text becomes a condition where it is asked for, by `cond` or by a model.
 
     Arguments:
         root: the folder.
@@ -52,10 +55,12 @@ def images(
         channels: 1 (grey) or 3 (RGB); None: 1 if every file is grey, otherwise 3.
         test: a fraction or a count of the files; folders train/ and test/ (or validation/) of root are the splits.
         seed: of the split.
-        background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide.
+        background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide; "keep":
+            alpha is one more channel, and where it is 0 the colour is white.
         broken: a file that cannot be decoded is an "error", or left out ("skip").
-        cond: what the images come with: names, or a mapping with the kind of each, or None where its values tell it.
-            None: all that fit.
+        cond: what the images come with: names, or a mapping with the kind of each, None where its values tell it, or
+            "text". None: all that fit, and text where a model asks for it.
+        caption: a template of columns, which makes the text "caption": "{style} {name}".
 
     Returns:
         A `Data`, whose datasets have `names`, the files' paths.
@@ -73,10 +78,10 @@ def images(
     paths, headers = list(found.headers), list(found.headers.values())
     if channels is None:
         channels = 1 if all(h.grey for h in headers) else 3
-    shape = (channels, *_common_size(paths, headers, size))
+    shape = (channels + (background == "keep"), *_common_size(paths, headers, size))
     parts = beside.parts(paths, root)
     index = parts.index or split(len(paths), test, seed)
-    given = beside.read(paths, root, parts.bases, cond, index[0])
+    given = beside.read(paths, root, parts.bases, cond, index[0], caption)
     found.read(given.files)
     keep = len(paths) * int(np.prod(shape)) < IN_MEMORY
     made = []
@@ -85,7 +90,9 @@ def images(
         items = ImageFiles([paths[i] for i in part], root, shape, size, background, own)
         made.append(items.checked(keep))
     notes = (found.note(background), *parts.notes, *given.notes, *given.found.notes)
-    return Data(root.resolve().name or "images", *made, Bins(256), conditions=given.found.kinds, notes=notes)
+    more = {k: of_parts(make, (index[0], index[1])) for k, make in given.found.more.items()}
+    name = root.resolve().name or "images"
+    return Data(name, *made, Bins(256), conditions=given.found.kinds, notes=notes, more=more)
 
 
 class ImageFiles(Rows):
@@ -111,7 +118,8 @@ class ImageFiles(Rows):
 
     def picture(self, index: int) -> Tensor:
         """One of them, decoded."""
-        x = pixels.load(self.paths[index], self.shape[0], self.size, self.background)
+        channels = self.shape[0] - (self.background == "keep")
+        x = pixels.load(self.paths[index], channels, self.size, self.background)
         if x.shape != self.shape:
             sides = " and not ".join(f"{shape[2]}x{shape[1]}" for shape in (x.shape, self.shape))
             raise InputError(f"{self.paths[index]} is {sides} once it is decoded: give size=... to make all equal")

@@ -64,12 +64,13 @@ def header(path: Path, known: bool = True) -> Header:
 
 
 def load(path: Path, channels: int, size: int | None = None, background: str = "white") -> Tensor:
-    """One image file as a uint8 tensor (channels, H, W), the first frame of several.
+    """One image file as a uint8 tensor (channels, H, W), the first frame of several; with alpha one channel more.
 
     Arguments:
         channels: 1 (grey) or 3 (RGB).
         size: the shorter side is resized to it (Lanczos), and the centre size x size is kept; None: as it is.
-        background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide.
+        background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide; "keep":
+            alpha is one more channel, and where it is 0 the colour is white.
 
     Raises:
         InputError: it cannot be decoded.
@@ -78,8 +79,11 @@ def load(path: Path, channels: int, size: int | None = None, background: str = "
     with opened(path) as image:
         image.load()
         turn = _turn(image)
-        image = _over(_upper_bits(image) if _sixteen(image) else image, background)
-        image = _in_srgb(image).convert("L" if channels == 1 else "RGB")
+        image = _upper_bits(image) if _sixteen(image) else image
+        alpha = image.convert("RGBA").getchannel("A") if background == "keep" else None
+        image = _in_srgb(_over(image, background)).convert("L" if channels == 1 else "RGB")
+        if alpha is not None:
+            image.putalpha(alpha)
         if turn in UPRIGHT:
             image = image.transpose(module.Transpose[UPRIGHT[turn]])
         if size is not None:
@@ -88,7 +92,10 @@ def load(path: Path, channels: int, size: int | None = None, background: str = "
             left, top = (width - size) // 2, (height - size) // 2
             image = image.resize((width, height), module.Resampling.LANCZOS)
             image = image.crop((left, top, left + size, top + size))
-        return torch.from_numpy(np.array(image).reshape(image.height, image.width, channels).transpose(2, 0, 1).copy())
+        x = np.array(image).reshape(image.height, image.width, -1)
+        if alpha is not None:
+            x[..., :-1][x[..., -1] == 0] = 255  # what nobody sees
+        return torch.from_numpy(x.transpose(2, 0, 1).copy())
 
 
 @contextlib.contextmanager
@@ -129,9 +136,9 @@ def _upper_bits(image):
 
 
 def _over(image, background: str):
-    """An image without transparency: over the background, or with the colours that it hides ("drop")."""
+    """An image without transparency: over the background, or with the colours that it hides ("drop", "keep")."""
     image = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode))
-    if background == "drop" or not _clear(image):
+    if background in ("drop", "keep") or not _clear(image):
         return image
     profile = image.info.get("icc_profile")
     canvas = pillow().new("RGBA", image.size, background)

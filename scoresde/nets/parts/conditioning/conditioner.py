@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....conditions import Kind, Label, Picture, Tokens, Vector
+from ....conditions import Features, Kind, Label, Picture, Tokens, Vector
 from ....errors import InputError
 from ....settings import nearest
+from .sequence import Encoded as _Encoded
 from .sequence import Sequence as _Sequence
+
+SEQUENCES = (Tokens, Features)  # kinds whose rows have many parts, to attend to
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Conditioner(nn.Module):
     @property
     def sequences(self) -> bool:
         """Whether there are tokens to attend to."""
-        return any(isinstance(kind, Tokens) for kind in self.kinds.values())
+        return any(isinstance(kind, SEQUENCES) for kind in self.kinds.values())
 
     @property
     def vectors(self) -> bool:
@@ -66,7 +69,7 @@ class Conditioner(nn.Module):
     @property
     def length(self) -> int:
         """How many tokens there are to attend to, at most."""
-        return sum(kind.length for kind in self.kinds.values() if isinstance(kind, Tokens))
+        return sum(kind.length for kind in self.kinds.values() if isinstance(kind, SEQUENCES))
 
     def forward(self, cond: Mapping[str, Tensor], x: Tensor) -> Embedded:
         """What the network takes.
@@ -88,7 +91,7 @@ class Conditioner(nn.Module):
             if isinstance(kind, Picture):
                 found = part(value, kind.shape[1:] if self.flat else x.shape[2:], x.dtype)
                 channels.append(found.flatten(1) if self.flat else found)
-            elif isinstance(kind, Tokens):
+            elif isinstance(kind, SEQUENCES):
                 sequence, mask, pooled = part(value)
                 tokens.append(sequence)
                 masks.append(mask)
@@ -112,7 +115,7 @@ def tell(
 
 
 def _part(name: str, kind: Kind, width: int) -> nn.Module:
-    for known, module in ((Label, _Table), (Vector, _Numbers), (Picture, _Channels), (Tokens, _Sequence)):
+    for known, module in PARTS.items():
         if isinstance(kind, known):
             return module(kind, width)
     raise InputError(f"condition {name} is a {type(kind).__name__}: give a Label, Vector, Picture or Tokens", name)
@@ -168,3 +171,12 @@ def resized(x: Tensor, space: Sequence[int]) -> Tensor:
     """x (B, C, *its space) to another: means where it shrinks, the nearest where it grows, axis by axis alike."""
     shrinks = all(a >= b for a, b in zip(x.shape[2:], space, strict=True))
     return F.interpolate(x, size=tuple(space), mode="area" if shrinks else "nearest")
+
+
+PARTS: dict[type[Kind], type[nn.Module]] = {
+    Label: _Table,
+    Vector: _Numbers,
+    Picture: _Channels,
+    Tokens: _Sequence,
+    Features: _Encoded,
+}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....conditions import Tokens
+from ....conditions import Features, Tokens
 from ..transformer import TransformerBlock
 
 HEAD = 64  # features of a head of attention, at most
@@ -20,27 +20,54 @@ class Sequence(nn.Module):
     that are there, through two layers.  A sequence of which nothing is known has one token, the null.
     """
 
-    def __init__(self, kind: Tokens, width: int):
+    ordered = False  # whether the vector knows the places without layers
+
+    def __init__(self, kind: Tokens | Features, width: int):
         super().__init__()
-        self.table, self.place = nn.Embedding(kind.vocabulary, width), nn.Embedding(kind.length, width)
+        self.table, self.place = self._table(kind, width), nn.Embedding(kind.length, width)
         self.null = nn.Parameter(0.02 * torch.randn(width))
-        places = kind.length if kind.layers else 1
+        places = kind.length if kind.layers or self.ordered else 1
         self.pool = nn.Sequential(nn.Linear(places * width, width), nn.SiLU(), nn.Linear(width, width))
         heads = math.gcd(width, max(1, width // HEAD))
         self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(kind.layers))
         self.norm = nn.LayerNorm(width) if kind.layers else nn.Identity()
 
+    def _table(self, kind: Tokens, width: int) -> nn.Module:
+        return nn.Embedding(kind.vocabulary, width)
+
+    def _embedded(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, L, width), and which are there (B, L)."""
+        return self.table(value.clamp_min(0)), value >= 0
+
     def forward(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mask = value >= 0
+        h, mask = self._embedded(value)
         first = torch.arange(value.shape[1], device=value.device) == 0
         null = ~mask.any(1, keepdim=True) & first
-        h = self.table(value.clamp_min(0)) + self.place.weight[: value.shape[1]]
+        h = h + self.place.weight[: value.shape[1]]
         h = torch.where(null[..., None], self.null.to(h.dtype), h)
         mask = mask | null
         for block in self.blocks:
             h = block(h, mask=mask)
         h = self.norm(h)
         weights = mask.to(h.dtype)[..., None]
-        if self.blocks:
+        if self.blocks or self.ordered:
             return h, mask, self.pool((weights * h).flatten(1))
         return h, mask, self.pool(F.silu(h).mul(weights).sum(1) / weights.sum(1))
+
+
+class Encoded(Sequence):
+    """The same of vectors (B, L, E), NaN where there are none (Saharia et al., 2022, arXiv 2205.11487).
+
+    Each is normalised.  The first may be of the whole, as `encoders.TextEncoder` has it; the vector knows the places of
+    all.
+    """
+
+    ordered = True
+
+    def _table(self, kind: Features, width: int) -> nn.Module:
+        return nn.Sequential(nn.LayerNorm(kind.size, elementwise_affine=False), nn.Linear(kind.size, width))
+
+    def _embedded(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        mask = ~value.isnan().any(2)
+        known = torch.where(mask[..., None], value, 0.0).to(self.null.dtype)
+        return self.table(known), mask
