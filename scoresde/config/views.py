@@ -22,7 +22,7 @@ def vet(config: DictConfig, trust: bool = True) -> None:
                 check(name, value, OWN[name])
             except InputError as error:
                 raise making.placed(error, "view") from None
-        making.vet(node, "view", View, trust)
+        making.make(node, "view", View, trust)  # which costs nothing, and finds what settings say together
 
 
 def seen(config: DictConfig, data: Data, trust: bool = True) -> Data:

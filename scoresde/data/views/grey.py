@@ -1,0 +1,31 @@
+"""Pictures without their colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...errors import InputError
+from .base import View
+
+LUMINANCE = 0.299, 0.587, 0.114  # ITU-R BT.601, as pillow's "L"
+
+
+@dataclass(frozen=True)
+class Grey(View):
+    """The luminance of a picture of three colours, 0.299 R + 0.587 G + 0.114 B: what is told for colourisation.
+
+    Arguments:
+        repeat: in each of three channels, as views of a `Mixed` are; else in one.
+    """
+
+    repeat: bool = True
+
+    def of(self, shape):
+        if len(shape) < 2 or shape[0] != 3:
+            raise InputError(f"Grey: items of shape {shape} have no colours: give pictures of 3 channels")
+        return (3 if self.repeat else 1), *shape[1:]
+
+    def __call__(self, x, index, seed):
+        red, green, blue = x.split(1, 1)
+        grey = LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue
+        return grey.expand_as(x).clone() if self.repeat else grey
