@@ -28,7 +28,7 @@ FLOOR = {
     "nets": {"conditions"},
     "adapters": set(),
     "metrics": set(),
-    "data": {"conditions", "spaces"},
+    "data": {"noise", "conditions", "spaces"},
     "denoiser": {"sde", "conditions", "spaces"},
     "guidance": {"sde", "conditions", "denoiser"},
     "grids": {"sde", "denoiser"},

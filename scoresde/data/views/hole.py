@@ -114,9 +114,9 @@ def _rows(which: Tensor, like: Tensor) -> Tensor:
 def ordered(name: str, ends: tuple[float, float]) -> tuple[float, float]:
     """A least and a most as a tuple, whatever else they are.  Raises `InputError` where the least is the larger."""
     ends = tuple(ends) if isinstance(ends, list) else ends
-    if isinstance(ends, tuple) and len(ends) == 2 and all(isinstance(e, int | float) for e in ends):
-        if ends[0] > ends[1]:
-            raise InputError(f"{name}={list(ends)}: give the least first", name)
+    pair = isinstance(ends, tuple) and len(ends) == 2 and all(isinstance(e, int | float) for e in ends)
+    if pair and ends[0] > ends[1]:
+        raise InputError(f"{name}={list(ends)}: give the least first", name)
     return ends
 
 
