@@ -1,14 +1,17 @@
 """The picture of an item that a model is told, from the settings `view`; and what a config says a model is told."""
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from .. import making
 from ..conditions.base import Drop
 from ..data import Data, View, viewed
 from ..errors import InputError
 from ..settings import Seed, Text, check
+from .composed import choice
 
 OWN = {"name": Text, "seed": Seed, "drop": Drop}  # settings of `viewed`, beside those of the view
 
@@ -47,6 +50,45 @@ def described(config: DictConfig) -> dict[str, Any]:
     """What a description says of the view: all its settings; nothing where there is none."""
     node, own = _parts(config)
     return {} if node is None else {"view": making.canonical(node, "view") | own}
+
+
+def named(config: DictConfig, said: str | Mapping[str, Any] | None, trust: bool = True) -> tuple[View | None, str, int]:
+    """A view to look at pictures by, None where nothing says one; the name of its condition and its seed.
+
+    Arguments:
+        config: of the model, whose view it is where `said` is None.
+        said: the name of a file in conf/view/, or a node.
+        trust: whether the model's own view may be of anybody's making.
+
+    Raises:
+        InputError: no such file, or a node that makes no view.
+    """
+    node, own = _parts(config)
+    if said is not None:
+        trust, node = True, _choice(said) if isinstance(said, str) else dict(said)
+        node = {k: v for k, v in node.items() if k not in OWN}
+    made = None if node is None else making.make(node, "view", View, trust)
+    return made, own.get("name", ""), own.get("seed", 0)
+
+
+def _choice(name: str) -> dict[str, Any]:
+    try:
+        return choice("view", name)
+    except InputError as error:
+        raise InputError(f"view={name}: there is no such file: give a name of conf/view/ (hole), or a node") from error
+
+
+def of_model(config: DictConfig, known: Mapping[str, Any]) -> tuple[DictConfig, dict[str, Any] | None]:
+    """A config with the data of the model that a description `known` is of; and what the config has in its place, if
+    that is other data."""
+    there = (known.get("data") or {}).get("settings")
+    here = {k: v for k, v in (OmegaConf.to_container(config.data, resolve=True) or {}).items() if k != "other"}
+    if there is None or making.canonical(here, "data") == there:
+        return config, None
+    config = copy.deepcopy(config)
+    with open_dict(config):
+        config.data = {**there, "other": None}
+    return config, here
 
 
 def _parts(config: DictConfig) -> tuple[dict | None, dict[str, Any]]:

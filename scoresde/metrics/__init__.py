@@ -1,4 +1,7 @@
-"""Distances of distributions, each with its standard error and a 95 % interval: (x, y) -> `Estimate`."""
+"""Distances of distributions, each with its standard error and a 95 % interval: (x, y) -> `Estimate`.
+
+`pairs.py`: of pictures beside what they should be.
+"""
 
 from .classifier import Classifier, c2st
 from .estimate import Estimate
@@ -6,6 +9,7 @@ from .features import PCA, Extractor, Flatten, Inception, Learned
 from .kernels import RBF, Polynomial, energy, kid, median_rbf, mmd
 from .moments import Moments, frechet, frechet_gaussians
 from .near import copies, coverage, density, memorisation, nearest, neighbours, precision, recall
+from .pairs import diversity, psnr
 from .transport import sliced_wasserstein, wasserstein
 
 __all__ = [
@@ -23,6 +27,7 @@ __all__ = [
     "copies",
     "coverage",
     "density",
+    "diversity",
     "energy",
     "frechet",
     "frechet_gaussians",
@@ -33,6 +38,7 @@ __all__ = [
     "nearest",
     "neighbours",
     "precision",
+    "psnr",
     "recall",
     "sliced_wasserstein",
     "wasserstein",

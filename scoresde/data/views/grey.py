@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from ...errors import InputError
+from ...settings import Range
 from .base import View
 
 LUMINANCE = 0.299, 0.587, 0.114  # ITU-R BT.601, as pillow's "L"
@@ -16,9 +18,11 @@ class Grey(View):
 
     Arguments:
         repeat: in each of three channels, as views of a `Mixed` are; else in one.
+        greys: how many there are, of the values -1 to 1: where there are few, several colours have the same; None: all.
     """
 
     repeat: bool = True
+    greys: Annotated[int, Range(2, 2**16)] | None = None
 
     def of(self, shape):
         if len(shape) < 2 or shape[0] != 3:
@@ -28,4 +32,6 @@ class Grey(View):
     def __call__(self, x, index, seed):
         red, green, blue = x.split(1, 1)
         grey = LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue
+        if self.greys is not None:
+            grey = 2 * (((grey + 1) / 2 * self.greys).floor().clamp(0, self.greys - 1) + 0.5) / self.greys - 1
         return grey.expand_as(x).clone() if self.repeat else grey

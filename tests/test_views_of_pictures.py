@@ -1,19 +1,17 @@
-"""Views of image-to-image models (Palette), what they make known, and what is drawn from it."""
+"""Views of image-to-image models (Palette), functions of the item and of (seed, index); figures of pictures."""
 
 import io
-import json
 import math
 import sys
 
 import numpy as np
 import pytest
 import torch
-from commands import FEW, TINY, command
 from PIL import Image
 from problems import refuses
 
 import scoresde
-from scoresde.data import Border, Data, Grey, Hole, Jpeg, Lower, Mixed, Tensors, collate, digits, put_back, viewed
+from scoresde.data import Border, Data, Grey, Hole, Jpeg, Lower, Mixed, Tensors, put_back, viewed
 from scoresde.spaces import Affine, Bins
 
 COLOUR, PLAIN = (3, 12, 10), (1, 12, 10)
@@ -58,7 +56,7 @@ def test_a_pixel_is_missing_in_all_channels_or_known_to_the_bit(view, shape):
     gone = seen.isnan()
     assert bool((gone == gone[:, :1]).all()) and torch.equal(seen[~gone], x[~gone])
     share = gone.flatten(1).float().mean(1)
-    assert 0 < share.min() and share.max() < 1
+    assert share.min() > 0 and share.max() < 1
 
 
 def test_rectangles_and_borders_are_of_the_sides_that_they_say():
@@ -73,7 +71,10 @@ def test_rectangles_and_borders_are_of_the_sides_that_they_say():
     free = Hole("free")(x, index, 0).isnan()[:, 0]
     assert not torch.equal(free.sum((1, 2)), free.any(2).sum(1) * free.any(1).sum(1))
     side = Border(where="side")(x, index, 0).isnan()[:, 0]
-    kinds = {tuple(row.flatten().tolist()): int(k) for row, k in zip(*torch.unique(side, dim=0, return_counts=True))}
+    kinds = {
+        tuple(row.flatten().tolist()): int(k)
+        for row, k in zip(*torch.unique(side, dim=0, return_counts=True), strict=True)
+    }
     assert len(kinds) == 4 and all(sum(row) == 100 for row in kinds)
     assert all(abs(k - 500) < 5 * math.sqrt(2000 * 3 / 16) for k in kinds.values())
     (frame,) = torch.unique(Border(where="frame")(x, index, 0).isnan()[:, 0], dim=0)
@@ -89,6 +90,8 @@ def test_luminance_is_pillows():
     wanted = np.stack([np.asarray(Image.fromarray(one.transpose(1, 2, 0)).convert("L")) for one in raw])
     assert bool((found == found[:, :1]).all()) and np.abs(found[:, 0].numpy().astype(int) - wanted).max() <= 1
     assert torch.equal(Grey(repeat=False)(x, index, 0), Grey()(x, index, 0)[:, :1])
+    few = Bins(6).decode(Grey(greys=6)(x, index, 0))
+    assert torch.equal(few, Bins(6).decode(Grey()(x, index, 0))) and len(few.unique()) > 3
 
 
 @pytest.mark.parametrize("shape", [COLOUR, PLAIN], ids=str)
@@ -152,3 +155,16 @@ def test_wrong_views_of_pictures_are_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     refuses("pip install pillow", call=Jpeg)
+
+
+def test_figures_of_pictures_are_those_of_their_formulas():
+    x, y = torch.rand(2, 30, 3, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    from_scratch = [10 * math.log10(4 / float(((a - b) ** 2).mean())) for a, b in zip(x, y, strict=True)]
+    found = scoresde.metrics.psnr(x, y, 2.0)
+    assert found.value == pytest.approx(np.mean(from_scratch), rel=1e-12)
+    assert found.stderr == pytest.approx(np.std(from_scratch, ddof=1) / math.sqrt(30), rel=1e-9)
+    assert scoresde.metrics.psnr(x, x).value == pytest.approx(100)
+    spread = torch.randn(2000, 6, 4, generator=torch.Generator().manual_seed(0)) * 3
+    assert scoresde.metrics.diversity(spread).value == pytest.approx(3 * 0.9515, abs=0.05)  # c4 of 6 numbers
+    refuses("30 rows and y 29", call=lambda: scoresde.metrics.psnr(x, y[1:]))
+    refuses("(30, 1, 5)", call=lambda: scoresde.metrics.diversity(torch.zeros(30, 1, 5)))
