@@ -181,6 +181,9 @@ def test_the_command_translates_held_out_pictures_and_those_of_a_folder(tmp_path
     assert np.array_equal(free[gone], fewer[gone]) and not np.array_equal(free, fewer)
     other = np.load(run("n=4", "task.view=border", "png=true") / "seen.npz")["seen"]
     assert np.isnan(other).any() and not np.array_equal(np.isnan(other), np.isnan(told["seen"][:4]))
+    node = "task.view={_target_:scoresde.data.Border,where:frame}"
+    frame = np.isnan(np.load(run("n=4", node) / "seen.npz")["seen"])
+    assert (frame == frame[:1]).all() and frame.any()
     # Files in a folder, with bytes in the place of levels, and one of another size than the model's.
     (tmp_path / "pictures").mkdir()
     for i in range(3):

@@ -52,22 +52,21 @@ def described(config: DictConfig) -> dict[str, Any]:
     return {} if node is None else {"view": making.canonical(node, "view") | own}
 
 
-def named(config: DictConfig, said: str | Mapping[str, Any] | None, trust: bool = True) -> tuple[View | None, str, int]:
+def named(config: DictConfig, said: str | View | None, trust: bool = True) -> tuple[View | None, str, int]:
     """A view to look at pictures by, None where nothing says one; the name of its condition and its seed.
 
     Arguments:
         config: of the model, whose view it is where `said` is None.
-        said: the name of a file in conf/view/, or a node.
+        said: a view, or the name of a file in conf/view/.
         trust: whether the model's own view may be of anybody's making.
 
     Raises:
-        InputError: no such file, or a node that makes no view.
+        InputError: no such file.
     """
     node, own = _parts(config)
-    if said is not None:
-        trust, node = True, _choice(said) if isinstance(said, str) else dict(said)
-        node = {k: v for k, v in node.items() if k not in OWN}
-    made = None if node is None else making.make(node, "view", View, trust)
+    if isinstance(said, str):
+        trust, node = True, {k: v for k, v in _choice(said).items() if k not in OWN}
+    made = said if isinstance(said, View) else None if node is None else making.make(node, "view", View, trust)
     return made, own.get("name", ""), own.get("seed", 0)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +44,7 @@ class Seen:
     words: str
 
 
-def seen(run: Run, view: str | Mapping[str, Any] | None, split: str) -> Seen:
+def seen(run: Run, view: str | View | None, split: str) -> Seen:
     """What the model of a command sees of the first n pictures of a split, or of the folder that the command names.
 
     Raises `InputError` for a model that is told no picture, for a view that is not of its shape, and for pictures that
@@ -74,7 +72,7 @@ def seen(run: Run, view: str | Mapping[str, Any] | None, split: str) -> Seen:
     return Seen(picture, cond, None if degraded else raw, root is None, words)
 
 
-def _condition(run: Run, said: str | Mapping[str, Any] | None) -> tuple[str, Picture, View | None, int]:
+def _condition(run: Run, said: str | View | None) -> tuple[str, Picture, View | None, int]:
     """The condition that the model sees pictures by, its kind, and the view, with its seed, that makes it of an item.
 
     The view is None where pictures are degraded already.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ... import metrics, pictures
 from ...config import build
-from ...data import put_back
+from ...data import View, put_back
 from ...denoiser import Counted
 from ...errors import InputError
 from ...machine import files, launcher
@@ -22,7 +22,7 @@ from ...model.denoiser import Model
 from ...pictures.pixels import check_files, save_files
 from ...run import Run, Task
 from ...sampling import sample
-from ...settings import Range
+from ...settings import Range, Text
 from ...tracking.report import bar
 from ...tracking.track import Metrics
 from .. import train as tasks
@@ -49,7 +49,7 @@ class Translate(Features, Task):
     """
 
     k: Annotated[int, Range(1, 1000)] = 4
-    view: str | dict | None = None
+    view: Text | View | None = None
     put_back: bool = True
     split: Literal["train", "test"] = "test"
     frechet: bool = True
