@@ -11,7 +11,11 @@ from PIL import Image
 from problems import refuses
 
 import scoresde
-from scoresde.data import Border, Data, Grey, Hole, Jpeg, Lower, Mixed, Tensors, put_back, viewed
+from scoresde.conditions import Picture
+from scoresde.data import Border, Data, Grey, Hole, Jpeg, Lower, Mixed, Tensors, collate, put_back, viewed
+from scoresde.data.views import redrawn
+from scoresde.objectives import Denoising
+from scoresde.sde import VP
 from scoresde.spaces import Affine, Bins
 
 COLOUR, PLAIN = (3, 12, 10), (1, 12, 10)
@@ -168,3 +172,29 @@ def test_figures_of_pictures_are_those_of_their_formulas():
     assert scoresde.metrics.diversity(spread).value == pytest.approx(3 * 0.9515, abs=0.05)  # c4 of 6 numbers
     refuses("30 rows and y 29", call=lambda: scoresde.metrics.psnr(x, y[1:]))
     refuses("(30, 1, 5)", call=lambda: scoresde.metrics.diversity(torch.zeros(30, 1, 5)))
+
+
+def test_training_sees_an_item_anew_at_every_step_and_alike_where_it_is_asked_to():
+    x = torch.randint(256, (40, *PLAIN), generator=torch.Generator().manual_seed(0))
+    base = Data("some", Tensors(x[:30]), Tensors(x[30:]), Bins(256))
+    batch = collate(viewed(base, Hole()).train, range(16), ["seen"])
+
+    def drawn(data, part=slice(0, 16)):
+        torch.manual_seed(3)
+        return redrawn(data.train, batch.x[part], batch.rows(part).cond, 16, part)["seen"]
+
+    fresh = drawn(viewed(base, Hole()))
+    gone = fresh.isnan()
+    assert not torch.equal(gone, batch.cond["seen"].isnan())
+    assert torch.equal(fresh[~gone], Bins(256).encode(batch.x)[~gone])
+    halves = torch.cat([drawn(viewed(base, Hole()), part) for part in (slice(0, 5), slice(5, 16))])
+    assert torch.equal(halves.isnan(), gone)  # of several processes as of one
+    for data in (viewed(base, Hole(), redraw=False), viewed(base, Lower(2)), base):
+        before = torch.get_rng_state()
+        same = redrawn(data.train, batch.x, batch.cond, 16, slice(0, 16))["seen"]
+        assert same is batch.cond["seen"] and torch.equal(torch.get_rng_state(), before)
+    model = scoresde.Preconditioned(scoresde.nets.MLP(PLAIN, 8, 1, conditions={"seen": Picture(PLAIN, 0.0)}), VP())
+    objective = Denoising(model, scoresde.loss.DenoisingLoss(), viewed(base, Hole()))
+    torch.manual_seed(0)
+    seen = objective.draw(batch, 16, slice(0, 16))[3]["seen"]
+    assert not torch.equal(seen.isnan(), batch.cond["seen"].isnan())

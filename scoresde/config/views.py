@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..settings import Seed, Text, check
 from .composed import choice
 
-OWN = {"name": Text, "seed": Seed, "drop": Drop}  # settings of `viewed`, beside those of the view
+OWN = {"name": Text, "seed": Seed, "drop": Drop, "redraw": bool}  # settings of `viewed`, beside those of the view
 
 
 def vet(config: DictConfig, trust: bool = True) -> None:
@@ -97,4 +97,6 @@ def _parts(config: DictConfig) -> tuple[dict | None, dict[str, Any]]:
         return None, {}
     node: Any = OmegaConf.to_container(held, resolve=True)
     own = {"name": "seen", "seed": 0, "drop": 0.0} | {k: node[k] for k in OWN if k in node}
+    if own.get("redraw") is True:  # as it is where nothing is said
+        del own["redraw"]
     return {k: v for k, v in node.items() if k not in OWN}, own

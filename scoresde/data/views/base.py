@@ -30,6 +30,7 @@ class View(Checked, ABC):
     """A picture of an item.  A new one is a frozen dataclass with its own `of` and `__call__`."""
 
     levels: ClassVar[bool] = False  # whether items must have levels, whose values are -1 to 1
+    draws: ClassVar[bool] = False  # whether (seed, index) matter
 
     @abstractmethod
     def of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -92,7 +93,7 @@ def put_back(x: Tensor, seen: Tensor) -> Tensor:
 
 
 @checked
-def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Drop = 0.0) -> Data:
+def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Drop = 0.0, redraw: bool = True) -> Data:
     """A data set whose items come with one condition more, a `Picture` that is their view.
 
     Arguments:
@@ -101,6 +102,8 @@ def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Dr
         name: of the condition.
         seed: of what the view draws.
         drop: the chance with which training takes the picture away; 0: a model is always told it.
+        redraw: a training sees each item by other numbers at every step (`redrawn`); else always by its own, as
+            whoever reads the items does.
 
     Returns:
         A `Data`.
@@ -116,9 +119,30 @@ def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Dr
     parts, start = [], 0
     for items in (data.train, data.test):
         known = {k: _Told(items, k) for k in data.conditions}
-        parts.append(Viewed(items, {**known, name: _Seen(items, view, data.space, seed, start)}))
+        parts.append(Viewed(items, {**known, name: _Seen(items, view, data.space, seed, start, redraw)}))
         start += len(items)
     return dataclasses.replace(data, train=parts[0], test=parts[1], conditions=kinds)
+
+
+def redrawn(items: Dataset, raw: Tensor, cond: Mapping[str, Tensor], size: int, part: slice) -> dict[str, Tensor]:
+    """Conditions of some items whose views are drawn anew, by torch's generator: for a step of a training.
+
+    Arguments:
+        items: which they are of, with views or without.
+        raw: those items (b, *shape).
+        cond: what they come with, b rows of each.
+        size: of the whole batch, over all processes.
+        part: which rows of it these are.
+
+    Returns:
+        b rows of each.
+    """
+    found = dict(cond)
+    for name, seen in items.cond.items() if isinstance(items, Viewed) else ():
+        if isinstance(seen, _Seen) and seen.redraw and seen.view.draws and name in cond:
+            index = torch.randint(1 << 31, (size,))[part]
+            found[name] = seen.view(seen.space.encode(raw), index, seen.seed)
+    return found
 
 
 class Viewed(Rows):
@@ -171,6 +195,7 @@ class _Seen(_Column):
     space: Space
     seed: int
     start: int
+    redraw: bool
 
     def of(self, index):
         return self.view(self.space.encode(stack(self.items, index)), torch.from_numpy(self.start + index), self.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -21,6 +21,8 @@ class Border(View):
         share: of the pixels, which are missing, up to whole lines of them; at least one line is, and one is not.
         where: "side", each alike often; "frame", all around; "both", each for about half of the items.
     """
+
+    draws: ClassVar[bool] = True
 
     share: Annotated[float, Range(above=0, below=1)] = 0.5
     where: Literal["both", "side", "frame"] = "both"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ class Hole(View):
     Raises:
         InputError: a least that is above its most.
     """
+
+    draws: ClassVar[bool] = True
 
     kind: Literal["both", "rectangle", "free"] = "both"
     side: tuple[Share, Share] = (0.3, 0.6)

@@ -31,6 +31,7 @@ class Jpeg(View):
     """
 
     levels: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
 
     quality: tuple[Quality, Quality] = (5, 30)
 

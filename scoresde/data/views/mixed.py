@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -23,6 +24,8 @@ class Mixed(View):
     Raises:
         InputError: no view, or one that is a mixture itself.
     """
+
+    draws: ClassVar[bool] = True
 
     views: tuple[View, ...]
 
