@@ -43,7 +43,7 @@ class Translate(Features, Task):
     pictures with holes what is known is `put_back`.
 
     Where the truth is known, its figures: the PSNR of one sample and of the mean of k, the diversity of samples, and
-    with `frechet` the distance of the first samples to all held-out items, by the extractor of `Features`.
+    with `frechet` the distance of the first samples to other held-out items, by the extractor of `Features`.
 
     With `train` the model is trained first, where it is not there yet.
     """
@@ -123,8 +123,11 @@ def _figures(run: Run, settings: Translate, found: Seen, raw: Tensor) -> dict[st
         figures["diversity"] = metrics.diversity(raw)
     if settings.frechet and found.held and n >= FEW:
         known = reference(run, settings)
-        figures["frechet"] = metrics.frechet(known.extractor(run.data.encode(raw[:, 0])), known.test)
-        figures["frechet_truth"] = metrics.frechet(known.floor[:n], known.test)
+        # Others than those that are translated, of which the samples know a part.
+        rest = known.test[n:] if settings.split == "test" else known.test
+        rest = rest if len(rest) >= FEW else known.floor
+        for name, of in (("frechet", raw[:, 0]), ("frechet_truth", found.truth)):
+            figures[name] = metrics.frechet(known.extractor(run.data.encode(of)), rest)
     return figures
 
 
@@ -141,6 +144,6 @@ def _rows(found: Seen, k: int, figures: dict[str, Any]) -> list[tuple[str, str]]
     words = f"{len(found.picture)} pictures of {found.words}, {k} samples of each"
     cost = f"{figures['evaluations']:.0f} evaluations and {1e3 * figures['seconds_per_sample']:.1f} ms a sample"
     names = {"psnr": "PSNR, dB", "psnr_of_mean": f"of the mean of {k}", "psnr_seen": "of what is seen"}
-    names |= {"diversity": "diversity, levels", "frechet": "Frechet", "frechet_truth": "of real data"}
+    names |= {"diversity": "diversity, levels", "frechet": "Frechet", "frechet_truth": "of the truth"}
     table = [(words, str(figures[name])) for name, words in names.items() if name in figures]
     return [("translated", f"{words}: {cost}"), *table]
