@@ -58,16 +58,16 @@ class Hole(View):
 
     def __call__(self, x, index, seed):
         space = tuple(x.shape[2:])
-        gone = self.rectangles(space, index, seed)
+        gone = self._rectangles(space, index, seed)
         if self.kind != "rectangle":
-            free = self.free(space, index, seed)
+            free = self._free(space, index, seed)
             free = torch.where(_rows(free.flatten(1).all(1), free), gone, free)  # strokes that leave nothing
             half = numbers(index, 1, seed, Choice.KIND)[:, 0] < 0.5
             gone = free if self.kind == "free" else torch.where(_rows(half, free), free, gone)
         return torch.where(gone[:, None].to(x.device), math.nan, x)
 
-    def rectangles(self, space: tuple[int, ...], index: Tensor, seed: int) -> Tensor:
-        """Which pixels (B, *space) of the items `index` a rectangle has, by the seed."""
+    def _rectangles(self, space: tuple[int, ...], index: Tensor, seed: int) -> Tensor:
+        """Which pixels (B, *space) a rectangle has."""
         u = numbers(index, 2 * len(space), seed, Choice.PLACE)
         inside = torch.ones(len(index), *space, dtype=torch.bool)
         for axis, n in enumerate(space):
@@ -79,8 +79,8 @@ class Hole(View):
             inside &= own.reshape(-1, *[n if a == axis else 1 for a in range(len(space))])
         return inside
 
-    def free(self, space: tuple[int, ...], index: Tensor, seed: int) -> Tensor:
-        """Which pixels (B, *space) of the items `index` the strokes cover, by the seed."""
+    def _free(self, space: tuple[int, ...], index: Tensor, seed: int) -> Tensor:
+        """Which pixels (B, *space) the strokes cover."""
         d, last, short = len(space), torch.tensor(space) - 1.0, min(space)
         each = d + 1 + self.turns * (d + 1)  # a start, a width, and a direction and a length for each piece
         u = numbers(index, self.strokes * each, seed, Choice.STROKES).reshape(-1, self.strokes, each)
