@@ -1,6 +1,6 @@
 """Distances of distributions, each with its standard error and a 95 % interval: (x, y) -> `Estimate`.
 
-`pairs.py`: of pictures beside what they should be.
+`pictures.py`: of pictures beside what they should be.
 """
 
 from .classifier import Classifier, c2st
@@ -9,7 +9,7 @@ from .features import PCA, Extractor, Flatten, Inception, Learned
 from .kernels import RBF, Polynomial, energy, kid, median_rbf, mmd
 from .moments import Moments, frechet, frechet_gaussians
 from .near import copies, coverage, density, memorisation, nearest, neighbours, precision, recall
-from .pairs import diversity, psnr
+from .pictures import diversity, psnr
 from .transport import sliced_wasserstein, wasserstein
 
 __all__ = [
