@@ -9,6 +9,7 @@ from problems import close, refuses
 from scoresde.denoiser import Preconditioned
 from scoresde.loss import DenoisingLoss
 from scoresde.nets import MLP, Encoder, UNet
+from scoresde.nets.parts.attention import attention
 from scoresde.nets.parts.blocks import ConvBlock
 from scoresde.nets.parts.embedding import LevelEmbedding, Octaves
 from scoresde.sde import VP
@@ -222,3 +223,17 @@ def test_an_encoder_refuses():
     refuses("shape=(1, 2, 2, 2, 2)", call=lambda: Encoder((1, 2, 2, 2, 2), 3))
     refuses("channels=12", "multiple of 8", call=lambda: Encoder((2,), 3, channels=12))
     refuses("outputs=0", call=lambda: Encoder((2,), 0))
+
+
+@pytest.mark.parametrize("n, keys", [(5, 7), (300, 256)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_half_precision_is_that_of_single(n, keys, masked):
+    """On a CPU it is computed otherwise than in single precision, small and large: to half precision it is the same."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(2, 2, n, 8), torch.randn(2, 2, keys, 8), torch.randn(2, 2, keys, 8)
+    mask = torch.arange(keys) < torch.tensor([[keys], [3]]) if masked else None
+    right = torch.nn.functional.scaled_dot_product_attention(q, k, v, mask[:, None, None] if masked else None)
+    half = attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - right).abs().max() < 0.03
+    assert torch.equal(attention(q, k, v, mask), right)

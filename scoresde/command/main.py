@@ -21,7 +21,7 @@ from ..tracking.report import called, say
 from .ending import TOLD, end_sweep, fail, in_a_line, told
 from .explain import explain
 
-OPEN = "given."
+OPEN = ("given.", "told.")
 
 
 def cli() -> None:

@@ -7,14 +7,14 @@ import json
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..settings import brief
+from ..settings import LATER, Whole, brief
 from .base import Drop
 from .kinds import Tokens
 
@@ -30,13 +30,14 @@ class Text(Tokens):
     """Text of up to `length` tokens: strings, or int64 (B, L), -1 beyond the end; the empty text is a missing one.
 
     Arguments:
-        length, vocabulary: as `Tokens` has them.
+        length, vocabulary, layers: as `Tokens` has them.
         tokenizer: the JSON text of a tokenizer of the `tokenizers` package, plain data.
 
     Raises:
         InputError: the tokenizer cannot be read, or has more tokens than the vocabulary.
     """
 
+    layers: Annotated[Whole, LATER] = 2
     tokenizer: str = ""
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..model.description import DENOISING, RUNNING, flatten, objective_node, rule_name, told, without_inputs
 from ..model.folder import described, kind_of
 from ..sde import SDE
-from . import views
+from . import conditions, views
 from .options import GROUPS
 from .start import source, start_of
 
@@ -95,8 +95,11 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
                 OmegaConf.update(held, key, OmegaConf.select(config, key), force_add=True)
             config[part] = held[part]
         if "cond" in given and "drop" not in keys:
-            said = [drop for name, drop in cond.items() if name != (known["view"] or {}).get("name")]
+            own = (known["view"] or {}).get("name")
+            said = [d["drop"] if isinstance(d, Mapping) else d for name, d in cond.items() if name != own]
             config.drop = max(said, default=config.drop)
+        if "cond" in given and not config.told:
+            config.told = conditions.said(there)
         if config.trust is True:
             config.paths = [*(config.paths or []), *(str(p) for p in there.get("paths") or [])]
     for part in given if config.trust is not True else ():
@@ -127,7 +130,7 @@ def model_config(config: DictConfig) -> dict:
     return known | {
         "net": without_inputs(known["net"]),
         "objective": objective_node(known["objective"]),
-        "cond": views.drops(config),
+        "cond": conditions.known(config),
         "rule": known["rule"] if isinstance(known["rule"], str) else _rule(known["rule"]),
         "train": {k: v for k, v in told(known["train"]).items() if k not in (*RUNNING, "_target_")},
         "data": {"settings": known["data"]},

@@ -1,7 +1,5 @@
 """What a config trains by: its objective, made of the parts that are built already."""
 
-import dataclasses
-
 from omegaconf import DictConfig, OmegaConf
 
 from .. import making
@@ -12,8 +10,7 @@ from ..errors import InputError
 from ..loss import DenoisingLoss
 from ..model.description import MATERIAL
 from ..objectives import Objective
-from ..settings import nearest
-from . import views
+from . import conditions as _conditions
 from .build import make
 
 
@@ -23,23 +20,12 @@ def vet(config: DictConfig, trust: bool = True) -> None:
     making.vet(node, "objective", Objective, trust, MATERIAL)
 
 
-def of_data(config: DictConfig, data: Data) -> dict[str, Kind]:
-    """The kinds of the conditions that the model takes, of those that the data has.  Raises `InputError` for others."""
-    kinds = {}
-    for name, drop in views.drops(config).items():
-        if name not in data.conditions:
-            known = nearest(name, data.conditions) if data.conditions else f"; the items of {data.name} come with none"
-            raise InputError(f"cond={list(config.cond)}: {name!r} is unknown{known}", "cond")
-        kinds[name] = dataclasses.replace(data.conditions[name], drop=drop)
-    return kinds
-
-
 def conditions(config: DictConfig, data: Data) -> dict[str, Kind]:
     """The kinds of all conditions that the network takes, of the data and of the objective.
 
     Raises `InputError` for one that the data has not, and for two of one name.
     """
-    kinds, node = of_data(config, data), OmegaConf.to_container(config.objective, resolve=True)
+    kinds, node = _conditions.kinds(config, data), OmegaConf.to_container(config.objective, resolve=True)
     target = making.locate(node.pop("_target_"), "objective")
     asked = target.asks(data.shape, **node) if hasattr(target, "asks") else {}
     if both := kinds.keys() & asked.keys():

@@ -24,6 +24,7 @@ class Options(Checked):
     rule: Annotated[str, OneOf((*OPEN_RULES, *RULES))] | dict
     cond: tuple[Text, ...]
     drop: Drop
+    told: dict
     given: dict
     n: Count
     batch_size: Count

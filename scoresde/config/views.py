@@ -1,4 +1,4 @@
-"""The picture of an item that a model is told, from the settings `view`; and what a config says a model is told."""
+"""The picture of an item that a model is told, from the settings `view`."""
 
 import copy
 from collections.abc import Mapping
@@ -39,11 +39,10 @@ def seen(config: DictConfig, data: Data, trust: bool = True) -> Data:
         raise making.placed(error, "view") from None
 
 
-def drops(config: DictConfig) -> dict[str, float]:
-    """The conditions that a model takes, by name: the chance with which training takes each away."""
-    found = {str(name): config.drop for name in config.cond}
+def drop(config: DictConfig) -> dict[str, float]:
+    """The name of the condition, and the chance with which training takes it away; nothing where there is no view."""
     node, own = _parts(config)
-    return found if node is None else found | {own["name"]: own["drop"]}
+    return {} if node is None else {own["name"]: own["drop"]}
 
 
 def described(config: DictConfig) -> dict[str, Any]:

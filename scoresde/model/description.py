@@ -108,14 +108,17 @@ def rule_name(rule: Any) -> Any:
 def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     """(key, there, here) of what two descriptions say otherwise; what one of them does not know is passed over."""
     there = {"cond": {}, "objective": {}, "kind": "denoiser"} | dict(there)  # of folders of before there were any
+    there["cond"] = {k: v["drop"] if isinstance(v, Mapping) else v for k, v in (there["cond"] or {}).items()}
     here = ({"kind": "denoiser"} if "sde" in here else {}) | dict(here)
     there = ({"start": {}} if "start" in here else {}) | there
     if here.get("rule") in OPEN_RULES and _could_be(there.get("rule"), here["rule"]):
         here["rule"] = there["rule"]
     if isinstance(here.get("net"), Mapping) and here["net"].get("_target_") == AUTO_NET:
         here["net"] = there.get("net")
-    a, b = flatten(there), flatten(here)
     found = []
+    if "cond" in here:
+        found, here["cond"] = _other_kinds(there.get("conditions") or {}, here["cond"])
+    a, b = flatten(there), flatten(here)
     for key in sorted({*a, *b}):
         top = key.split(".")[0]
         known = top in there and top in here and top not in ("format", "paths", "conditions", "chosen")
@@ -126,6 +129,19 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
         if known and key.removeprefix("train.") not in RUNNING and a.get(key) != b.get(key):
             found.append((key, a.get(key), b.get(key)))
     return found
+
+
+def _other_kinds(there: Mapping, cond: Mapping) -> tuple[list[tuple[str, Any, Any]], dict[str, Any]]:
+    """What a command says of conditions beside `drop` that a description's kinds have otherwise; the `drop` of each."""
+    found, drops = [], {}
+    for name, asked in cond.items():
+        asked = asked if isinstance(asked, Mapping) else {"drop": asked}
+        drops[name] = asked["drop"]
+        if name in there:
+            kind = making.make(there[name], f"conditions.{name}", trust=False)
+            held = {key: getattr(kind, key, None) for key in asked if key != "drop"}
+            found += [(f"told.{name}.{key}", value, asked[key]) for key, value in held.items() if value != asked[key]]
+    return found, drops
 
 
 def _could_be(rule: Any, said: str) -> bool:

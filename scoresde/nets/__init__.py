@@ -2,7 +2,7 @@
 
 `unet.py`, `refinenet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector; `presets/` makes them
 in the sizes of their papers, `auto.py` in one by the data and the time.  `parts/` is what they share:
-`parts/conditioning.py` turns conditions into a vector, channels and tokens: no network knows what a label is.
+`parts/conditioning/` turns conditions into a vector, channels and tokens: no network knows what a label is.
 """
 
 from . import presets

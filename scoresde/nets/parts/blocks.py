@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .attention import CrossAttention
+from .attention import CrossAttention, attention
 from .runs import Block
 
 if TYPE_CHECKING:
@@ -120,5 +119,5 @@ class ConvBlock(Block):
         q, k, v = (
             self.qkv(self.attention_norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
         )
-        h = F.scaled_dot_product_attention(q, k, v)
+        h = attention(q, k, v)
         return self.out(h.transpose(-1, -2).reshape(x.shape))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attention import attention
+
 
 def normalise(x: Tensor, *axes: int) -> Tensor:
     """x over its root mean square along the axes; 0 stays 0.  In float32 at least."""
@@ -96,6 +98,5 @@ class MPAttention(nn.Module):
         q = self.q(h).unflatten(-1, (1, self.heads, -1))
         kv = self.kv(h if tokens is None else tokens).unflatten(-1, (2, self.heads, -1))
         q, k, v = (normalise(part, -1).transpose(1, 2) for part in (*q.unbind(2), *kv.unbind(2)))
-        mask = mask if mask is None else mask[:, None, None]
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        found = attention(q, k, v, mask)
         return self.out(found.transpose(1, 2).flatten(2))

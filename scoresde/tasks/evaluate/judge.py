@@ -32,10 +32,8 @@ def figures(data: Data, found: Mapping[str, Tensor]) -> tuple[dict, list[tuple[s
     floor = data.judge(real.x, real.cond)
     # By two, as items may differ by turns.
     chance = data.judge(real.x, {name: value.roll(2, 0) for name, value in real.cond.items()})
-    numbers, rows = (
-        {},
-        [("", "share that is as told (95 % interval); that of real items; of real items of other conditions")],
-    )
+    words = "share that is as told (95 % interval); that of real items; of real items of other conditions"
+    numbers, rows = {}, [("", words)]
     for name, value in found.items():
         known = value[~value.isnan()]
         if not len(known):

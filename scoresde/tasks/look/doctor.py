@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 from ... import doctor, pictures
-from ...config import build, objective, settle
+from ...config import build, conditions, settle
 from ...config.guide import Guide
 from ...doctor import Finding
 from ...model import folder as model_folder
@@ -83,7 +83,7 @@ def _of_model(run: Run, settings: Doctor, model: Model) -> list[Finding]:
 
 def _before(run: Run) -> list[Finding]:
     run.say(f"{run.folder} has no model yet: the data, the SDE and the settings are looked at")
-    kinds = objective.of_data(run.config, run.loaded)
+    kinds = conditions.kinds(run.config, run.loaded)
     t_min = getattr(run.sampler, "t_min", None)
     return doctor.before(build.build_sde(run.config, run.trusts("sde")), run.loaded, kinds or None, t_min)
 
