@@ -123,7 +123,7 @@ def test_times_start_at_t_min(sde, t_min):
     for times in (*TIMES, lambda sde, u, start: start + (sde.t_max - start) * u**3):
         t = DenoisingLoss(times=times, t_min=t_min).sample_times(sde, 500)
         assert t.min() >= (sde.t_min if t_min is None else t_min) and t.max() <= sde.t_max
-        assert t.unique().numel() > 300
+        assert t.unique().numel() > 300 or (times == "highest" and bool((t == sde.t_max).all()))
 
 
 def test_uniform_times_are_uniform():

@@ -20,14 +20,19 @@ from .readers.scenes.scenes import scenes
 from .readers.toy import toy
 from .rows import Tensors
 from .texts.encoded import encoded
-from .views import Lower, View, viewed
+from .views import Border, Grey, Hole, Jpeg, Lower, Mixed, View, put_back, viewed
 
 __all__ = [
     "Affine",
     "Batch",
     "Bins",
+    "Border",
     "Data",
+    "Grey",
+    "Hole",
+    "Jpeg",
     "Lower",
+    "Mixed",
     "Space",
     "Tensors",
     "View",
@@ -44,6 +49,7 @@ __all__ = [
     "images",
     "item",
     "mnist",
+    "put_back",
     "scenes",
     "split",
     "stack",

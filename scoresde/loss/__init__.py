@@ -5,7 +5,7 @@ from .denoising import DenoisingLoss
 from .discrete import discrete
 from .schedule import Schedule
 from .spread import spread
-from .times import TIMES, Times, by_weight, log_snr, lognormal, uniform
+from .times import TIMES, Times, by_weight, highest, log_snr, lognormal, uniform
 from .weights import WEIGHTS, edm, likelihood, min_snr, simple
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "by_weight",
     "discrete",
     "edm",
+    "highest",
     "likelihood",
     "log_snr",
     "lognormal",

@@ -36,8 +36,8 @@ class DenoisingLoss(Checked):
     Arguments:
         weight: w, "simple", "likelihood", "edm", "min_snr" or a function (sde, t) -> (B,).
         times: where t is drawn, "uniform", "stratified" (uniform with one number in each of B equal strata, so that a
-            batch covers all times), "lognormal", "log_snr", "by_weight" (stratified too), a `Times` or a function (sde,
-            u, t_min) -> t.
+            batch covers all times), "lognormal", "log_snr", "by_weight" (stratified too), "highest" (t_max alone: plain
+            regression on what the model is told), a `Times` or a function (sde, u, t_min) -> t.
         t_min: the first time; None: the SDE's.
         base: parts what is minimised from where it is looked at: with a name or a `Times` the loss is w(t) base(t) /
             times(t) |D - x_0|^2 for t ~ times, of the same expectation E_{t ~ base} w(t) |D - x_0|^2 for every `times`;

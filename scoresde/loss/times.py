@@ -80,7 +80,21 @@ class _LogSNR(Times):
         return torch.full_like(t, -math.log(high - low))
 
 
-uniform, log_snr = _Uniform(), _LogSNR()
+@dataclass(frozen=True)
+class _Highest(Times):
+    """t_max alone, where x_t tells next to nothing: the answer that is learned is E[x_0 | what the model is told].
+
+    So trained, a network is plain regression on its conditions, D(x_T, t_max, cond): one step of DDIM to t = 0.
+    """
+
+    def __call__(self, sde: SDE, u: Tensor, t_min: float) -> Tensor:
+        return torch.full_like(u, sde.t_max)
+
+    def log_density(self, sde: SDE, t: Tensor, t_min: float) -> Tensor:
+        return torch.where(t >= sde.t_max, torch.inf, -torch.inf)
+
+
+uniform, log_snr, highest = _Uniform(), _LogSNR(), _Highest()
 
 
 @dataclass(frozen=True)
@@ -142,6 +156,7 @@ TIMES: dict[str, tuple[Times, str]] = {
     "stratified": (uniform, "stratified"),
     "lognormal": (lognormal(), "stratified"),
     "log_snr": (log_snr, "stratified"),
+    "highest": (highest, "iid"),
 }
 
 

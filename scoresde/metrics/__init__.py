@@ -1,4 +1,7 @@
-"""Distances of distributions, each with its standard error and a 95 % interval: (x, y) -> `Estimate`."""
+"""Distances of distributions, each with its standard error and a 95 % interval: (x, y) -> `Estimate`.
+
+`pictures.py`: of pictures beside what they should be.
+"""
 
 from .classifier import Classifier, c2st
 from .estimate import Estimate
@@ -7,6 +10,7 @@ from .kernels import RBF, Polynomial, energy, kid, median_rbf, mmd
 from .moments import Moments, frechet, frechet_gaussians
 from .near import copies, coverage, density, memorisation, nearest, neighbours, precision, recall
 from .pairs import r_precision, similarity
+from .pictures import diversity, psnr
 from .pretrained import EfficientNetLite0
 from .transport import sliced_wasserstein, wasserstein
 
@@ -26,6 +30,7 @@ __all__ = [
     "copies",
     "coverage",
     "density",
+    "diversity",
     "energy",
     "frechet",
     "frechet_gaussians",
@@ -36,6 +41,7 @@ __all__ = [
     "nearest",
     "neighbours",
     "precision",
+    "psnr",
     "r_precision",
     "recall",
     "similarity",

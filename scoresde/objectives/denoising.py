@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..conditions import Kind, dropped, of_items
 from ..data import Batch, Data
+from ..data.views import redrawn
 from ..denoiser import Denoiser, Moments, device_of
 from ..loss import DenoisingLoss
 from ..making import recorded
@@ -120,7 +121,7 @@ class Denoising(Objective):
         u = torch.rand(whole, device=device)[part] if dequantised else None
         x0, t = data.encode(batch.x, u), self.loss.sample_times(self.product.sde, size)
         eps = torch.randn(whole, dtype=x0.dtype, device=device)[part]
-        cond = self._dropped(batch.cond, size, part)
+        cond = self._dropped(redrawn(data.train, batch.x, batch.cond, size, part), size, part)
         x0, eps, cond, told = self.added.drawn(x0, eps, cond, size, part, self.product.conditions)
         return x0, t[part], eps, cond, *told
 

@@ -7,7 +7,7 @@ from .curves import errors_by_level, front, histogram, intervals, losses
 from .draw import extremes, names_of, samples, some_real
 from .pixels import TILE, as_bytes, save_png, sheet, tile
 from .plots import figure
-from .ways import SIDE, trajectory, walks
+from .ways import SIDE, trajectory, translations, walks
 
 __all__ = [
     "SIDE",
@@ -27,5 +27,6 @@ __all__ = [
     "some_real",
     "tile",
     "trajectory",
+    "translations",
     "walks",
 ]

@@ -1,4 +1,4 @@
-"""Pictures of ways: from noise to data, and between the latents of two examples."""
+"""Pictures of ways: from noise to data, between the latents of two examples, and from what is seen to samples."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,6 +122,25 @@ def walks(
         draw = lambda axes: _point_walks(axes[0], kind, ends, middle, real, names)
         count = plots.panels(kind)
         figure(path, count, draw, 5.0 if count == 1 else 4.0, title="from circles (data) to squares (data)")
+
+
+def translations(path: Path, seen: Tensor, ways: Tensor, truth: Tensor | None, levels: int, most: int = 10) -> None:
+    """Draws pictures that were translated: a row each, what was seen, the samples of it and the truth.
+
+    Arguments:
+        path: of the PNG.
+        seen: (N, *shape), in the data's own values.
+        ways: the samples (N, K, *shape).
+        truth: (N, *shape); None: it is not known.
+        levels: their number.
+        most: rows, and samples in a row.
+    """
+    if not kind_of(seen.shape[1:]).drawable():
+        return
+    columns = [("seen", seen)] + [(f"{k + 1}", ways[:, k]) for k in range(min(ways.shape[1], most))]
+    columns += [] if truth is None else [("truth", truth)]
+    drawn = [as_bytes(x[:most], levels, SIDE) for _, x in columns]
+    save_png(path, sheet([np.stack(row) for row in zip(*drawn, strict=True)], heads=[name for name, _ in columns]))
 
 
 def _image_walks(path: Path, kind: Kind, first: Tensor, ways: Tensor, last: Tensor, levels: int | None) -> None:

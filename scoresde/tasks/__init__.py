@@ -1,1 +1,2 @@
-"""What a command does with a model, a task each: to train, sample, score, tune and interpolate it; `look/`: to look."""
+"""What a command does with a model, a task each: to train, sample, score, tune, interpolate, translate pictures by it;
+`look/`: to look at it."""

@@ -46,7 +46,7 @@ def given(run: Run, n: int, split: str = "train", kinds: dict[str, Kind] | None 
             cond = {k: rows_of(k, value, come[k], n) for k, value in said.items() if k in come and value is not None}
         for warning in cut:
             run.say(f"warning: {warning.message}")
-        return _corrupted(run, kinds, cond, torch.arange(n))
+        return corrupted(run, kinds, cond, torch.arange(n))
     try:
         data = run.data
     except (InputError, OSError) as error:
@@ -54,7 +54,7 @@ def given(run: Run, n: int, split: str = "train", kinds: dict[str, Kind] | None 
         return {}
     found = collate(getattr(data, split), drawn_items(run, n, split), come).cond
     cond = {name: kinds[name].rows(name, value, n) for name, value in found.items()}
-    return _corrupted(run, kinds, cond, torch.arange(n))
+    return corrupted(run, kinds, cond, torch.arange(n))
 
 
 def drawn_items(run: Run, n: int, split: str) -> Tensor:
@@ -63,7 +63,7 @@ def drawn_items(run: Run, n: int, split: str) -> Tensor:
     return torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-n // size))])[:n]
 
 
-def _corrupted(run: Run, kinds: dict[str, Kind], cond: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+def corrupted(run: Run, kinds: dict[str, Kind], cond: dict[str, Tensor], index: Tensor) -> dict[str, Tensor]:
     """Conditions with their pictures as noisy or blurred as the command says, by the seed and the rows' numbers."""
     said, found = run.plain["given"], corruption(kinds)
     if found is None or said.get(found[0]) is None:
@@ -135,7 +135,7 @@ def of_items(run: Run, items: Dataset, index) -> dict[str, Tensor]:
     except InputError:  # other data, which may come with none
         return {}
     cond = {name: kinds[name].rows(name, value, n) for name, value in found.items()}
-    return _corrupted(run, kinds, cond, torch.as_tensor(index))
+    return corrupted(run, kinds, cond, torch.as_tensor(index))
 
 
 def groups(kinds: dict[str, Kind], cond: dict[str, Tensor]) -> tuple[list[str], list[Tensor]] | None:

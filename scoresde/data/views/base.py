@@ -6,6 +6,8 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from torch.utils.data import Dataset
 from ...conditions import Picture
 from ...conditions.base import Drop
 from ...errors import InputError
+from ...noise import Stream, uniform
 from ...settings import Checked, Seed, Text, checked
 from ...spaces import Space
 from ..base import Data
@@ -25,6 +28,9 @@ from ..rows import Rows
 @dataclass(frozen=True)
 class View(Checked, ABC):
     """A picture of an item.  A new one is a frozen dataclass with its own `of` and `__call__`."""
+
+    levels: ClassVar[bool] = False  # whether items must have levels, whose values are -1 to 1
+    draws: ClassVar[bool] = False  # whether (seed, index) matter
 
     @abstractmethod
     def of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,8 +53,47 @@ class View(Checked, ABC):
         """
 
 
+class Choice(IntEnum):
+    """What a view draws of an item: each has numbers of its own."""
+
+    VIEW = 0
+    KIND = 1
+    PLACE = 2
+    STROKES = 3
+    BORDER = 4
+    QUALITY = 5
+
+
+def numbers(index: Tensor, size: int, seed: int, choice: Choice) -> Tensor:
+    """`size` uniform numbers in (0, 1) for each of the items `index` (B,), functions of (seed, index): (B, size)."""
+    return uniform(torch.empty(len(index), size), index, seed, *Stream.VIEW(int(choice)))
+
+
+def put_back(x: Tensor, seen: Tensor) -> Tensor:
+    """Samples with what is known of them as it is known: the pixels of `seen` that are there.
+
+    It acts on rows of which some pixels are missing, as with `Hole` and `Border`: those of other views are of another
+    kind than the item, and stay as they were drawn.
+
+    Arguments:
+        x: samples (B, C, *space).
+        seen: what the model was told, (B, C, *space), NaN where nothing is known.
+
+    Returns:
+        (B, C, *space).
+
+    Raises:
+        InputError: a view of another shape.
+    """
+    if x.shape != seen.shape:
+        raise InputError(f"seen is {tuple(seen.shape)}: give one pixel for each of samples {tuple(x.shape)}", "seen")
+    gone = seen.isnan()
+    holes = gone.flatten(1).any(1).reshape(-1, *[1] * (x.ndim - 1))
+    return torch.where(holes & ~gone, seen.to(x), x)
+
+
 @checked
-def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Drop = 0.0) -> Data:
+def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Drop = 0.0, redraw: bool = True) -> Data:
     """A data set whose items come with one condition more, a `Picture` that is their view.
 
     Arguments:
@@ -57,6 +102,8 @@ def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Dr
         name: of the condition.
         seed: of what the view draws.
         drop: the chance with which training takes the picture away; 0: a model is always told it.
+        redraw: a training sees each item by other numbers at every step (`redrawn`); else always by its own, as
+            whoever reads the items does.
 
     Returns:
         A `Data`.
@@ -64,15 +111,38 @@ def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Dr
     Raises:
         InputError: items without such a view, or with a condition of that name.
     """
+    if view.levels and data.levels is None:
+        raise InputError(f"{view}: is of bytes, and the values of {data.name} have no levels: say levels=256", "view")
     if name in data.conditions:
         raise InputError(f"name={name!r}: the items of {data.name} come with a {name} already: give another", "name")
     kinds = {**data.conditions, name: Picture(view.of(data.shape), drop)}
     parts, start = [], 0
     for items in (data.train, data.test):
         known = {k: _Told(items, k) for k in data.conditions}
-        parts.append(Viewed(items, {**known, name: _Seen(items, view, data.space, seed, start)}))
+        parts.append(Viewed(items, {**known, name: _Seen(items, view, data.space, seed, start, redraw)}))
         start += len(items)
     return dataclasses.replace(data, train=parts[0], test=parts[1], conditions=kinds)
+
+
+def redrawn(items: Dataset, raw: Tensor, cond: Mapping[str, Tensor], size: int, part: slice) -> dict[str, Tensor]:
+    """Conditions of some items whose views are drawn anew, by torch's generator: for a step of a training.
+
+    Arguments:
+        items: which they are of, with views or without.
+        raw: those items (b, *shape).
+        cond: what they come with, b rows of each.
+        size: of the whole batch, over all processes.
+        part: which rows of it these are.
+
+    Returns:
+        b rows of each.
+    """
+    found = dict(cond)
+    for name, seen in items.cond.items() if isinstance(items, Viewed) else ():
+        if isinstance(seen, _Seen) and seen.redraw and seen.view.draws and name in cond:
+            index = torch.randint(1 << 31, (size,))[part]
+            found[name] = seen.view(seen.space.encode(raw), index, seen.seed)
+    return found
 
 
 class Viewed(Rows):
@@ -125,6 +195,7 @@ class _Seen(_Column):
     space: Space
     seed: int
     start: int
+    redraw: bool
 
     def of(self, index):
         return self.view(self.space.encode(stack(self.items, index)), torch.from_numpy(self.start + index), self.seed)
