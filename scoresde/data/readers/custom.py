@@ -37,7 +37,7 @@ def custom(
 ) -> Data:
     r"""Any dataset with a length and items by number (torch's, Hugging Face's), whose items hold a tensor.
 
-    An item is a tensor, a tuple that starts with one, or a dict that has one under `key`, and `conditions` under their
+    An item is a tensor, a tuple that starts with one, or a dict that has one under `key`, and conditions under their
     names. A class index beside it becomes the condition "label" where the dataset gives all of them without its items;
     what else is in an item is left out, and a note says so.
 
