@@ -21,7 +21,7 @@ from ..items import beside, column
 MOST = 64  # vectors of a text that are kept at most, unless a length is said
 SPARE = 4  # vectors beyond those of the longest text
 BLOCK = 4096  # items whose texts are read at once
-Names = Annotated[Sequence[str] | None, "a list of names of conditions, or None for all that are text"]
+Names = Annotated[Sequence[str] | None, "a list of names, or None for all that are text"]
 
 
 @checked
