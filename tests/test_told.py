@@ -35,7 +35,7 @@ def test_what_follows_the_end_of_a_text_changes_nothing(layers):
 
 
 def test_the_order_of_words_reaches_the_vector():
-    """Before the transformer has learned: to a mean over tokens and their places "a above b" is "b above a"."""
+    """Before the transformer has learned: to a mean over what is added up of words and places they are one."""
     a, b = torch.tensor([[3, 1, 4, -1, -1, -1, -1, -1]]), torch.tensor([[4, 1, 3, -1, -1, -1, -1, -1]])
     net = reader(2)
     net.norm = torch.nn.Identity()

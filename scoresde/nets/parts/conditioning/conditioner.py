@@ -35,7 +35,7 @@ class Conditioner(nn.Module):
     """Conditions by name, tensors with -1 or NaN where they are missing, to `Embedded`; an absent one is missing.
 
     A label is a row of a table and a vector goes through a small network, with what is known of it beside it; both are
-    added up, with the mean of a sequence's tokens.  A picture becomes channels, resized to x's space, and one more that
+    added up, with the vector of a sequence.  A picture becomes channels, resized to x's space, and one more that
     says what is known.  Whatever is missing has an entry of its own, which is learned: NaN enters no arithmetic.
 
     Arguments:
