@@ -16,9 +16,9 @@ class Sequence(nn.Module):
     """Tokens (B, L) to features (B, L, width), which of them are there (B, L), and one vector (B, width) of all.
 
     The embeddings of tokens and places go through the kind's `layers` of a transformer, which is trained with the
-    network that reads what it gives (GLIDE; Nichol et al., 2021, arXiv 2112.10741).  The vector is that of all places in
-    order, 0 where there is no token, through two layers; without `layers`, the mean over those that are there, which
-    hardly knows their order.  A sequence of which nothing is known has one token, the null.
+    network that reads what it gives (GLIDE; Nichol et al., 2021, arXiv 2112.10741).  The vector is that of all places,
+    in order, 0 where there is no token, through two layers; without `layers`, that of the mean over those that are
+    there, which hardly knows their order.  A sequence of which nothing is known has one token, the null.
     """
 
     ordered = False  # whether the vector knows the places without layers
