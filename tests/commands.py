@@ -1,12 +1,15 @@
 """Runs the command line inside the test's process."""
 
 import contextlib
+import functools
 import multiprocessing
 import sys
 from pathlib import Path
 
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
+from scoresde import tuning
 from scoresde.machine import locks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +29,8 @@ TINY = [
     "likelihood.atol=0.01",
 ]
 FEW = ["sampler.steps=3"]
+# The same for points of the plane, whose samplers and likelihoods take a tenth of that.
+POINTS = [*(word for word in TINY if not word.startswith("net.")), "data=toy", "net=mlp", "net.width=16", "net.blocks=1"]
 
 
 def command(monkeypatch, capfd, folder: Path, *overrides: str, wandb: str | None = "disabled") -> tuple[int, str, str]:
@@ -34,6 +39,7 @@ def command(monkeypatch, capfd, folder: Path, *overrides: str, wandb: str | None
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["run.py", *([] if wandb is None else [f"wandb={wandb}"]), *overrides])
+    monkeypatch.setattr(Hydra, "get_mode", lambda *given, **named: None)  # it would compose all a first time
     GlobalHydra.instance().clear()
     code = 0
     try:
@@ -42,6 +48,11 @@ def command(monkeypatch, capfd, folder: Path, *overrides: str, wandb: str | None
         code = stop.code
     out, err = capfd.readouterr()
     return code, out, err
+
+
+def short_search(monkeypatch) -> None:
+    """task=tune with a short fit through the solver: tests/test_through.py judges the whole one."""
+    monkeypatch.setattr(tuning, "fit_through", functools.partial(tuning.fit_through, iterations=20))
 
 
 @contextlib.contextmanager

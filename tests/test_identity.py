@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from commands import FEW, TINY, command
+from commands import FEW, POINTS, command, short_search
 from torch import nn
 
 import scoresde
@@ -19,6 +19,7 @@ TRAINING = dict(steps=2, batch_size=8, lr=1e-3, seed=0)
 
 @pytest.fixture
 def cli(tmp_path, monkeypatch, capfd):
+    short_search(monkeypatch)
     return lambda *overrides: command(monkeypatch, capfd, tmp_path, *overrides)
 
 
@@ -77,9 +78,9 @@ def test_only_true_destroys(fresh, tmp_path):
 
 @pytest.mark.parametrize("words", ["no", "off", "maybe", "1", "null"])
 def test_only_true_destroys_on_the_command_line(words, cli, tmp_path):
-    assert cli(*TINY, "task=train", "folder=m")[0] == 0
+    assert cli(*POINTS, "task=train", "folder=m")[0] == 0
     before = (tmp_path / "m/model.safetensors").read_bytes()
-    code, _, err = cli(*TINY, "task=train", "folder=m", f"fresh={words}", "sde=ve")
+    code, _, err = cli(*POINTS, "task=train", "folder=m", f"fresh={words}", "sde=ve")
     assert code == 1 and "fresh=" in err and err.count("\n") == 1
     assert (tmp_path / "m/model.safetensors").read_bytes() == before
 
@@ -87,7 +88,7 @@ def test_only_true_destroys_on_the_command_line(words, cli, tmp_path):
 def test_data_that_changed_under_its_name_is_another_model(cli, tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, points().numpy())
-    tiny = [a for a in TINY if not a.startswith("net.")] + ["data=array", f"data.root={path}", "net=mlp", "folder=m"]
+    tiny = [a for a in POINTS if a != "data=toy"] + ["data=array", f"data.root={path}", "folder=m"]
     assert cli(*tiny, "task=train")[0] == 0
     np.save(path, points(1).numpy())
     for task in ("train", "likelihood"):
@@ -99,7 +100,7 @@ def test_data_that_changed_under_its_name_is_another_model(cli, tmp_path):
 
 def test_results_are_those_of_the_weights(cli, tmp_path):
     """After fresh=true with another SDE and the same step no likelihood, grid or tuned sampler of the old model."""
-    few = [*TINY, "folder=m", "likelihood.n=6"]
+    few = [*POINTS, "folder=m"]
     assert cli(*few, "task=train")[0] == 0 and cli(*few, "task=likelihood")[0] == 0
     assert cli(*few, "task=tune", "task.budgets=[4]", "task.n=8")[0] == 0
     assert cli(*few, "task=sample", *FEW, "sampler=ddim", "sampler.grid=fitted")[0] == 0
@@ -124,8 +125,7 @@ def test_results_are_those_of_the_weights(cli, tmp_path):
 
 def test_a_folder_is_enough(cli, tmp_path):
     """A folder of `task=train` with other groups than the defaults is named, and nothing else."""
-    tiny = [a for a in TINY if not a.startswith("net.")]
-    assert cli(*tiny, "sde=ve", "net=mlp", "data=toy", "task=train", "folder=m")[0] == 0
+    assert cli(*POINTS, "sde=ve", "task=train", "folder=m")[0] == 0
     for task in ("sample", "likelihood", "tune", "interpolate"):
         more = {"likelihood": ["likelihood.n=4"], "tune": ["task.budgets=[4]", "task.n=8"]}.get(task, [])
         code, _, err = cli("folder=m", f"task={task}", "n=4", *FEW, *more)
@@ -137,8 +137,7 @@ def test_a_model_of_python_is_sampled_by_the_command_and_the_other_way(cli, tmp_
     model = scoresde.train(denoiser(), points(), folder=tmp_path / "p", **TRAINING)
     assert cli("folder=p", "task=sample", "n=4", *FEW)[0] == 0
     assert np.load(next((tmp_path / "p").glob("sample-*/samples.npy"))).shape == (4, 2)
-    tiny = [a for a in TINY if not a.startswith("net.")]
-    assert cli(*tiny, "net=mlp", "data=toy", "task=train", "folder=c")[0] == 0
+    assert cli(*POINTS, "task=train", "folder=c")[0] == 0
     loaded = scoresde.load(tmp_path / "c")
     assert loaded.shape == (2,) and loaded.encode(torch.zeros(1, 2)).shape == (1, 2)
     names = lambda folder: {p.name for p in (tmp_path / folder).iterdir() if not p.name.startswith(".")}

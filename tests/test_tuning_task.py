@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from commands import TINY, command
+from commands import POINTS, command, short_search
 from matplotlib.figure import Figure
 
 import scoresde
@@ -17,12 +17,13 @@ def folder(tmp_path):
 
 
 def say(monkeypatch, capfd, folder, *words):
-    return command(monkeypatch, capfd, folder, *TINY, "folder=model", *words)
+    short_search(monkeypatch)
+    return command(monkeypatch, capfd, folder, *POINTS, "folder=model", *words)
 
 
 def distance_from_the_flow(folder, budget, n=8):
     """The rms and the median over n samples of the tuned sampler's distance from the flow's ends, a coordinate."""
-    model, shape = scoresde.load(folder), (n, 1, 8, 8)
+    model, shape = scoresde.load(folder), (n, 2)
     flow = scoresde.sampling.ProbabilityFlow(rtol=1e-5, atol=1e-5)
     samplers = (tuned(budget, folder), flow)
     x, end = (scoresde.sample(model, sampler, shape, dtype=torch.float64) for sampler in samplers)
