@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from commands import short_search
 from hydra.utils import instantiate
 from problems import SDES, Around, close, each_sde, each_song_sde, mixture, refuses
 
@@ -97,7 +98,8 @@ def test_evaluations_and_shapes():
     close(single, x, rtol=1e-3, atol=1e-3)
 
 
-def test_conditions_go_along():
+def test_conditions_go_along(monkeypatch):
+    short_search(monkeypatch)
     model, means = Around(VP()), torch.arange(8.0).double()[:, None] + torch.zeros(2).double()
     fitted = fit_multistep(model, Adams(steps=5), (8, 2), cond={"mean": means})
     x = sample(model, fitted, (8, 2), dtype=torch.float64, cond={"mean": means})
@@ -155,6 +157,7 @@ def test_what_is_fitted_is_judged_on_other_samples(monkeypatch):
 
     for name in calls:
         monkeypatch.setattr(tuning, name, noted(name))
+    short_search(monkeypatch)
     trials = tuning.tune(mixture(VP()), 2, (8, 2), seed=3)
     assert seeds.pop("sample") == {3} and len(seeds) == 4 and all(3 not in found for found in seeds.values())
     assert all(t.error == pytest.approx((t.rms * t.median) ** 0.5) for t in trials if np.isfinite(t.rms))
@@ -180,7 +183,8 @@ def test_a_sampler_survives_as_plain_types():
         assert torch.equal(run(model, instantiate(node, _convert_="all"), 4), run(model, sampler, 4))
 
 
-def test_wrong_searches_are_refused():
+def test_wrong_searches_are_refused(monkeypatch):
+    short_search(monkeypatch)
     model = mixture(VP())
     refuses("budget=1", call=lambda: tune(model, 1, (8, 2)))
     refuses("at least 8 samples", call=lambda: tune(model, 4, (4, 2)))

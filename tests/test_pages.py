@@ -6,7 +6,7 @@ import re
 import pages
 import pytest
 import torch
-from commands import ROOT, TINY, command
+from commands import ROOT, TINY, Quiet, command
 
 import scoresde
 from scoresde import conditions
@@ -34,15 +34,8 @@ NAMED = re.compile(r"\{test\}`(\w+\.py)::(\w+)`")
 def folder(tmp_path_factory):
     """A model's folder."""
     place = tmp_path_factory.mktemp("pages") / "model"
-    patch = pytest.MonkeyPatch()
-    with patch.context() as monkeypatch:
-
-        class Nothing:
-            def readouterr(self):
-                return "", ""
-
-        code, _, _ = command(monkeypatch, Nothing(), place.parent, *TINY, "task=train", "folder=model")
-    assert code == 0
+    with pytest.MonkeyPatch().context() as monkeypatch:
+        assert command(monkeypatch, Quiet(), place.parent, *TINY, "task=train", "folder=model")[0] == 0
     return place
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from commands import ROOT, TINY, command
+from commands import POINTS, ROOT, Quiet, command
 from PIL import Image
 
 import scoresde
@@ -18,21 +18,22 @@ from scoresde.tasks.likelihood import densities
 from scoresde.tasks.likelihood.parts import Examples, batches
 
 SCORE = ["task=likelihood", "likelihood.n=10", "likelihood.rtol=0.01", "likelihood.atol=0.01"]
-TRAIN = [a for a in TINY if not a.startswith("likelihood")]
+TRAIN = [word for word in POINTS if not word.startswith(("likelihood", "data="))]  # of digits, by an MLP
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with a tiny model of digits."""
     folder = tmp_path_factory.mktemp("model")
-    done = run(folder, "task=train")
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch().context() as monkeypatch:
+        assert command(monkeypatch, Quiet(), folder, *TRAIN, "folder=m", "task=train")[0] == 0
     return folder
 
 
-def run(folder, *overrides, launcher=()):
-    """run.py in a process of its own, or in several."""
+def run_in_two(folder, *overrides):
+    """run.py in two processes."""
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     start = [sys.executable, *launcher, str(ROOT / "run.py"), *TRAIN, "wandb=disabled", "folder=m", *overrides]
     return subprocess.run(start, cwd=folder, env=env, capture_output=True, text=True, timeout=240)
 
@@ -168,15 +169,14 @@ def test_examples_are_kept_when_scoring_is_cut_off(cli, trained, monkeypatch):
         assert np.allclose(columns[name], values, atol=1e-3), name
 
 
-def test_two_processes_score_as_one(trained):
+def test_two_processes_score_as_one(cli, trained):
     pytest.importorskip("torch.distributed")
-    options = ["likelihood.probes=2", "batch_size=3", "seed=4", "data.other=shuffled", *SCORE]
-    assert run(trained, *options).returncode == 0
+    options = ["likelihood.probes=2", "batch_size=3", "seed=4", "data.other=shuffled"]
+    assert cli(*options)[0] == 0
     _, told, whole = newest(trained)
     folder = newest(trained)[0]
     (folder / "summary.json").unlink()
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = run(trained, *options, launcher=launcher)
+    done = run_in_two(trained, *options, *SCORE)
     assert done.returncode == 0, done.stderr
     _, told_again, columns = newest(trained)
     assert told_again["other"] == "shuffled" and told_again["auroc"] == told["auroc"]

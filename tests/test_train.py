@@ -1,19 +1,14 @@
 """Training: it learns, it averages, it stops when it should, and a stopped run goes on to the same weights."""
 
-import json
-import os
 import random
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from boxes import differences
-from commands import ROOT, TINY
+from boxes import Box, begun, differences
+from commands import TINY
 
 import scoresde
 from scoresde.conditions import Label
@@ -96,30 +91,14 @@ def test_training_leaves_the_global_generator_alone():
 
 def test_kill_and_go_on(tmp_path):
     """kill -9 at a random moment, then the same command: the weights of an uninterrupted run, to the bit."""
-    tiny = [o for o in TINY if not o.startswith("train.steps")]
-    command = [sys.executable, str(ROOT / "run.py"), *tiny, "train.steps=120", "task=train", "wandb=disabled"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    options = {"env": env, "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([*command, "folder=killed"], **options)
-    path = tmp_path / "killed" / "checkpoint.pt"
-    while not path.exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    box = Box(tmp_path)
+    tiny = [word for word in TINY if not word.startswith("train.steps")]
+    words = [*tiny, "train.steps=100", "task=train", "wandb=disabled", "device=cpu"]
+    job = begun(box, box.start(words))
     time.sleep(random.random() * 0.5)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    reached = checkpoint.load(path)["step"]
-    subprocess.run([*command, "folder=killed"], check=True, **options)
-    subprocess.run([*command, "folder=whole"], check=True, **options)
-    killed, whole = (checkpoint.load(tmp_path / k / "checkpoint.pt") for k in ("killed", "whole"))
-    assert killed["step"] == whole["step"] == 120 and reached > 0
-    for part in ("model", "ema"):
-        assert all(torch.equal(killed[part][k], whole[part][k]) for k in whole[part])
-    rows = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
-    again = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
-    assert [(r["step"], r["loss"], r.get("validation")) for r in rows] == [
-        (r["step"], r["loss"], r.get("validation")) for r in again
-    ]
+    box.fails(job.send().wait(), -9)
+    assert checkpoint.load(box.model / "checkpoint.pt")["step"] > 0
+    box.same(words)
 
 
 def test_order_covers_every_item_once_an_epoch_whatever_the_start_and_the_processes():
