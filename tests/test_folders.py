@@ -80,6 +80,7 @@ def test_damaged_side_files_of_a_model(one_line, tmp_path):
     (sample,) = folder.glob("sample-*")
     whole = np.load(sample / "samples.npy")
     measure = [*FITTED, "folder=m", "task=evaluate", "task.samples=given/samples.npy", "task.groups=3"]
+    measure += ["task.metrics=[frechet,copies]"]
     files = {path: _text(path) for path in (folder / n for n in ("grid.json", "summary.json", "metrics.jsonl"))}
     for name, damage in DAMAGE.items():
         for path, text in files.items():

@@ -12,7 +12,9 @@ import unittest.mock
 import numpy as np
 import pytest
 import torch
+from boxes import Job
 from commands import ROOT
+from trainings import whole_command
 
 from scoresde import data
 
@@ -47,7 +49,8 @@ def test_own_problem(tmp_path):
     written = (folder / "checkpoint.pt").stat().st_mtime_ns
 
     # The flow samples the same model, and trains nothing.
-    assert "trained already" in python(tmp_path, *command, "sampler=ode")
+    said = Job(whole_command, tmp_path, tmp_path / "log", [*command[1:], "sampler=ode"]).wait()
+    assert said.code == 0 and "trained already" in said.out, said
     assert list((tmp_path / "runs").iterdir()) == [folder]
     assert (folder / "checkpoint.pt").stat().st_mtime_ns == written
 
@@ -64,9 +67,8 @@ def test_own_problem(tmp_path):
     assert figures["nats_stderr"] == pytest.approx(nats.std(ddof=1) / 8**0.5)
 
     # A typo in a setting of the user's own is answered from the user's own.
-    words = [*command, "sde.rat=3"]
-    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1 and "did you mean sde.rate?" in done.stderr and done.stderr.count("\n") == 1
+    said = Job(whole_command, tmp_path, tmp_path / "log", [*command[1:], "sde.rat=3"]).wait()
+    assert said.code == 1 and "did you mean sde.rate?" in said.err and said.err.count("\n") == 1
 
     # Another process, from another folder, finds the user's classes again.
     words = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import scoresde"

@@ -14,7 +14,8 @@ _REST = ["net.width=16", "net.blocks=1", *(f"train.{k}={v}" for k, v in _STEPS.i
 SLOW = "train.steps=200"
 
 
-def _command() -> None:
+def whole_command() -> None:
+    """run.py, in the process that calls it."""
     from scoresde.command.main import main
 
     main(ROOT / "conf")
@@ -31,7 +32,7 @@ class Trained:
     data: list[str]
     rest: list[str]
     script: Path = ROOT / "run.py"
-    main: Callable[[], None] = _command
+    main: Callable[[], None] = whole_command
     draws: bool = True
     label: bool = False
     turns: tuple[tuple[str, str], ...] = (("", "net."),)
