@@ -1,8 +1,9 @@
 # make run                           sets up .venv once, then trains, samples and scores on digits
 # make run ARGS="sde=ve sampler=ode" passes overrides on
-# make test                          the same environment, ruff and the whole test suite but for the slow laws
+# make test                          the same environment, ruff and the whole test suite but for the slow laws; PART=2/6 for
+#                                    the second sixth of these too
 # make docs                          docs/_build/html, where a warning is an error
-# make test-slow                     the laws that take minutes; PART=2/3 for the second third of them
+# make test-slow                     the laws that take minutes; PART=2/6 for the second sixth of them
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +19,7 @@ run: $(READY)
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST)
+	$(PYTEST) $(if $(PART),-m 'not gpu' --slow-part $(PART))
 
 test-slow: $(READY)
 	$(PYTEST) -m 'slow and not gpu' $(if $(PART),--slow-part $(PART))

@@ -29,7 +29,7 @@ TINY = [
     "likelihood.atol=0.01",
 ]
 FEW = ["sampler.steps=3"]
-# The same for points of the plane, whose samplers and likelihoods take a tenth of that.
+# The same for points of the plane, whose samplers and likelihoods take a fifth of that.
 POINTS = ["data=toy", "net=mlp", "net.width=16", "net.blocks=1", *(word for word in TINY if word[:4] != "net.")]
 
 

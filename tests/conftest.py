@@ -24,9 +24,14 @@ def pytest_collection_modifyitems(config, items):
     part, _, parts = words.partition("/")
     if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
         raise pytest.UsageError(f"--slow-part {words}: give K/N with 1 <= K <= N, such as 2/3")
-    mine = [not i.get_closest_marker("slow") or part_of(i.nodeid, int(parts)) == int(part) for i in items]
+    mine = [not i.get_closest_marker("slow") or part_of(whole(i), int(parts)) == int(part) for i in items]
     config.hook.pytest_deselected(items=list(itertools.compress(items, [not m for m in mine])))
     items[:] = itertools.compress(items, mine)
+
+
+def whole(item) -> str:
+    """What a law stays with: the laws of its file, if all look at one thing that takes long to make, or itself."""
+    return item.nodeid.partition("::")[0] if getattr(item.module, "TOGETHER", False) else item.nodeid
 
 
 def part_of(name: str, parts: int) -> int:

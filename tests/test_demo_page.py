@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"the page is driven where there are {', '.join(MISSING)} too"),
 ]
+TOGETHER = True
 WAIT = 90_000  # milliseconds, on a busy machine
 
 

@@ -16,6 +16,7 @@ from search import Search
 
 needs_sphinx = pytest.mark.skipif(importlib.util.find_spec("sphinx") is None, reason="pip install 'scoresde[docs]'")
 pytestmark = [pytest.mark.slow, needs_sphinx]
+TOGETHER = True  # in one part of the slow laws: the site is built once
 COPIED = ("docs", "scoresde", "conf", "tests", "examples", "benchmarks")
 
 # What a reader types, and the page that should be among the first three.
