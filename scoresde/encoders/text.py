@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError, last_line
+from ..errors import PRETRAINED, InputError, last_line
 from . import kept, places
 
 LONGEST = 256  # tokens of a text that are read at most
@@ -103,7 +103,7 @@ class TextEncoder:
         try:
             import transformers
         except ImportError as error:
-            words = f"encoder={self.name} needs the package transformers: pip install transformers"
+            words = f"encoder={self.name} needs the package transformers: {PRETRAINED}"
             raise InputError(words, "encoder") from error
         safe = {"trust_remote_code": False, "local_files_only": True}
         shown = transformers.utils.logging.get_verbosity()

