@@ -374,7 +374,7 @@ def test_from_the_command(tmp_path, monkeypatch, capfd):
     guided = ClipGuided(model, clip, clip.of_text([1, 1, 4, 4]), 2.0)
     x = scoresde.sample(guided, scoresde.sampling.DDIM(steps=3), (4, 1, 8, 8), progress=False)
     assert (np.load(newest(tmp_path / "m", "sample") / "samples.npy") == model.decode(x).numpy()).mean() > 0.99
-    for folder, words in {"clean": "clean pictures", "m": "holds a Model"}.items():
+    for folder, words in {"clean": "guidance.clip is one of clean pictures", "m": "holds a Model"}.items():
         code, _, err = say(*draw, "guidance=clip", f"guidance.clip={folder}")
         assert code == 1 and words in err and err.count("\n") == 1, err
     code, _, err = say("task=evaluate", "folder=m", "task.clip=clean", "n=30", "task.metrics=[sliced]")

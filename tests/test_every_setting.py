@@ -160,6 +160,13 @@ LINES = [
     ("data=array data.root=/no/a=b[c]#d/é.npy", "/no/a=b[c]#d/é.npy does not exist"),
     ("sampler.eta=nan sampler=ddim", "sampler.eta=nan"),
     ("a.b=1", "a.b is not a setting"),
+    # Of what samples are given and guided by, before the training.
+    ("cond=[label] given.label=11", "condition label has a class 11: give whole numbers 0..9"),
+    ("given.label=1", "given.label=1: 'label' is unknown; the model takes no conditions"),
+    ("guidance=clip", "guidance.clip=null: give the folder of a model"),
+    ("guidance=clip guidance.clip=none", "guidance.clip=none is not a model folder: it has no model.json"),
+    ("cond=[label] told.label.encoder=bert", "told.label.encoder=bert: label is no text of digits"),
+    ("task=train data=embedded data.clip=none", "data.clip=none is not a model folder"),
 ]
 
 

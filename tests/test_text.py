@@ -100,8 +100,8 @@ def test_wrong_captions_files_are_one_line(tmp_path):
     refuses("cond=['caption']", "no caption", call=lambda: D.images(tmp_path, cond=["caption"]))
     for text, words in {
         good + '{"file_name": "1.png", "text": "x"}\n': "names 1.png again",
-        good + '{"file_name": "1.png", \n': "cannot be read",
-        good + "[1, 2]\n": "no object",
+        good + '{"file_name": "1.png", \n': f"cannot be read (line {N + 1}: ",
+        good + "[1, 2]\n": f"line {N + 1} is no object",
         good.replace('"file_name": "3.png", ', ""): "a row without file_name",
     }.items():
         file.write_text(text)

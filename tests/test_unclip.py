@@ -1,5 +1,7 @@
 """unCLIP: data of embeddings; a prior and a decoder together have the joint's moments where both are exact."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -141,8 +143,9 @@ def test_data_of_embeddings_and_data_with_them(tmp_path):
     file.write_bytes(file.read_bytes()[:100])
     assert torch.equal(embeddings(data, clip, tmp_path / "e").train.x, prior.train.x) and clip.calls > calls
     refuses("name='label'", call=lambda: embedded(data, clip, "label"))
-    clip.shape = (3, 4, 4)
-    refuses("sees pictures (3, 4, 4)", call=lambda: embeddings(data, clip))
+    clip.shape, other = (3, 4, 4), SimpleNamespace(shape=(1, 8, 8), conditions=decoder.conditions)
+    refuses("clip is of items (3, 4, 4), and the decoder of (1, 8, 8)", call=lambda: Unclip(None, other, clip))
+    refuses("clip is of items (3, 4, 4), and", call=lambda: embeddings(data, clip))
 
 
 def test_scenes_by_way_of_a_clip():
@@ -198,7 +201,8 @@ def test_from_the_command(tmp_path, monkeypatch, capfd):
     for words, said in {
         (): "task.prior=null",
         ("task.do=changes", "task.before=3"): "task.after=null",
-        ("task.prior=c",): "holds a TrainedClip",
+        ("task.prior=c",): "task.prior=c holds a TrainedClip",
+        ("task.clip=none", "task.prior=p"): "task.clip=none is not a model folder",
         ("task.prior=d",): "draws (1, 8, 8)",
         ("task.do=walks", "n=200"): "400 pictures are needed",
     }.items():

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from .. import making
-from ..conditions import Kind
+from ..conditions import Kind, Text
 from ..data import Data, encoded
 from ..data.texts.encoded import as_told
 from ..errors import InputError
@@ -66,6 +66,9 @@ def read(config: DictConfig, data: Data) -> Data:
     data = data.including(settings)
     for name, one in settings.items():
         if one.get("encoder") is not None and name in data.conditions:
+            if not isinstance(data.conditions[name], Text):
+                words = f"{name} is no text of {data.name}, and an encoder reads text"
+                raise InputError(f"told.{name}.encoder={one['encoder']}: {words}", f"told.{name}.encoder")
             try:
                 data = encoded(data, one["encoder"], [name], one.get("length"), one.get("layers", 0))
             except InputError as error:

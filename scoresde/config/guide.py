@@ -9,10 +9,11 @@ from torch import Tensor
 
 from .. import making
 from ..conditions import Kind
+from ..data import Data
 from ..denoiser import Denoiser, device_of
 from ..errors import InputError
 from ..model import Model, TrainedClassifier, TrainedClip
-from ..model.folder import load
+from ..model.named import MAKERS, named, same_items
 
 # Settings that are folders of models.
 MODELS = {"classifier": TrainedClassifier, "weaker": Model, "clip": TrainedClip}
@@ -31,13 +32,10 @@ class Guide:
         node = config.get("guidance")
         self.node = OmegaConf.to_container(node, resolve=True) if node else None
         self.model, self.trust = model, config.trust
-        self.models = _models(self.node or {}, str(device_of(model)), self.trust)
-        self.conditions: dict[str, Kind] = {}
-        if "classifier" in self.models:
-            self.conditions["label"] = self.models["classifier"].label
-        clip = self.models.get("clip")
-        if clip is not None and clip.condition not in model.conditions:
-            self.conditions[clip.condition] = clip.kind
+        self.models = _models(self.node, str(device_of(model)), self.trust)
+        for name, found in self.models.items():
+            same_items(f"guidance.{name}={found.folder}", found, model, "the model")
+        self.conditions = _asked(self.models, model.conditions)
 
     def _text(self, clip: TrainedClip, cond: Mapping[str, Tensor]) -> Tensor:
         """The embeddings of what samples are told; NaN where they are told nothing."""
@@ -68,9 +66,6 @@ class Guide:
         if "clip" in self.models:
             extra["text"] = self._text(self.models["clip"], cond)
         plain = {k: v for k, v in node.items() if k not in INPUTS}
-        takes = inspect.signature(making.locate(str(node.get("_target_")), place, trust=True)).parameters
-        if missing := [name for name in MODELS if name in takes and name not in extra]:
-            raise InputError(f"{place}.{missing[0]}=null: give the folder of a model", "guidance")
         return making.make(plain, place, Denoiser, True, **extra)
 
 
@@ -82,11 +77,38 @@ def vet(config: DictConfig) -> None:
         making.vet(plain, "guidance", Denoiser, True, INPUTS)
 
 
-def _models(node: dict, device: str, trust: bool) -> dict[str, Any]:
-    found = {k: load(v, device, trust) for k, v in node.items() if k in MODELS and v is not None}
-    for k, model in found.items():
-        if not isinstance(model, MODELS[k]):
-            words = f"guidance.{k}={node[k]} holds a {type(model).__name__}: give a folder with a {MODELS[k].__name__}"
-            raise InputError(words, "guidance")
-    inner = node.get("denoiser")
-    return (_models(inner, device, trust) if inner else {}) | found
+def before(config: DictConfig, data: Data, kinds: Mapping[str, Kind]) -> dict[str, Kind]:
+    """What samples may be given beside the kinds of a model that is still to be trained on data.
+
+    Raises `InputError` for what could not guide it.
+    """
+    node = OmegaConf.to_container(config, resolve=True).get("guidance")
+    models = _models(node, "cpu", config.trust)
+    for name, found in models.items():
+        same_items(f"guidance.{name}={found.folder}", found, data, data.name)
+    return _asked(models, kinds)
+
+
+def _asked(models: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Kind]:
+    """The conditions that guides take, beside those of the model."""
+    found = {"label": models["classifier"].label} if "classifier" in models else {}
+    clip = models.get("clip")
+    return found | ({clip.condition: clip.kind} if clip is not None and clip.condition not in kinds else {})
+
+
+def _models(node: dict | None, device: str, trust: bool) -> dict[str, Any]:
+    """The models that a node and those within it name, by the names of their settings."""
+    nodes, place = {}, "guidance"
+    while node:
+        nodes[place], node, place = node, node.get("denoiser"), f"{place}.denoiser"
+    found: dict[str, Any] = {}
+    for place, node in reversed(nodes.items()):
+        given = {k: v for k, v in node.items() if k in MODELS and v is not None}
+        found |= {k: named(f"{place}.{k}", v, MODELS[k], device, trust) for k, v in given.items()}
+    for place, node in nodes.items():
+        takes = inspect.signature(making.locate(str(node.get("_target_")), place, trust=True)).parameters
+        for name in MODELS:
+            if name in takes and name not in found:
+                maker = f"python run.py {MAKERS[MODELS[name]]}"
+                raise InputError(f"{place}.{name}=null: give the folder of a model ({maker} makes one)", "guidance")
+    return found

@@ -121,7 +121,7 @@ class ClipGuided(_Tilt):
     def __init__(self, denoiser: Denoiser, clip: Any, text: Any, scale: Strength = 1.0):
         super().__init__(denoiser)
         if not getattr(clip, "noise", True):
-            raise InputError("the CLIP is of clean pictures: train one of noised ones, with noise=true", "clip")
+            raise InputError("clip is one of clean pictures: train one of noised ones, with noise=true", "clip")
         found = text if isinstance(text, Tensor) and text.is_floating_point() else clip.of_text(text)
         if found.ndim not in (1, 2) or not found.numel() or bool(found.isinf().any()):
             raise InputError(f"text={brief(text)}: give a text, or embeddings (E,) or (B, E)", "text")

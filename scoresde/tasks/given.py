@@ -35,10 +35,7 @@ def given(run: Run, n: int, split: str = "train", kinds: dict[str, Kind] | None 
     How noisy or blurred pictures are said to be they are made, by the seed.
     """
     kinds, said = run.conditions if kinds is None else kinds, run.plain["given"]
-    for name in said:
-        if name not in kinds:
-            tip = nearest(name, kinds) if kinds else "; the model takes no conditions (cond=[])"
-            raise InputError(f"given.{name}={brief(said[name])}: {name!r} is unknown{tip}", "given")
+    _known(said, kinds)
     come = conditions.of_items(kinds)
     if not come or any(name in come for name in said):
         with warnings.catch_warnings(record=True) as cut:
@@ -55,6 +52,24 @@ def given(run: Run, n: int, split: str = "train", kinds: dict[str, Kind] | None 
     found = collate(getattr(data, split), drawn_items(run, n, split), come).cond
     cond = {name: kinds[name].rows(name, value, n) for name, value in found.items()}
     return corrupted(run, kinds, cond, torch.arange(n))
+
+
+def vet(run: Run, n: int, kinds: dict[str, Kind]) -> None:
+    """Raises `InputError` for what `given` will not take, of a model of these kinds that is still to be trained."""
+    said = run.plain["given"]
+    _known(said, kinds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, value in said.items():
+            if value is not None:
+                rows_of(name, value, kinds[name], n)
+
+
+def _known(said: dict[str, Any], kinds: dict[str, Kind]) -> None:
+    for name in said:
+        if name not in kinds:
+            tip = nearest(name, kinds) if kinds else "; the model takes no conditions (cond=[])"
+            raise InputError(f"given.{name}={brief(said[name])}: {name!r} is unknown{tip}", "given")
 
 
 def drawn_items(run: Run, n: int, split: str) -> Tensor:

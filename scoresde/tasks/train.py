@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .. import pictures
-from ..config import build, objective, settle
+from ..config import build, guide, objective, settle
 from ..config.guide import Guide
 from ..data import Data, stack
 from ..denoiser import Denoiser, levels
@@ -28,6 +28,7 @@ from ..tracking.track import read_rows
 from ..training import fit
 from ..training.book import check_same
 from ..training.start import started
+from .given import vet
 from .likelihood.task import Score
 from .sample import Sample, check
 
@@ -39,6 +40,8 @@ class Full(Task):
     def __call__(self, run: Run) -> None:
         if run.config.png:
             check(run, run.data)  # before the training
+        if run.told() and (run.config.fresh or _step(run) < run.training.steps):
+            _vet_samples(run)
         train(run)
         processes.wait(run.config.device)  # until the first process has written the model
         Sample()(run)
@@ -46,6 +49,12 @@ class Full(Task):
             run.say("the likelihood is that of the model without its guidance")
             run.guide = Guide.none(run.model)
         Score()(run)
+
+
+def _vet_samples(run: Run) -> None:
+    """Raises `InputError` for what samples could not be given, or guided by, before the training."""
+    kinds = objective.conditions(run.config, run.data)
+    vet(run, run.config.n, kinds | guide.before(run.config, run.data, kinds))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from ..config import build
 from ..data import stack
 from ..errors import InputError
 from ..machine import files
-from ..model import Model, TrainedClip, load
+from ..model import Model, TrainedClip
+from ..model.named import named, same_items
 from ..run import Run, Task
 from ..settings import Count, Fraction, Positive, Range, Text, Whole
 from ..tracking.track import Metrics
@@ -65,25 +66,24 @@ class _Drawn:
     def __init__(self, run: Run, task: Unclip):
         self.run, self.task, self.data = run, task, run.data
         clip = self._loaded("clip", TrainedClip)
+        name = self._name(clip)
+        same_items(f"task.clip={task.clip}", clip, run.model, "the model")
         prior = self._loaded("prior", Model) if task.do == "words" else None
         self.reader = pairs.loaded(run, task.reader, "reader") if task.do == "words" else None
-        self.both = Both(prior, run.model, clip, self._name(clip))
+        self.both = Both(prior, run.model, clip, name)
         if prior is not None and prior.shape != (clip.size,):
             raise InputError(f"task.prior={task.prior} draws {prior.shape}: the CLIP's embeddings are ({clip.size},)")
 
     def _loaded(self, name: str, kind: type) -> Any:
-        folder = getattr(self.task, name)
-        found = load(folder, self.run.device, self.run.config.trust)
-        if not isinstance(found, kind):
-            raise InputError(f"task.{name}={folder} holds a {type(found).__name__}: give a {kind.__name__}'s", "task")
-        return found
+        return named(f"task.{name}", getattr(self.task, name), kind, self.run.device, self.run.config.trust)
 
     def _name(self, clip: TrainedClip) -> str:
         """The decoder's condition that is an embedding."""
         sizes = {name: getattr(kind, "size", None) for name, kind in self.run.model.conditions.items()}
         found = [name for name, size in sizes.items() if size == clip.size]
         if not found:
-            raise InputError(f"the model takes no embedding of {clip.size} numbers: train it with data=embedded")
+            words = f"the model takes no embedding of {clip.size} numbers: train it with data=embedded"
+            raise InputError(f"task.clip={self.task.clip}: {words}", "task.clip")
         return found[0]
 
     @cached_property

@@ -18,7 +18,8 @@ from ..data.items import Beside, column
 from ..data.rows import Rows
 from ..errors import InputError
 from ..machine import files
-from ..model import load
+from ..model import TrainedClip
+from ..model.named import named, same_items
 from ..settings import Text, checked
 
 BATCH = 1000  # pictures that are looked at at once
@@ -92,11 +93,11 @@ def embedded(
 
 def _both(data: Data, clip: Any, folder: str | Path | None) -> tuple[Tensor, Tensor]:
     """The embeddings (N, E) of both splits, float32, read from the folder if they are there."""
-    clip = load(clip) if isinstance(clip, str | Path) else clip
+    said = f"clip={clip}" if isinstance(clip, str | Path) else "clip"
+    clip = named("clip", clip, TrainedClip) if isinstance(clip, str | Path) else clip
     if not hasattr(clip, "of_picture"):
         raise InputError(f"clip is a {type(clip).__name__}: give a CLIP, or its folder (task=contrastive)", "clip")
-    if tuple(getattr(clip, "shape", data.shape)) != tuple(data.shape):
-        raise InputError(f"the CLIP sees pictures {tuple(clip.shape)}, and {data.name} has {tuple(data.shape)}", "clip")
+    same_items(said, clip, data, data.name)
     parts = (data.train, data.test)
     if folder is None:
         return tuple(_seen(part, data, clip) for part in parts)

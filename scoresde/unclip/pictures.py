@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..denoiser import Denoiser
 from ..errors import InputError
+from ..model.named import same_items
 from ..sampling import DPMpp2M, Sampler, from_latent, sample, slerp, to_latent
 from ..settings import Checked, Count, Seed, Text
 
@@ -34,7 +35,7 @@ class Unclip(Checked):
         unit: whether embeddings have length 1, to which the prior's are brought.
 
     Raises:
-        InputError: a decoder that takes no condition of that name.
+        InputError: a decoder that takes no condition of that name; a CLIP of pictures of another shape.
     """
 
     prior: Any
@@ -48,6 +49,7 @@ class Unclip(Checked):
         if self.name not in self.decoder.conditions:
             known = ", ".join(self.decoder.conditions) or "none"
             raise InputError(f"name={self.name!r}: the decoder's conditions are {known}", "name")
+        same_items("clip", self.clip, self.decoder, "the decoder")
 
     def embed(
         self,

@@ -10,7 +10,8 @@ from ...conditions import Kind
 from ...data import Data, collate
 from ...errors import InputError
 from ...metrics import Estimate
-from ...model import TrainedClip, load
+from ...model import TrainedClip
+from ...model.named import named, same_items
 from ...run import Run
 
 REAL = 1000  # held-out items that it sees too
@@ -20,11 +21,8 @@ def loaded(run: Run, folder: str | None, setting: str = "clip") -> TrainedClip |
     """The CLIP of a folder.  Raises `InputError` for one that cannot judge the samples of this run, before any work."""
     if folder is None:
         return None
-    clip, said = load(folder, run.device), f"task.{setting}={folder}"
-    if not isinstance(clip, TrainedClip):
-        raise InputError(f"{said} holds a {type(clip).__name__}: give a CLIP's folder (task=contrastive)", setting)
-    if clip.shape != tuple(run.data.shape):
-        raise InputError(f"{said} sees pictures {clip.shape}, and {run.data.name} has {tuple(run.data.shape)}", setting)
+    clip, said = named(f"task.{setting}", folder, TrainedClip, run.device), f"task.{setting}={folder}"
+    same_items(said, clip, run.data, run.data.name)
     names = [*run.config.cond, *(run.plain["given"] or {})]
     if clip.condition not in names or clip.condition not in run.data.conditions:
         words = f"it reads {clip.condition!r}, which the samples are not told (cond={list(run.config.cond)})"

@@ -161,9 +161,17 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         words = file.read_text(encoding="utf-8-sig")
         if file.suffix == ".csv":
             return [{k: v for k, v in row.items() if k} for row in csv.DictReader(io.StringIO(words, newline=""))]
-        rows = [json.loads(line) for line in words.split("\n") if line.strip()]
-        if all(isinstance(row, dict) for row in rows):
-            return rows
-        raise ValueError("a line is no object {...}")
+        return [_row(i + 1, line) for i, line in enumerate(words.split("\n")) if line.strip()]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{file} cannot be read ({reason(error)}): repair it, or say cond=[] to do without") from error
+
+
+def _row(number: int, line: str) -> dict[str, Any]:
+    """A line of a .jsonl.  Raises `ValueError` for one that is none."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {getattr(error, 'msg', error)}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is no object {{...}}")
+    return row
