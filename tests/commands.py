@@ -29,8 +29,9 @@ TINY = [
     "likelihood.atol=0.01",
 ]
 FEW = ["sampler.steps=3"]
-# The same for points of the plane, whose samplers and likelihoods take a fifth of that.
-POINTS = ["data=toy", "net=mlp", "net.width=16", "net.blocks=1", *(word for word in TINY if word[:4] != "net.")]
+# The same by a network whose samplers and likelihoods take a fifth of that, of digits and of points of the plane.
+DIGITS = ["net=mlp", "net.width=16", "net.blocks=1", *(word for word in TINY if word[:4] != "net.")]
+POINTS = ["data=toy", *DIGITS]
 
 
 class Quiet:

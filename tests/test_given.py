@@ -7,7 +7,7 @@ import numpy as np
 import pages
 import pytest
 import torch
-from commands import TINY, command
+from commands import DIGITS, TINY, command
 
 import scoresde
 from scoresde.conditions import Label
@@ -24,9 +24,9 @@ def say(trained, monkeypatch, capfd):
 
     def run(*words, code=0):
         if not (trained / "m" / "model.safetensors").exists():
-            done = command(monkeypatch, capfd, trained, *TINY, "folder=m", "cond=[label]", "task=train", "data=digits")
+            done = command(monkeypatch, capfd, trained, *DIGITS, "folder=m", "cond=[label]", "task=train")
             assert done[0] == 0, done[2]
-        found = command(monkeypatch, capfd, trained, *TINY, "folder=m", *words)
+        found = command(monkeypatch, capfd, trained, *DIGITS, "folder=m", *words)
         assert found[0] == code, found[2]
         assert code == 0 or found[2].count("\n") == 1, found[2]
         return found[1] + found[2]
@@ -194,6 +194,7 @@ def test_figures_of_each_class(say, trained):
         "task.metrics=[kid]",
         "task.by=label",
         "task.groups=8",
+        "task.steps=20",
     )
     told = json.loads((newest(trained, "evaluate") / "summary.json").read_text())
     assert sum(key.startswith("kid_label_") for key in told) == 30

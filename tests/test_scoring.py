@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from commands import POINTS, ROOT, Quiet, command
+from commands import DIGITS, ROOT, Quiet, command
 from PIL import Image
 
 import scoresde
@@ -18,7 +18,7 @@ from scoresde.tasks.likelihood import densities
 from scoresde.tasks.likelihood.parts import Examples, batches
 
 SCORE = ["task=likelihood", "likelihood.n=10", "likelihood.rtol=0.01", "likelihood.atol=0.01"]
-TRAIN = [word for word in POINTS if not word.startswith(("likelihood", "data="))]  # of digits, by an MLP
+TRAIN = [word for word in DIGITS if not word.startswith("likelihood")]
 
 
 @pytest.fixture(scope="module")
