@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import FEW, TINY, command
+from commands import FEW, TINY, Quiet, command
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from sweeps import SMALL
@@ -83,10 +83,6 @@ def run(tmp_path_factory):
     """A tiny conditional model of digits, with a result of each kind; the tuning's is written by hand."""
     folder, patch = tmp_path_factory.mktemp("report"), pytest.MonkeyPatch()
 
-    class Silent:
-        def readouterr(self):
-            return "", ""
-
     try:
         cond = ["cond=[label]", "folder=runs/m"]
         few = ["interpolate", "task.pairs=1", "task.points=2", "task.rtol=0.01", "task.atol=0.01"]
@@ -97,7 +93,7 @@ def run(tmp_path_factory):
             ["folder=runs/m", f"task={few[0]}", *few[1:]],
             ["folder=runs/m", "task=classify", "task.n=2", "likelihood.rtol=0.1", "likelihood.atol=0.1"],
         ):
-            assert command(patch, Silent(), folder, *words)[0] == 0, words
+            assert command(patch, Quiet(), folder, *words)[0] == 0, words
     finally:
         patch.undo()
     model = folder / "runs" / "m"

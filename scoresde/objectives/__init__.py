@@ -1,10 +1,10 @@
 """What a training minimises: an `Objective` draws a step's random numbers, and says what is trained, and by what loss.
 
-`base.py`: what an objective is; `denoising.py`: denoising score matching, and `added/` what may be added to it;
-`hybrid.py`: with learned variances; `sliced.py`: sliced score matching; `classify.py`: a classifier of noisy data;
-`contrastive.py`: pictures and their words;
-`validation.py`: what they are watched by; `guards.py`: what a training is not begun with.  They may import `loss/`,
-`data/`, `spaces/`, `denoiser/` and `model/`, and know nothing of the loop that trains them.
+`base.py`: what an objective is; `own.py`: one of this package's models; `denoising.py`: denoising score matching, and
+`added/` what may be added to it; `hybrid.py`: with learned variances; `sliced.py`: sliced score matching;
+`classify.py`: a classifier of noisy data; `contrastive.py`: pictures and their words; `validation.py`: what they
+are watched by; `guards.py`: what a training is not begun with.  They may import `loss/`, `data/`, `spaces/`,
+`denoiser/` and `model/`, and know nothing of the loop that trains them.
 """
 
 from .base import Objective

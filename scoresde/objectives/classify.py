@@ -10,18 +10,15 @@ from torch.nn import functional as F
 
 from ..conditions import Label
 from ..data import Batch, Data, collate
-from ..denoiser import device_of
 from ..errors import InputError
 from ..loss import TIMES, DenoisingLoss
 from ..making import node_of
 from ..model.classifier import NoisyClassifier, TrainedClassifier
 from ..model.description import FORMAT, about, parts
-from ..model.folder import load
-from ..model.known import facts
 from ..sde import SDE, widest
 from ..settings import OneOf, Text, checked
-from .base import Objective
-from .guards import look, prepare, refuse_other_conditions
+from .guards import prepare, refuse_other_conditions
+from .own import Own
 from .validation import HeldOut
 
 MOST = 512  # items that a validation looks at
@@ -54,7 +51,7 @@ def held_out(
     return HeldOut(data, loss, sde, [name], device, items, dequantise) if items else None
 
 
-class Classify(Objective):
+class Classify(Own):
     """The cross-entropy -log p(label | x_t, t) of x_t = alpha x_0 + sigma eps, noise and times drawn afresh each step.
 
     Rows without a label (-1) do not count: the loss is the mean over the others of the whole batch.  Each validation
@@ -135,9 +132,6 @@ class Classify(Objective):
         figures = {"validation": float(entropy.mean()), "accuracy": float(clean.mean())}
         return figures | {"validation_by_level": by_level(entropy), "accuracy_by_level": by_level(right)}
 
-    def look(self):
-        look(self.product, self.data)
-
     def describe(self):
         loss = {"condition": self.condition, "times": node_of(self.loss.times), "dequantise": self.dequantise}
         label = node_of(self.product.label)
@@ -146,10 +140,3 @@ class Classify(Objective):
 
     def made(self, average: NoisyClassifier, step: int) -> TrainedClassifier:
         return TrainedClassifier(average, self.facts, step)
-
-    def load(self, folder):
-        return load(folder, str(device_of(self.product)), denoiser=self.product)
-
-    @property
-    def facts(self):
-        return facts(self.data)

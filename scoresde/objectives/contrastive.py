@@ -10,24 +10,21 @@ from torch import Tensor, nn
 
 from ..conditions import Kind, retold
 from ..data import Batch, Data
-from ..denoiser import device_of
 from ..errors import InputError
 from ..loss import TIMES, DenoisingLoss
 from ..making import node_of
 from ..model.clip import MOST, Clip, TrainedClip
 from ..model.description import FORMAT, about, parts, without_inputs
-from ..model.folder import load
-from ..model.known import facts
 from ..settings import OneOf, checked
-from .base import Objective
 from .classify import held_out, noised, numbers
-from .guards import look, prepare, refuse_other_conditions
+from .guards import prepare, refuse_other_conditions
+from .own import Own
 from .validation import HeldOut
 
 FAR = -1e9  # the logit of what is no candidate
 
 
-class Contrastive(Objective):
+class Contrastive(Own):
     """The symmetric cross-entropy of a batch of pairs, over whose rows and columns the logits L = s f g^T are:
 
         -(1 / 2) log softmax_j(L_ij)[i] - (1 / 2) log softmax_j(L_ji)[i] - log n_i
@@ -141,9 +138,6 @@ class Contrastive(Objective):
             figures |= {f"{k}_by_level": self.held_out.by_level(v) for k, v in levels.items()}
         return figures
 
-    def look(self):
-        look(self.product, self.data)
-
     def describe(self):
         clip = self.product
         known = {"format": FORMAT, "kind": "clip", **parts(clip)}
@@ -154,13 +148,6 @@ class Contrastive(Objective):
 
     def made(self, average: Clip, step: int) -> TrainedClip:
         return TrainedClip(average, self.facts, step)
-
-    def load(self, folder):
-        return load(folder, str(device_of(self.product)), denoiser=self.product)
-
-    @property
-    def facts(self):
-        return facts(self.data)
 
 
 def alike(value: Tensor, kind: Kind) -> Tensor:

@@ -10,23 +10,22 @@ from torch import Tensor
 from ..conditions import Kind, dropped, of_items
 from ..data import Batch, Data
 from ..data.views import redrawn
-from ..denoiser import Denoiser, Moments, device_of
+from ..denoiser import Denoiser, Moments
 from ..loss import DenoisingLoss
 from ..making import recorded
 from ..model.denoiser import Model
 from ..model.description import describe
-from ..model.folder import load
 from ..model.kept import moments
-from ..model.known import facts
 from ..settings import Fraction, Scale
 from .added.settings import ESTIMATE, Added, Coupling, estimate
 from .added.uncertainty import Uncertainty
-from .base import Objective, load_named, named
-from .guards import look, prepare
+from .base import load_named, named
+from .guards import prepare
+from .own import Own
 from .validation import Validation
 
 
-class Denoising(Objective):
+class Denoising(Own):
     """`DenoisingLoss` on the items of a data set, with noise and times drawn afresh in each step.
 
     Of a denoiser with conditions each is taken from a row with the chance `drop` of its kind, and all of them together
@@ -164,9 +163,6 @@ class Denoising(Objective):
         own = tuple(f"{name}." for name, _ in self._beside())
         self.loss.load_state({k: v for k, v in state.items() if not k.startswith(own)})
 
-    def look(self):
-        look(self.product, self.data)
-
     def describe(self):
         known = describe(self.product, self.data, self.said, self)
         return known | ({"chosen": self.chosen} if self.chosen else {})
@@ -175,10 +171,3 @@ class Denoising(Objective):
         model = Model(average, self.facts, step)
         model.moments = self.moments
         return model
-
-    def load(self, folder):
-        return load(folder, str(device_of(self.product)), denoiser=self.product)
-
-    @property
-    def facts(self):
-        return facts(self.data)
