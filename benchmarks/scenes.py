@@ -177,13 +177,14 @@ def compare(args, model, data: Data) -> None:
         far.append(away(x))
         print(line(way.name, rows[-1][1], far[-1], seconds), flush=True)
     if args.picture:
-        front(rows, args.picture)
+        beside = lambda what: args.picture.with_stem(f"{args.picture.stem}_{what}")
+        front(rows, beside("front"))
         best = max((row for row in rows if row[0].kind == "CFG"), key=lambda row: share(row[1], "all_seen"))[0]
         said = {"caption": [text for text in SHOWN for _ in range(8)]}
         x = drawn(model, said, 8 * len(SHOWN), args.steps, best.guide)
-        sheet(x.unflatten(0, (-1, 8)), SHOWN, args.picture.with_stem(f"{args.picture.stem}_samples"))
+        sheet(x.unflatten(0, (-1, 8)), SHOWN, args.picture)
         if true:
-            variety(rows, far, true, args.picture.with_stem(f"{args.picture.stem}_variety"))
+            variety(rows, far, true, beside("variety"))
 
 
 def edits(data: Data, n: int, seed: int = 0) -> tuple[Tensor, Tensor, list[str], list[str]]:
@@ -239,7 +240,7 @@ def main() -> None:
     parser.add_argument("--clip-scales", type=float, nargs="+", default=[1.0, 3.0])
     parser.add_argument("--features", default=None)
     parser.add_argument("--edit", action="store_true")
-    parser.add_argument("--picture", type=Path, default=None, help="the front, and beside it samples and variety")
+    parser.add_argument("--picture", type=Path, default=None, help="of samples, and beside it of the front and of variety")
     args = parser.parse_args()
     model, data = scoresde.load(args.folder), scoresde.data.scenes()
     (edit if args.edit else compare)(args, model, data)
