@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--clip-scales", type=float, nargs="+", default=[1.0, 3.0])
     parser.add_argument("--features", default=None)
     parser.add_argument("--edit", action="store_true")
-    parser.add_argument("--picture", type=Path, default=None, help="of samples, and beside it of the front and of variety")
+    parser.add_argument("--picture", type=Path, default=None, help="samples; beside it the front and the variety")
     args = parser.parse_args()
     model, data = scoresde.load(args.folder), scoresde.data.scenes()
     (edit if args.edit else compare)(args, model, data)
