@@ -9,14 +9,17 @@ import torch
 from commands import FEW, ROOT, TINY, command
 from omegaconf import OmegaConf
 from PIL import Image
+from problems import refuses
 
 import scoresde
 from scoresde import InputError, exact
+from scoresde.conditions import Text
 from scoresde.config import build
 from scoresde.data import from_tensor
 from scoresde.demo import Desk, Place, Subject, draw, given, scores
 from scoresde.demo.ways import denoising, walk
 from scoresde.demo.wishes import SAMPLERS, Walk, Wish
+from scoresde.guidance import Guided
 from scoresde.model import Model
 from scoresde.noise import normal
 from scoresde.pictures.pixels import save_files
@@ -138,6 +141,24 @@ def test_the_place_is_among_held_out_items():
     alone = Desk(subject(data=False))
     item, place, words = alone.likelihood(text="4, -2")
     assert place is None and "nothing to place it among" in words and item.ndim == 3
+
+
+def test_what_is_said_is_what_the_model_is_told():
+    words = Text.fitted(["one on the left", "one on the right"])
+    net = scoresde.nets.MLP((2,), width=16, blocks=1, conditions={"caption": words})
+    for weight in net.parameters():  # the last layer of a new network is 0
+        torch.nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(weight.numel()))
+    facts = {"name": "pair", "shape": [2], "levels": None, "scale": torch.tensor(1.0), "shift": torch.tensor(0.0)}
+    shown = Subject(Model(scoresde.Preconditioned(net.eval(), SDE), facts, 1))
+    last = lambda **wish: list(denoising(shown, Wish(n=5, steps=3, sampler="ddim", **wish)))[-1].samples
+    drawn = lambda cond, guide=None: shown.model.generate(5, Wish(steps=3, sampler="ddim").made(), 0, cond, guide)
+    left = {"caption": "one on the left"}
+    assert torch.equal(last(said="one on the left"), drawn(left)) and not torch.equal(drawn(left), drawn(None))
+    assert torch.equal(last(said="  "), drawn(None)) and torch.equal(last(said="", scale=3.0), drawn(None))
+    assert torch.equal(last(said="one on the left", scale=3.0), drawn(left, lambda model: Guided(model, 3.0)))
+    ends = [walk(shown, Walk(points=2, said=said)) for said in ("", "one on the left")]
+    assert not torch.equal(*ends) and shown.text == "caption" and shown.free and not shown.classes
+    refuses("the model takes no text", call=lambda: list(denoising(subject(), Wish(said="one"))))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from problems import refuses
 
 import scoresde
 from scoresde.conditions import Picture
-from scoresde.data import Border, Data, Grey, Hole, Jpeg, Lower, Mixed, Tensors, collate, put_back, viewed
+from scoresde.data import Border, Box, Data, Grey, Hole, Jpeg, Lower, Mixed, Tensors, collate, put_back, viewed
 from scoresde.data.views import redrawn
 from scoresde.objectives import Denoising
 from scoresde.sde import VP
@@ -50,6 +50,22 @@ def test_a_view_is_a_function_of_seed_and_index_whatever_is_asked_for_beside_it(
         first, second = view(same.repeat(30, 1, 1, 1), index, 5).split([59, 1])
         assert not all(torch.equal(row.nan_to_num(9), second[0].nan_to_num(9)) for row in first)
         assert not torch.equal(view(x, index, 6).nan_to_num(9), whole.nan_to_num(9))
+
+
+def test_a_box_is_where_it_is_said_to_be_in_every_picture():
+    x, index = pictures(5)
+    box = Box(low=[0.25, 0.1], high=(0.75, 1.0))  # of 12 x 10: rows 3 to 8, columns 1 to 9
+    assert box.of(COLOUR) == COLOUR
+    seen, inside = box(x, index, 3), torch.zeros(COLOUR, dtype=torch.bool)
+    inside[:, 3:9, 1:] = True
+    assert torch.equal(seen.isnan(), inside.expand_as(seen)) and torch.equal(seen[:, ~inside], x[:, ~inside])
+    volume = Box((0, 0.5, 0), (1, 1, 1))
+    assert volume(torch.ones(1, 1, 2, 4, 3), index[:1], 0).isnan()[0, 0].sum((0, 2)).tolist() == [0, 0, 6, 6]
+    refuses("low=[0.5, 0], high=[0.5, 1]: give a begin below an end", call=lambda: Box((0.5, 0), (0.5, 1)))
+    refuses("low=[0.0]", "each axis", call=lambda: Box((0.0,), (0.5, 1)))
+    refuses("pictures of shape (1, 2, 4, 3) have 3 axes", call=lambda: Box().of((1, 2, 4, 3)))
+    refuses("the box has no pixel of (12, 10)", call=lambda: Box((0, 0), (0.01, 1)).of(COLOUR))
+    refuses("the box has every pixel of (12, 10)", call=lambda: Box((0, 0), (1, 1)).of(COLOUR))
 
 
 @pytest.mark.parametrize("view", [Hole(), Hole("rectangle"), Hole("free", width=(0.01, 0.01)), Border()], ids=str)

@@ -20,13 +20,14 @@ from .readers.scenes.scenes import scenes
 from .readers.toy import toy
 from .rows import Tensors
 from .texts.encoded import encoded
-from .views import Border, Grey, Hole, Jpeg, Lower, Mixed, View, put_back, viewed
+from .views import Border, Box, Grey, Hole, Jpeg, Lower, Mixed, View, put_back, viewed
 
 __all__ = [
     "Affine",
     "Batch",
     "Bins",
     "Border",
+    "Box",
     "Data",
     "Grey",
     "Hole",

@@ -51,7 +51,7 @@ class Desk:
         `several`: all classes at once are a choice too.
         """
         classes = self.subject.classes
-        free = [(NO_CLASS, None)] if self.subject.free else []
+        free = [(NO_CLASS, None)] if self.subject.unlabelled else []
         every = [(ALL_CLASSES, -1)] if several and len(classes) > 1 else []
         return [*free, *every, *((name[:60], i) for i, name in enumerate(classes))] if classes else []
 
@@ -105,6 +105,7 @@ class Desk:
         file: Any = None,
         number: int | None = None,
         label: int | None = None,
+        said: str = "",
     ) -> tuple[np.ndarray, np.ndarray | None, str]:
         """The item as the model sees it, its place in the histogram of held-out data (None: there is none), and words.
 
@@ -115,12 +116,13 @@ class Desk:
             file: or an array file.
             number: or a held-out item by its number, which has its own label.
             label: the class; None: none is told.
+            said: words of the item; empty: none are told.
 
         Returns:
             (H, W, 3), (H, W, 3) or None, and the words.
         """
         raw, cond = self._item(picture, invert, text, file, number)
-        cond = self.subject.cond(label, 1) if number is None else cond
+        cond = self.subject.cond(label, 1, said) if number is None else cond
         held = self.held
         how = held.how if held else scores.How()
         value = float(scores.score(self.subject, raw, cond, how, number or 0)[0])

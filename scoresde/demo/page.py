@@ -23,6 +23,7 @@ footer {display: none !important;}
 """
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
 MONO = ["ui-monospace", "Menlo", "monospace"]
+MOST_WORDS = 1000  # characters of a text
 NONE = -2  # of the list of classes: gradio takes None for nothing chosen
 # The canvas waits for its brush to be chosen: once is enough.
 TAKE_BRUSH = """() => {
@@ -74,18 +75,25 @@ def _class(gr, desk: Desk, several: bool) -> Any:
     return gr.Dropdown(choices or [("none", NONE)], value=value, label="class", visible=bool(choices))
 
 
-def _guided(gr, desk: Desk, several: bool = True) -> tuple[Any, Any]:
-    """The class, and the scale of guidance."""
-    label = _class(gr, desk, several)
+def _text(gr, desk: Desk, name: str) -> Any:
+    """A line for words, hidden where the model takes none."""
+    text = desk.subject.text
+    options = {"label": text or "text", "visible": text is not None, "elem_id": f"{name}-said"}
+    return gr.Textbox("", lines=2, max_length=MOST_WORDS, placeholder="what they show", **options)
+
+
+def _guided(gr, desk: Desk, name: str, several: bool = True) -> tuple[Any, Any, Any]:
+    """The class, the words, and the scale of guidance."""
+    label, said = _class(gr, desk, several), _text(gr, desk, name)
     options = {"label": "guidance scale", "info": "1: as trained", "visible": desk.subject.free}
-    return label, gr.Slider(0, 8, 1, step=0.25, **options)
+    return label, said, gr.Slider(0, 8, 1, step=0.25, **options)
 
 
 def _sampling(gr, desk: Desk) -> None:
     usual, most = desk.counts
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            label, scale = _guided(gr, desk)
+            label, said, scale = _guided(gr, desk, "sample")
             sampler = gr.Dropdown(desk.samplers, value=desk.samplers[0], label="sampler")
             steps = gr.Slider(1, 200, 20, step=1, label="steps")
             n = gr.Slider(1, most, usual, step=1, label="samples")
@@ -98,11 +106,11 @@ def _sampling(gr, desk: Desk) -> None:
             picture = _picture(gr, desk, "samples", "sample-picture")
             strip = _picture(gr, desk, "from noise to data: above x_t, below D(x_t, t)", "sample-strip")
 
-    def draw(label, scale, sampler, steps, n, seed) -> Iterator[tuple]:
+    def draw(label, said, scale, sampler, steps, n, seed) -> Iterator[tuple]:
         whole = {"steps": int(steps), "n": int(n), "seed": _whole("seed", seed)}
-        return desk.sample(label=_label(label), scale=float(scale), sampler=sampler, **whole)
+        return desk.sample(label=_label(label), said=said or "", scale=float(scale), sampler=sampler, **whole)
 
-    inputs, outputs = [label, scale, sampler, steps, n, seed], [picture, strip, words]
+    inputs, outputs = [label, said, scale, sampler, steps, n, seed], [picture, strip, words]
     options = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
     go.click(_flowing(draw), inputs, outputs, **options)
     new.click(lambda seed: int(seed or 0) + 1, seed, seed, api_visibility="private").then(
@@ -120,19 +128,19 @@ def _walking(gr, desk: Desk) -> None:
                 first = gr.Number(0, label="from", precision=0, minimum=0, min_width=80)
                 last = gr.Number(1, label="to", precision=0, minimum=0, min_width=80)
             points = gr.Slider(2, 16, 9, step=1, label="points")
-            label, scale = _guided(gr, desk, several=False)
+            label, said, scale = _guided(gr, desk, "walk", several=False)
             go = gr.Button("Interpolate", variant="primary", elem_id="walk-go")
         with gr.Column(scale=2, min_width=280):
             words = _words(gr, "walk-words")
             picture = _picture(gr, desk, "on the great circle between the latents", "walk-picture")
 
-    def draw(between, first, last, points, label, scale) -> tuple:
+    def draw(between, first, last, points, label, said, scale) -> tuple:
         ends = {"first": _whole("from", first), "last": _whole("to", last), "points": int(points)}
-        return desk.interpolate(between=between, label=_label(label), scale=float(scale), **ends)
+        return desk.interpolate(between=between, label=_label(label), said=said or "", scale=float(scale), **ends)
 
     go.click(
         _told(draw, 1),
-        [between, first, last, points, label, scale],
+        [between, first, last, points, label, said, scale],
         [picture, words],
         concurrency_id="model",
         api_visibility="private",
@@ -143,15 +151,16 @@ def _scoring(gr, desk: Desk) -> None:
     options = {"concurrency_id": "model", "api_visibility": "private"}
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            label = _class(gr, desk, several=False)
+            label, said = _class(gr, desk, several=False), _text(gr, desk, "score")
             ways = _ways(gr, desk)
         with gr.Column(scale=2, min_width=280):
             words = _words(gr, "score-words", big=True)
             seen = _picture(gr, desk, "as the model sees it", "score-item")
             place = _image(gr, "among held-out data", "score-place", "plot")
+    told = lambda label, said: {"label": _label(label), "said": said or ""}
     for button, inputs, make in ways:
-        answer = lambda label, *values, make=make: desk.likelihood(label=_label(label), **make(*values))
-        button.click(_told(answer, 2), [label, *inputs], [seen, place, words], **options)
+        answer = lambda label, said, *values, make=make: desk.likelihood(**told(label, said), **make(*values))
+        button.click(_told(answer, 2), [label, said, *inputs], [seen, place, words], **options)
 
 
 def _ways(gr, desk: Desk) -> list[tuple]:
@@ -190,7 +199,8 @@ def _ways(gr, desk: Desk) -> list[tuple]:
                 found.append((go, [file], lambda f: {"file": f} if f else {"text": " "}))
         if desk.subject.data is not None:
             with gr.Tab("Held-out"):
-                own = "with its own label" if desk.subject.classes else None
+                known = "label" if desk.subject.classes else desk.subject.text
+                own = f"with its own {known}" if known else None
                 number = gr.Number(0, label="item", precision=0, minimum=0, info=own)
                 go = gr.Button("Score it", variant="primary", elem_id="held-go")
                 found.append((go, [number], lambda i: {"number": _whole("item", i)}))

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from .. import pictures
-from ..conditions import Kind, Label
+from ..conditions import Features, Kind, Label, Text
 from ..data import Data, collate
 from ..denoiser import Denoiser, device_of
 from ..errors import InputError
@@ -34,9 +34,11 @@ class Subject:
         self.model, self.folder, self._data, self.lost = model, folder, data, ""
         labels = [name for name, kind in model.conditions.items() if isinstance(kind, Label)]
         self.label = labels[0] if labels else None
+        texts = [name for name, kind in model.conditions.items() if takes_words(kind)]
+        self.text = texts[0] if texts else None
         for name, kind in model.conditions.items():
-            if name != self.label and kind.of_items and not kind.drop:
-                words = "the page gives one label and leaves other conditions out"
+            if name not in (self.label, self.text) and kind.of_items and not kind.drop:
+                words = "the page gives one label and one text, and leaves other conditions out"
                 raise InputError(f"the model was trained with {name} in every row (drop 0): {words}")
 
     @cached_property
@@ -80,17 +82,37 @@ class Subject:
 
     @property
     def free(self) -> bool:
-        """Whether the model knows labels and can do without them, so that it can be guided."""
+        """Whether the model knows labels or words and can do without them, so that it can be guided."""
+        return any(name is not None and self.model.conditions[name].drop > 0 for name in (self.label, self.text))
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether the model knows labels and can do without them."""
         return self.label is not None and self._label().drop > 0
 
     def _label(self) -> Kind:
         return self.model.conditions[self.label]
 
-    def cond(self, label: int | None, n: int) -> dict[str, Tensor] | None:
-        """The conditions of n items by their `label`: one class; all classes in turn for -1, none for None.
+    def cond(self, label: int | None, n: int, said: str = "") -> dict[str, Tensor] | None:
+        """The conditions of n items: by their `label` one class, all classes in turn for -1, none for None; and what is
+        `said` of all of them, nothing if it is empty.
 
-        Raises `InputError` for a class that the model does not know, or none where it needs one.
+        Raises `InputError` for a class that the model does not know, for words where it takes none, and for none of
+        either where it needs some.
         """
+        found = self._labels(label, n)
+        if self.text is None:
+            if said.strip():
+                raise InputError(f"said={brief(said)}: the model takes no text", "said")
+            return found
+        kind = self.model.conditions[self.text]
+        if not said.strip():
+            if not kind.drop:
+                raise InputError('said="": the model needs words (it was trained with drop 0)', "said")
+            return found or {}
+        return {**(found or {}), self.text: kind.rows(self.text, said, n)}
+
+    def _labels(self, label: int | None, n: int) -> dict[str, Tensor] | None:
         if self.label is None:
             if label is not None:
                 raise InputError(f"label={brief(label)}: the model takes no label", "label")
@@ -103,9 +125,11 @@ class Subject:
         rows = [i * kind.classes // n if n >= kind.classes else i for i in range(n)] if label == -1 else label
         return {self.label: kind.rows(self.label, rows, n)}
 
-    def guided(self, label: int | None, scale: float) -> Denoiser:
-        """The model, or classifier-free guidance of it where a class (`label`) is given and the scale is not 1."""
-        return Guided(self.model, scale) if self.free and label is not None and scale != 1 else self.model
+    def guided(self, label: int | None, scale: float, said: str = "") -> Denoiser:
+        """The model, or classifier-free guidance of it where a class (`label`) or words are given and the scale is not
+        1."""
+        given = label is not None or bool(said.strip())
+        return Guided(self.model, scale) if self.free and given and scale != 1 else self.model
 
     def held_out(self, numbers: Sequence[int]) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Held-out items (B, *shape) by their numbers, raw, with the conditions that they come with.
@@ -130,3 +154,8 @@ class Subject:
     def real(self) -> Tensor | None:
         """Some held-out items to draw beside samples; None for images, and where there is no data."""
         return None if self.kind.is_image or self.data is None else pictures.some_real(self.data)
+
+
+def takes_words(kind: Kind) -> bool:
+    """Whether a condition may be given as a text."""
+    return isinstance(kind, Text) or (isinstance(kind, Features) and bool(kind.encoder))

@@ -42,8 +42,9 @@ def usual(kind: Kind) -> int:
 
 @dataclass(frozen=True)
 class Wish(Checked):
-    """`n` samples by a `sampler` of `steps`, of a class (`label`; None: of none, -1: of all in turn), led there by the
-    `scale` of classifier-free guidance (1: the conditional model, 0: without the class)."""
+    """`n` samples by a `sampler` of `steps`, of a class (`label`; None: of none, -1: of all in turn) and of what is
+    `said` (empty: nothing), led there by the `scale` of classifier-free guidance (1: the conditional model, 0: without
+    either)."""
 
     n: Count = 16
     seed: Seed = 0
@@ -51,6 +52,7 @@ class Wish(Checked):
     steps: Annotated[int, Range(1, 1000)] = 20
     label: Annotated[int, Range(-1, 2**31)] | None = None
     scale: Annotated[float, Range(-5, 20)] = 1.0
+    said: str = ""
 
     def made(self) -> s.Sampler:
         """The sampler."""
@@ -68,3 +70,4 @@ class Walk(Checked):
     points: Annotated[int, Range(2, 32)] = 9
     label: Annotated[int, Range(0, 2**31)] | None = None
     scale: Annotated[float, Range(-5, 20)] = 1.0
+    said: str = ""
