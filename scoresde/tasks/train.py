@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -36,6 +36,8 @@ from .sample import Sample, check
 class Full(Task):
     """Trains the model if it is not trained yet, then samples it, then scores it."""
 
+    trains: ClassVar[bool] = True
+
     def __call__(self, run: Run) -> None:
         if run.config.png:
             check(run, run.data)  # before the training
@@ -51,6 +53,8 @@ class Full(Task):
 @dataclass(frozen=True)
 class Train(Task):
     """Trains the model, or goes on from its last checkpoint; a trained one is left as it is."""
+
+    trains: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> None:
         train(run)
