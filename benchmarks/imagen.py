@@ -91,7 +91,7 @@ class Bench:
 
     def drawn(self, stages: Sequence[Stage], texts: Sequence[str]) -> list[Tensor]:
         """The pictures of each stage, bytes."""
-        options = {"cond": {"caption": [*texts]}, "progress": False, "batch_size": 100, "seed": 1}
+        options = {"cond": {"caption": [*texts]}, "progress": False, "batch_size": 100, "seed": 1, "autocast": "bf16"}
         parts = Cascade(stages).draw(len(texts), **options)
         return [one.model.decode(x).to(torch.uint8) for one, x in zip(stages, parts, strict=True)]
 
