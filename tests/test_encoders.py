@@ -198,9 +198,11 @@ def test_on_the_command_line(folders, tmp_path, monkeypatch, capfd):
     encoder = f"told.caption.encoder={folders / 'bert'}"
     assert "not on this machine" in say("task=train", "told.caption.encoder=nobody/nothing", code=1)
     assert "of an encoder" in say("task=train", "told.caption.length=2", code=1)
-    say("task=train", encoder)
+    assert "of an encoder" in say("task=train", "told.caption.standardise=true", code=1)
+    say("task=train", encoder, "told.caption.standardise=true")
     known = json.loads((tmp_path / "m" / "model.json").read_text())
     assert known["conditions"]["caption"]["encoder"] == str(folders / "bert")
+    assert len(known["conditions"]["caption"]["mean"]) == 16
     few = ("task=sample", "sampler=ddim", "sampler.steps=1", "n=2", "gif=false")
     say(*few, "given.caption=a three, or a four")
     say(*few)

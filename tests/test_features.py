@@ -58,6 +58,33 @@ def test_texts_become_vectors_and_another_encoder_is_refused(spelled):
     assert not kind.fits(Features(5, 4, "spelled", "xyz")) and kind.fits(Features(5, 4, "other", "abc"))
 
 
+def test_networks_see_the_numbers_of_texts_standardised(spelled):
+    pytest.importorskip("tokenizers")
+    words = [" ".join(WORDS[: 1 + i % 4]) for i in range(40)]
+    plain = scoresde.data.from_tensor(
+        torch.arange(40)[:, None] / 40, cond={"w": (words, scoresde.conditions.Text.fitted(words))}
+    )
+    data = scoresde.data.encoded(plain, "spelled", standardise=True)
+    kind = data.conditions["w"]
+    texts = sorted(set(words))
+    h = torch.cat(Spelled()(texts)).float()
+    h = torch.nn.functional.layer_norm(h, (4,))
+    assert torch.tensor(kind.mean).allclose(h.mean(0), atol=1e-5)
+    assert torch.tensor(kind.std).allclose(h.std(0, correction=0), atol=1e-5)
+    net = Encoded(kind, 8)
+    seen = net.table[:2](kind.encode(texts))
+    seen = seen[~seen.isnan().any(2)]
+    assert seen.mean(0).abs().max() < 1e-4 and (seen.std(0, correction=0) - 1).abs().max() < 1e-4
+    assert not {"mean", "std"} & {name.rpartition(".")[2] for name in net.state_dict()}
+    # A model is told the vectors as they are, and its folder has the numbers.
+    told = kind.encode(texts).nan_to_num(7.0)
+    assert torch.equal(told, Features(kind.length, 4, "spelled").encode(texts).nan_to_num(7.0))
+    refuses("mean=None", "give 4 numbers", call=lambda: Features(5, 4, standardise=True))
+    refuses("mean=(0.0,)", "give 4 numbers", call=lambda: Features(5, 4, standardise=True, mean=(0.0,), std=(1.0,)))
+    zero = {"mean": (0.0,) * 4, "std": (1.0, 1.0, 0.0, 1.0)}
+    refuses("give positive", call=lambda: Features(5, 4, standardise=True, **zero))
+
+
 def test_data_are_read_by_an_encoder(spelled):
     pytest.importorskip("tokenizers")
     words = [" ".join(WORDS[: 1 + i % 4]) if i % 5 else "" for i in range(40)]

@@ -79,7 +79,7 @@ def quoted(word: str) -> str:
 
 def run(config: DictConfig) -> None:
     """Runs one composed config."""
-    from ..run import Run, execute
+    from ..run import Run, begun, execute
 
     choices = dict(HydraConfig.get().runtime.choices)
     sources = [s.path for s in HydraConfig.get().runtime.config_sources if s.provider == "command-line"]
@@ -96,7 +96,8 @@ def run(config: DictConfig) -> None:
         elif task.alone:
             task(config)
         else:
-            execute(Run(config, choices, said=tuple(HydraConfig.get().overrides.task)), task)
+            said = tuple(HydraConfig.get().overrides.task)
+            execute(Run(begun(config, task, choices, said), choices, said=said), task)
     except (*TOLD, OmegaConfBaseException) as error:
         if multirun:
             raise
@@ -122,7 +123,7 @@ def run_job(config: DictConfig, choices: dict[str, str], task: Callable | Except
 
     `task` is an error where the job's settings are wrong.
     """
-    from ..run import Run, execute
+    from ..run import Run, begun, execute
 
     here = HydraConfig.get()
     folder, overrides = Path(here.runtime.output_dir), tuple(here.overrides.task)
@@ -137,6 +138,6 @@ def run_job(config: DictConfig, choices: dict[str, str], task: Callable | Except
         with job:
             if isinstance(task, Exception):
                 raise task
-            made = Run(config, choices, job=job, said=overrides)
+            made = Run(begun(config, task, choices, overrides), choices, job=job, said=overrides)
             execute(made, task)
             job.end(made.made)

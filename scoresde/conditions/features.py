@@ -6,14 +6,14 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..settings import Count, Whole, brief
+from ..settings import LATER, Count, Whole, brief
 from .base import Drop, Kind, as_tensor, spread
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ class Features(Kind):
         encoder: the name of a frozen encoder of text, as `encoders.text_encoder` takes it; "": there is none.
         weights: the print of its files, where there is one: another encoder of that name is refused.
         layers: of a transformer that reads the vectors before a network does, and is trained with it.
+        standardise: whether networks see each number of the vectors, which are normalised first, less `mean` and
+            divided by `std`, `size` numbers each, those of the training texts.
+
+    Raises:
+        InputError: `mean` and `std` of another length, or without `standardise`; a std that is not positive.
     """
 
     length: Count
@@ -40,6 +45,22 @@ class Features(Kind):
     weights: str = ""
     drop: Drop = 0.1
     layers: Whole = 0
+    standardise: Annotated[bool, LATER] = False
+    mean: Annotated[tuple[float, ...] | None, LATER] = None
+    std: Annotated[tuple[float, ...] | None, LATER] = None
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
+        super().__post_init__()
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if (value is not None) != self.standardise or len(value or [0] * self.size) != self.size:
+                words = f"give {self.size} numbers with standardise=True, and None without it"
+                raise InputError(f"{name}={brief(value)}: {words}", name)
+        if min(self.std or [1]) <= 0:
+            raise InputError(f"std={brief(self.std)}: give positive numbers", "std")
 
     def rows(self, name, value, n):
         if isinstance(value, str):

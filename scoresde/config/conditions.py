@@ -17,7 +17,8 @@ from ..settings import brief, nearest
 from . import views
 
 OPEN = ("drop", "layers")  # what a config may say of a kind; the rest comes with the data
-ENCODED = ("encoder", "length")  # and of text that a frozen encoder reads: which, and the most vectors of a text
+# And of text that a frozen encoder reads: which, the most vectors of a text, and whether they are standardised.
+ENCODED = ("encoder", "length", "standardise")
 
 
 def asked(config: DictConfig) -> dict[str, dict[str, Any]]:
@@ -35,9 +36,9 @@ def asked(config: DictConfig) -> dict[str, dict[str, Any]]:
             raise InputError(words, "told")
         if not isinstance(settings, Mapping) or not settings.keys() <= {*OPEN, *ENCODED}:
             raise InputError(f"told.{name}={brief(settings)}: give settings of {', '.join((*OPEN, *ENCODED))}", "told")
-        if "length" in settings and "encoder" not in settings:
-            words = f"told.{name}.length={settings['length']}: it is of an encoder: say told.{name}.encoder=NAME too"
-            raise InputError(words, "told")
+        if (alone := [key for key in ENCODED[1:] if key in settings]) and "encoder" not in settings:
+            said = f"told.{name}.{alone[0]}={settings[alone[0]]}"
+            raise InputError(f"{said}: it is of an encoder: say told.{name}.encoder=NAME too", "told")
     return {name: {"drop": drops[name], **told.get(name, {})} for name in names}
 
 
@@ -70,7 +71,8 @@ def read(config: DictConfig, data: Data) -> Data:
                 words = f"{name} is no text of {data.name}, and an encoder reads text"
                 raise InputError(f"told.{name}.encoder={one['encoder']}: {words}", f"told.{name}.encoder")
             try:
-                data = encoded(data, one["encoder"], [name], one.get("length"), one.get("layers", 0))
+                own = {key: one[key] for key in ("length", "layers", "standardise") if key in one}
+                data = encoded(data, one["encoder"], [name], **own)
             except InputError as error:
                 raise making.placed(error, f"told.{name}") from None
     return data

@@ -14,13 +14,16 @@ from ..model.kept.weights import path_of
 
 def start_of(train: Mapping[str, Any]) -> dict[str, Any]:
     """What a description says of the start of a training: the hash of its weights; nothing where there is none.
+    Of words that are not followed yet (`run.begun`) the words.
 
     Raises `InputError` for a folder without a trained model.
     """
     start = train.get("start")
     if start is None:
         return {}
-    folder = Path(str(start)).expanduser()
+    if not isinstance(start, str):
+        return {"start": {"words": start}}
+    folder = Path(start).expanduser()
     files = [path for path in (path_of(folder), folder / "checkpoint.pt") if path.exists()]
     if not files:
         raise InputError(f"train.start={start}: there is no trained model in this folder", "train.start")
@@ -30,7 +33,7 @@ def start_of(train: Mapping[str, Any]) -> dict[str, Any]:
 def source(config: DictConfig, said: Sequence[str]) -> tuple[Path | None, tuple[str, ...]]:
     """The folder of the model whose parts a command takes up, and those which it does not: its own folder, or else that
     of `train.start`, whose training is another."""
-    if any("experiment=" in word for word in said):
+    if any(word.lstrip("+").startswith("experiment=") for word in said):
         return None, ()
     own = None if config.folder is None or config.fresh is True else Path(str(config.folder)).expanduser()
     if own is not None and (own / MODEL).exists():

@@ -52,6 +52,11 @@ class Task(Checked, ABC):
     alone: ClassVar[bool] = False  # such a task takes the config in place of a run, and needs no model
     leaves: ClassVar[bool] = True  # whether it leaves files; one that does not has no tracker, lock and page
 
+    @property
+    def trains(self) -> bool:
+        """Whether it trains the model, and what that begins with, where they are not trained yet."""
+        return False
+
     @abstractmethod
     def __call__(self, run: "Run") -> None:
         """Does it."""

@@ -186,7 +186,7 @@ def _ended(study) -> int:
 
 def _try(trial, places: list[Space], words: list[str], config: DictConfig, home: Path, task: Search) -> float:
     """Runs one trial as a job, and gives the figure that judges it."""
-    from ..run import Run, execute
+    from ..run import Run, begun, execute
 
     chosen = [f"{p.key}={_word(p.suggest(trial))}" for p in places]
     here = HydraConfig.get()
@@ -198,8 +198,9 @@ def _try(trial, places: list[Space], words: list[str], config: DictConfig, home:
     say(f"\ntrial {trial.number}: {' '.join(chosen)}")
     job = Job(home / str(trial.number), trial.number, home.name, tuple(overrides), fingerprint(made))
     with job:
-        work = Run(made, choices, job=job, said=overrides)
-        execute(work, build.make(made.task, "task", Task))
+        of = build.make(made.task, "task", Task)
+        work = Run(begun(made, of, choices, overrides), choices, job=job, said=overrides)
+        execute(work, of)
         job.end(work.made)
         found = figures(read(job.folder / "summary.json"))
         if task.objective not in found:

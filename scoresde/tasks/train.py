@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -37,6 +37,8 @@ from .sample import Sample, check
 class Full(Task):
     """Trains the model if it is not trained yet, then samples it, then scores it."""
 
+    trains: ClassVar[bool] = True
+
     def __call__(self, run: Run) -> None:
         if run.config.png:
             check(run, run.data)  # before the training
@@ -60,6 +62,8 @@ def _vet_samples(run: Run) -> None:
 @dataclass(frozen=True)
 class Train(Task):
     """Trains the model, or goes on from its last checkpoint; a trained one is left as it is."""
+
+    trains: ClassVar[bool] = True
 
     def __call__(self, run: Run) -> None:
         train(run)

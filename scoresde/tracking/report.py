@@ -55,8 +55,9 @@ def table(console: Console, rows: list[tuple[str, str]]) -> None:
     console.print(grid)
 
 
-def columns(console: Console, words: Sequence[str], numbers: Sequence[str], rows: list[tuple[str, ...]]) -> None:
+def columns(console: Console | None, words: Sequence[str], numbers: Sequence[str], rows: list[tuple[str, ...]]) -> None:
     """A table under the names of its columns: first those of words, then those of numbers."""
+    console = console or Console(highlight=False, markup=False, emoji=False)
     grid = Table(box=None, pad_edge=False)
     for name in words:
         grid.add_column(name)

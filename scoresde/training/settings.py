@@ -27,7 +27,7 @@ class Training(Checked):
             none are kept.
         sigma_rel: the widths of those averages, shares of the steps (`training.power`).
         snapshot_dtype: the type in which snapshots are written; averages are in float32 always.
-        start: the folder of a trained model, with whose weights it begins.
+        start: the folder of a trained model, with whose weights it begins; of a command also the words that train it.
         lora: the rank of adapters, which alone are trained, on top of `start`; None: all weights are.
         seed: of all random numbers.
         precision: accelerate's, "no", "bf16" or "fp16".
@@ -54,7 +54,7 @@ class Training(Checked):
     snapshots: Annotated[Whole, LATER] = 0
     sigma_rel: Annotated[tuple[Width, ...], LATER] = (0.05, 0.1, 0.2)
     snapshot_dtype: Annotated[Literal["float32", "float16"], LATER] = "float32"
-    start: Text | None = None
+    start: Text | tuple[Text, ...] | None = None
     lora: Annotated[Count | None, LATER] = None
     seed: Seed = 0
     precision: Literal["no", "bf16", "fp16"] = "no"

@@ -14,6 +14,7 @@ from ..model.denoiser import Model
 from ..model.folder import MODEL, kept
 from ..model.kept.state import plain_state
 from ..model.kept.weights import hash_of
+from ..settings import brief
 from .settings import Training
 
 Start = Model | str | Path
@@ -46,6 +47,10 @@ def started(
     known = files.read_json(folder / MODEL, default={}).get("start") if folder is not None else None
     known = known if isinstance(known, dict) else {}
     asked = start or training.start
+    if isinstance(asked, list | tuple):
+        raise InputError(
+            f"start={brief(asked)}: words are followed by a command alone: give a model or its folder", "start"
+        )
     source = asked or known.get("folder")
     if not source or (folder is not None and _place(source) == folder.resolve()):
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from ..items import beside, column
 MOST = 64  # vectors of a text that are kept at most, unless a length is said
 SPARE = 4  # vectors beyond those of the longest text
 BLOCK = 4096  # items whose texts are read at once
+LEAST = 1e-3  # the deviation of a number that hardly varies
 Names = Annotated[Sequence[str] | None, "a list of names, or None for all that are text"]
 
 
@@ -32,6 +33,7 @@ def encoded(
     length: Count | None = None,
     layers: Whole = 0,
     weights: str = "",
+    standardise: bool = False,
 ) -> Data:
     """Data whose conditions of text are the vectors that a frozen encoder gives, kept on disk for the next time.
 
@@ -44,6 +46,7 @@ def encoded(
         length: the most vectors of a text; None: 4 more than the longest has, up to 64.
         layers: of a transformer that reads them, trained with the network.
         weights: the print of the encoder's files, where it is known: another one is refused.
+        standardise: whether networks see the vectors' numbers standardised, by the training texts.
 
     Returns:
         A `Data`; of its `judge` the texts are found again.
@@ -58,7 +61,8 @@ def encoded(
         there = [name for name, kind in data.conditions.items() if isinstance(kind, Text)]
         raise InputError(f"names={[*names]}: {wrong[0]} is no text of {data.name}{nearest(wrong[0], there)}", "names")
     for name in names:
-        data = _one(data, name, encoder, length, layers, weights)
+        told = {"layers": layers, "standardise": standardise}
+        data = _one(data, name, encoder, length, weights, told)
     return data
 
 
@@ -66,7 +70,8 @@ def as_told(data: Data, kinds: Mapping[str, object]) -> Data:
     """Data whose texts are encoded as a model takes them, of the kinds of its conditions."""
     for name, kind in kinds.items():
         if isinstance(kind, Features) and kind.encoder and isinstance(data.conditions.get(name), Text):
-            data = _one(data, name, kind.encoder, kind.length, kind.layers, kind.weights)
+            told = {key: getattr(kind, key) for key in ("layers", "standardise", "mean", "std")}
+            data = _one(data, name, kind.encoder, kind.length, kind.weights, told)
     return data
 
 
@@ -89,20 +94,35 @@ class Encoded:
         return found.reshape(*index.shape, *found.shape[1:])
 
 
-def _one(data: Data, name: str, encoder: str, length: int | None, layers: int, weights: str) -> Data:
+def _one(data: Data, name: str, encoder: str, length: int | None, weights: str, told: Mapping[str, Any]) -> Data:
     from ...encoders import text_encoder  # which few data need
 
     kind: Text = data.conditions[name]
     parts = {part: texts_of(getattr(data, part), name, kind) for part in ("train", "test")}
     reader, texts = text_encoder(encoder), {*parts["train"], *parts["test"]}
     most = max((len(found) for found in reader(sorted(texts))), default=1)
-    made = Features(length or min(most + SPARE, MOST), reader.size, encoder, weights or reader.print, kind.drop, layers)
+    if told["standardise"] and told.get("mean") is None:
+        told = {**told, **moments(reader(sorted({*parts["train"]} - {""})), reader.size)}
+    length = length or min(most + SPARE, MOST)
+    made = Features(length, reader.size, encoder, weights or reader.print, kind.drop, **told)
     own = {part: beside(getattr(data, part), {name: Encoded(words, made)}) for part, words in parts.items()}
     notes = data.notes
     if most > made.length:
         notes = (*notes, f"{name}: the longest text has {most} vectors, cut to {made.length}")
     judge = None if data.judge is None else _judged(data, name, made)
     return replace(data, **own, conditions={**data.conditions, name: made}, notes=notes, judge=judge)
+
+
+def moments(vectors: Sequence[Tensor], size: int) -> dict[str, tuple[float, ...]]:
+    """The mean and the deviation of each number of vectors (L, size), normalised as networks do it."""
+    n, total, squares = 0, *torch.zeros(2, size, dtype=torch.float64)
+    for start in range(0, len(vectors), BLOCK):
+        h = torch.cat([*vectors[start : start + BLOCK]]).float()
+        h = torch.nn.functional.layer_norm(h, (size,)).double()
+        n, total, squares = n + len(h), total + h.sum(0), squares + h.square().sum(0)
+    mean = total / max(n, 1)
+    std = (squares / max(n, 1) - mean**2).clamp_min(LEAST**2).sqrt()
+    return {key: tuple(float(f"{v:.6g}") for v in value.tolist()) for key, value in {"mean": mean, "std": std}.items()}
 
 
 def texts_of(items: Dataset, name: str, kind: Text) -> np.ndarray:

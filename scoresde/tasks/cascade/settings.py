@@ -10,15 +10,17 @@ from ... import making
 from ...cascade import Stage
 from ...config.composed import choice, composed
 from ...config.guide import INPUTS, Guide
+from ...data import Data
 from ...denoiser import Counted, Denoiser
 from ...errors import InputError, in_yaml
-from ...guidance import Guided
+from ...guidance import Guided, Thresholded
 from ...model.denoiser import Model
 from ...model.folder import MODEL, load
 from ...model.grid import fitted_grid
-from ...run import Run, execute
+from ...report.again import value
+from ...run import Run, begun, execute, look
 from ...sampling import Sampler
-from ...settings import Checked, Scale, Text, brief, nearest
+from ...settings import Checked, Fraction, Scale, Text, brief, nearest
 from ...tracking.report import say
 from ..train import Train
 
@@ -33,6 +35,7 @@ class Said(Checked):
         sampler: a name, or settings in the place of the command's; None: the command's.
         scale: of classifier-free guidance; None: the command's `guidance`.
         guidance: in its place a node, as `guidance=` has it.
+        threshold: the quantile of dynamic thresholding, around either of them; None: there is none.
         augment, truncate, gives: as `Stage` has them.
         ema: which average of the weights, as the command's `ema` says it.
     """
@@ -42,6 +45,7 @@ class Said(Checked):
     sampler: Text | dict | None = None
     scale: Scale | None = None
     guidance: dict | None = None
+    threshold: Fraction | None = None
     augment: Scale = 0.0
     truncate: Scale = 0.0
     gives: Text = "seen"
@@ -88,22 +92,35 @@ class Maker:
     """
 
     def __init__(self, config: Any, plain: Mapping[str, Any], said: Sequence[Said]):
-        self.config, self.plain, self.said, self.runs = config, plain, said, {}
+        self.config, self.plain, self.said, self.trained = config, plain, said, {}
         self.samplers = [self._sampler_node(one, f"stage {i + 1}") for i, one in enumerate(said)]
         self.guides = [self._guide_node(one, f"stage {i + 1}") for i, one in enumerate(said)]
         for i, one in enumerate(said):
             if one.train:
-                made, choices = composed(one.train, config)
-                self.runs[i] = Run(made, choices, said=one.train)
+                self.trained[i] = composed(one.train, config)
+                look(*self.trained[i], one.train)
             elif not (folder := Path(one.folder).expanduser()).is_dir() or not (folder / MODEL).exists():
                 raise InputError(f"stage {i + 1}: {folder} is no folder of a trained model: it has no {MODEL}")
 
     def folders(self) -> list[Path]:
         """The folders of the models, once those that are to be trained are."""
-        for i, run in self.runs.items():
-            say(f"stage {i + 1}: {' '.join(self.said[i].train)}")
+        found = []
+        for i, said in enumerate(self.said):
+            if i not in self.trained:
+                found.append(Path(said.folder).expanduser())
+                continue
+            say(f"stage {i + 1}: {' '.join(said.train)}")
+            made, choices = self.trained[i]
+            run = Run(begun(made, Train(), choices, said.train), choices, said=said.train)
             execute(run, Train())
-        return [self.runs[i].folder if i in self.runs else Path(s.folder).expanduser() for i, s in enumerate(self.said)]
+            found.append(run.folder)
+        return found
+
+    def data(self, folder: Path) -> Data:
+        """The data that the model in a folder was trained on, with the conditions that it takes."""
+        words = [f"folder={value(str(folder))}"]
+        made, choices = composed(words, self.config)
+        return Run(made, choices, said=words).data
 
     def stage(self, i: int, folder: Path, device: str) -> Stage:
         """Stage i, of the model in a folder.  Raises `InputError` for one that is no denoiser."""
@@ -121,16 +138,19 @@ class Maker:
             raise InputError(f"stage {i + 1}: {in_yaml(str(error))}") from None
 
     def _guide(self, i: int, said: Said) -> Any:
-        """What counts a stage's evaluations, around what guides it."""
+        """What counts a stage's evaluations, around what guides it, around which is its threshold."""
+
+        def kept(model: Denoiser) -> Denoiser:
+            return model if said.threshold is None else Thresholded(model, quantile=said.threshold)
 
         def led(model: Denoiser) -> Denoiser:
             if said.scale is not None:
-                return Guided(model, said.scale) if said.scale != 1 else model
+                return kept(Guided(model, said.scale) if said.scale != 1 else model)
             guide = Guide.of(self.guides[i], model, self.config.trust)
             if guide.conditions:
                 words = "a classifier leads single models; give a scale, or guidance of another kind"
                 raise InputError(f"stage {i + 1}: guidance: {words}")
-            return guide({})
+            return kept(guide({}))
 
         return lambda model: Counted(led(model))
 

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +26,10 @@ from ...settings import brief, nearest
 from ...tracking.report import say
 from ..given import groups, rows_of
 from ..likelihood.parts import Examples, batches, write_columns
+from . import judged
 from .settings import Maker, read
+
+Look = Callable[[int, Tensor], dict[str, Any]]  # figures of a stage's samples
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,19 @@ class Generate(Task):
 
     stage-1.npy, ... are what each stage tells the next, in its model's space, and stage-1.png, ... its picture.  They
     lie in `folder`, or out/cascade-HASH; a command that was killed goes on with the samples that it had drawn.
+
+    With `judge` the samples are told what the command gives, or else the first n held-out items of the last model's
+    data, and how many are as they were told is said of each stage, by its data's judge.
     """
 
+    judge: bool = False
     alone: ClassVar[bool] = True
 
     def __call__(self, config: Any) -> None:
-        cascade(config)
+        cascade(config, self.judge)
 
 
-def cascade(config: Any) -> None:
+def cascade(config: Any, judge: bool = False) -> None:
     """Does what `Generate` says.
 
     Raises `InputError` before any work for stages that do not fit, and for what is given and no stage takes.
@@ -56,6 +63,9 @@ def cascade(config: Any) -> None:
     device = best_device() if config.device == "auto" else config.device
     made = Cascade([maker.stage(i, folder, device) for i, folder in enumerate(folders)])
     cond = _given(made, plain["given"], config.n)
+    data = judged.judging(maker, folders[-1]) if judge else None
+    if data is not None and not cond:
+        cond = judged.held_out(data, made.conditions, config.n)
     made.check(cond, config.n)
     if config.png:
         check_files(made.stages[-1].shape, made.stages[-1].model.levels)
@@ -63,10 +73,13 @@ def cascade(config: Any) -> None:
     for stage, said, guide in zip(made.stages, maker.said, maker.guides, strict=True):
         told.append([stage.model.weights, repr(stage.sampler), said.scale, guide])
         told.append([stage.gives, stage.augment, stage.truncate])
+        told += [said.threshold] * (said.threshold is not None)
+    told += ["judged"] * judge
     place = Path(config.folder or Path(config.out) / f"cascade-{build.short_hash(told)}").expanduser()
     with locks.alone(place, say=say):
         files.sweep(place)
-        _drawn(config, made, cond, folders, place, build.short_hash(told))
+        look = (lambda k, x: judged.figures(maker, folders[k], made.stages[k], x, cond)) if judge else None
+        _drawn(config, made, cond, folders, place, build.short_hash(told), look)
 
 
 def _given(made: Cascade, said: Mapping[str, Any], n: int) -> dict[str, Tensor]:
@@ -79,8 +92,10 @@ def _given(made: Cascade, said: Mapping[str, Any], n: int) -> dict[str, Tensor]:
     return {name: rows_of(name, value, kinds[name], n) for name, value in said.items() if value is not None}
 
 
-def _drawn(config: Any, made: Cascade, cond: dict[str, Tensor], folders: list[Path], place: Path, key: str) -> None:
-    """Draws what is not there yet, and writes it."""
+def _drawn(
+    config: Any, made: Cascade, cond: dict[str, Tensor], folders: list[Path], place: Path, key: str, look: Look | None
+) -> None:
+    """Draws what is not there yet, looks at each stage's samples, and writes it."""
     before = files.read_json(place / "summary.json", default={})
     if before.get("key") not in (None, key):
         raise InputError(f"{place} holds samples of another cascade: give another folder")
@@ -99,6 +114,8 @@ def _drawn(config: Any, made: Cascade, cond: dict[str, Tensor], folders: list[Pa
         figures.append({"folder": str(folders[k]), "sampler": repr(stage.sampler), "weights": stage.model.weights})
         figures[-1] |= {"shape": list(stage.shape), "seconds": time.perf_counter() - start}
         figures[-1] |= {"drawn": drawn, "evaluations": stage.denoiser.rows / max(drawn, 1)}
+        if look is not None and not stage.truncate:
+            figures[-1]["judged"] = look(k, x)
         if not stage.truncate and stage is not made.stages[-1]:
             _picture(place / f"stage-{k + 1}.png", stage.model, x, made, cond)
     last = made.stages[-1].model
@@ -112,6 +129,7 @@ def _drawn(config: Any, made: Cascade, cond: dict[str, Tensor], folders: list[Pa
     summary = {"task": "cascade", "key": key, "n": config.n, "seed": config.seed, "stages": figures}
     summary |= {"seconds": time.perf_counter() - began, "finished": True}
     files.write_json(place / "summary.json", summary)
+    judged.show(figures)
     say(f"{config.n} samples of {len(made.stages)} stages: {place}/samples.png, {place}/samples.npy")
 
 

@@ -55,6 +55,11 @@ class Translate(Features, Task):
     frechet: bool = True
     train: bool = False
 
+    @property
+    def trains(self) -> bool:
+        """As `train` says."""
+        return self.train
+
     def __call__(self, run: Run) -> None:
         translate(run, self)
 

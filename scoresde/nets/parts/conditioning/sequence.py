@@ -1,6 +1,7 @@
 """Tokens as a network takes them: a sequence to attend to, and a vector."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -59,16 +60,29 @@ class Sequence(nn.Module):
 class Encoded(Sequence):
     """The same of vectors (B, L, E), NaN where there are none (Saharia et al., 2022, arXiv 2205.11487).
 
-    Each is normalised.  The first may be of the whole, as `encoders.TextEncoder` has it; the vector knows the places of
-    all.
+    Each is normalised, and where the kind says so standardised, as what a word says may be in numbers that hardly vary.
+    The first may be of the whole, as `encoders.TextEncoder` has it; the vector knows the places of all.
     """
 
     ordered = True
 
     def _table(self, kind: Features, width: int) -> nn.Module:
-        return nn.Sequential(nn.LayerNorm(kind.size, elementwise_affine=False), nn.Linear(kind.size, width))
+        standard = [Standard(kind.mean, kind.std)] if kind.standardise else []
+        return nn.Sequential(nn.LayerNorm(kind.size, elementwise_affine=False), *standard, nn.Linear(kind.size, width))
 
     def _embedded(self, value: Tensor) -> tuple[Tensor, Tensor]:
         mask = ~value.isnan().any(2)
         known = torch.where(mask[..., None], value, 0.0).to(self.null.dtype)
         return self.table(known), mask
+
+
+class Standard(nn.Module):
+    """(h - mean) / std, of E numbers each, which the kind has: they are not saved."""
+
+    def __init__(self, mean: Iterable[float], std: Iterable[float]):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([*mean]), persistent=False)
+        self.register_buffer("std", torch.tensor([*std]), persistent=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return (h - self.mean.to(h.dtype)) / self.std.to(h.dtype)
