@@ -1,9 +1,11 @@
 """One command: its config, its model folder, its tracker, and what it prints; and how its task is run.
 
-`base.py`: `Run` and `Task`; `execute.py`: a task within the folder's lock.  It may import all but the tasks.
+`base.py`: `Run` and `Task`; `execute.py`: a task within the folder's lock; `within.py`: a command within a command.
+It may import all but the tasks.
 """
 
 from .base import Run, Task
 from .execute import execute, missing
+from .within import Within
 
-__all__ = ["Run", "Task", "execute", "missing"]
+__all__ = ["Run", "Task", "Within", "execute", "missing"]

@@ -16,8 +16,13 @@ from ...run import Run
 REAL = 1000  # held-out items that it sees too
 
 
-def loaded(run: Run, folder: str | None, setting: str = "clip") -> TrainedClip | None:
-    """The CLIP of a folder.  Raises `InputError` for one that cannot judge the samples of this run, before any work."""
+def loaded(
+    run: Run, folder: str | None, setting: str = "clip", told: Sequence[str] | None = None
+) -> TrainedClip | None:
+    """The CLIP of a folder; `told` are the conditions of the samples, None: those of the run.
+
+    Raises `InputError` for one that cannot judge the samples of this run, before any work.
+    """
     if folder is None:
         return None
     clip, said = load(folder, run.device), f"task.{setting}={folder}"
@@ -25,9 +30,9 @@ def loaded(run: Run, folder: str | None, setting: str = "clip") -> TrainedClip |
         raise InputError(f"{said} holds a {type(clip).__name__}: give a CLIP's folder (task=contrastive)", setting)
     if clip.shape != tuple(run.data.shape):
         raise InputError(f"{said} sees pictures {clip.shape}, and {run.data.name} has {tuple(run.data.shape)}", setting)
-    names = [*run.config.cond, *(run.plain["given"] or {})]
-    if clip.condition not in names or clip.condition not in run.data.conditions:
-        words = f"it reads {clip.condition!r}, which the samples are not told (cond={list(run.config.cond)})"
+    told = [*run.config.cond, *(run.plain["given"] or {})] if told is None else told
+    if clip.condition not in told or clip.condition not in run.data.conditions:
+        words = f"it reads {clip.condition!r}, which the samples are not told (they are told {list(told)})"
         raise InputError(f"{said}: {words}", setting)
     return clip
 
