@@ -14,6 +14,7 @@ from ...model import TrainedClip, load
 from ...run import Run
 
 REAL = 1000  # held-out items that it sees too
+BATCH = 128  # pictures that it looks at at once
 
 
 def loaded(
@@ -44,7 +45,7 @@ def seen(clip: TrainedClip | None, raw: Tensor, cond: Mapping[str, Tensor], kind
         return {}
     x, name = clip.encode(raw), clip.condition
     device = clip.bare.log_scale.device
-    picture = torch.cat([clip.of_picture(part.to(device)) for part in x.split(1000)])
+    picture = torch.cat([clip.of_picture(part.to(device)) for part in x.split(BATCH)])
     return {"picture": picture.cpu(), "text": clip.of_text(cond[name], kinds[name]).cpu()}
 
 
