@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,13 +19,14 @@ from torch.nn import functional as F
 
 import scoresde
 from scoresde import Clip, InputError, TrainedClip, Training, fit, metrics
-from scoresde.conditions import Label, Picture, Text, retold
+from scoresde.conditions import Label, Picture, Text, Tokens, retold
+from scoresde.data import Affine, Data, Tensors
 from scoresde.exact import GaussianMixture
 from scoresde.guidance import ClipGuided
 from scoresde.model import checkpoint
 from scoresde.nets import Encoder, Reader
 from scoresde.objectives import Contrastive
-from scoresde.objectives.contrastive import alike, losses
+from scoresde.objectives.contrastive import alike, losses, replaced
 from scoresde.sde import EDM, VP
 
 SHORT = Training(steps=9, batch_size=32, validate_every=3, checkpoint_every=3, log_every=1)
@@ -70,6 +72,26 @@ def test_words_that_say_all_have_no_loss():
     assert torch.equal(same, y[:, None] == y)
     torch.testing.assert_close(losses(1e3 * same.double(), same), torch.zeros(40).double())
     assert float(losses(torch.zeros(40, 40), same).mean()) == pytest.approx(torch.tensor(10.0).log().item())
+
+
+def test_negatives_have_one_token_of_another_row_and_join_the_rows_logits():
+    torch.manual_seed(0)
+    value = torch.randint(4, (40, 6))
+    value[::2, 4:] = -1
+    value[0, :4], value[2:8, :4] = 0, 0  # alike, with others of their length
+    found = replaced(value, 5)
+    differs = found != value[:, None]
+    assert found.shape == (40, 5, 6) and bool((differs.sum(2) == 1).all())
+    for i, k, place in differs.nonzero().tolist():
+        others = value[(value >= 0).sum(1) == (value[i] >= 0).sum()]
+        assert found[i, k, place] in others[:, place]
+    assert torch.equal(replaced(value[[1, 1, 0]], 2), value[[1, 1, 0], None].expand(3, 2, 6))  # they differ from none
+    places = differs[1::2].flatten(0, 1).float().mean(0)
+    assert bool((places > 0.1).all()), places
+    logits, more, same = torch.randn(8, 8).double(), torch.randn(8, 2).double(), torch.eye(8).bool()
+    rows = F.cross_entropy(torch.cat([logits, more], 1), torch.arange(8), reduction="none")
+    columns = F.cross_entropy(logits.T, torch.arange(8), reduction="none")
+    torch.testing.assert_close(losses(logits, same, more), (rows + columns) / 2)
 
 
 @pytest.mark.parametrize("noise", [True, False])
@@ -169,22 +191,31 @@ def test_resume_is_exact_and_the_folder_gives_what_was_returned(tmp_path, noise)
 
 
 def test_two_processes_are_one(tmp_path):
-    """Each has the pairs of both as negatives, with labels that are missing."""
+    """Each has the pairs of both as negatives, with labels that are missing; of tokens also some with one replaced."""
     done = launch(__file__, tmp_path / "two")
     assert done.returncode == 0, done.stderr
     alone(tmp_path / "one")
-    one, two = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("one", "two"))
-    for name, value in one["model"].items():
-        torch.testing.assert_close(two["model"][name], value, rtol=0, atol=1e-5)
-    rows = lambda name: [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-    losses = [[row["loss"] for row in rows(name) if "loss" in row] for name in ("one", "two")]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5) and len(losses[0]) == 9
+    for part in ("", "tokens"):
+        one, two = (checkpoint.load(tmp_path / name / part / "checkpoint.pt") for name in ("one", "two"))
+        for name, value in one["model"].items():
+            torch.testing.assert_close(two["model"][name], value, rtol=0, atol=1e-5)
+        read = lambda name, part=part: (tmp_path / name / part / "metrics.jsonl").read_text().splitlines()
+        rows = lambda name, read=read: [json.loads(line) for line in read(name)]
+        losses = [[row["loss"] for row in rows(name) if "loss" in row] for name in ("one", "two")]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-5) and len(losses[0]) == 9
 
 
 def alone(folder):
-    """One training, which a process of several takes part in."""
+    """Two trainings, which a process of several takes part in."""
     data = labelled(mixture(VP()), 700, missing=250)
     fit(Contrastive(vectors(), data), data, SHORT, folder, device="cpu", progress=False)
+    torch.manual_seed(2)
+    kind, x, words = Tokens(3, 5, layers=1), torch.randn(300, 2), torch.randint(5, (300, 3))
+    parts = (Tensors(x[s], cond={"words": words[s]}) for s in (slice(200), slice(200, 300)))
+    data = Data("tokens", *parts, Affine(), conditions={"words": kind})
+    net = Encoder((2,), 8, channels=16, mults=(1,), zeros=False)
+    objective = Contrastive(Clip(net, Reader({"words": kind}, 8, 16), VP()), data, negatives=2)
+    fit(objective, data, SHORT, Path(folder) / "tokens", device="cpu", progress=False)
 
 
 STRANGE = {
@@ -223,6 +254,7 @@ def test_what_is_refused(trained):
     refuses("8 outputs and the reader 4", call=lambda: Clip(clip.net, Reader({"label": Label(3)}, 4), VP()))
     other = Clip(clip.net, Reader({"kind": Label(3)}, 8), VP())
     refuses("condition 'kind' is not in mixture", call=lambda: Contrastive(other, data))
+    refuses("negatives=1", "is a Label", call=lambda: Contrastive(clip, data, negatives=1))
     refuses("Adaptive", call=lambda: Contrastive(clip, data, times=scoresde.loss.Adaptive()))
     refuses("clean pictures", "noise=true", call=lambda: vectors(noise=False).of_picture(torch.randn(3, 2), 0.5))
     refuses("class 7", call=lambda: clip.of_text(7))

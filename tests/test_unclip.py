@@ -211,3 +211,36 @@ def test_from_the_command(tmp_path, monkeypatch, capfd):
     words = [*mlp, how[0], "folder=p", *how[2:], "task.prior=p"]
     code, _, err = command(monkeypatch, capfd, tmp_path, *words)
     assert code == 1 and "takes no embedding" in err, err
+
+
+def test_the_recipe(tmp_path, monkeypatch, capfd):
+    """One command trains a CLIP, a prior and a decoder and draws; said again, for another picture, it only draws."""
+    pytest.importorskip("tokenizers")
+    few = [
+        "train.steps=2",
+        "train.batch_size=8",
+        "train.warmup=1",
+        "train.validate_every=2",
+        "train.checkpoint_every=2",
+    ]
+    items = ["data.data.n=40", "data.data.test=20"]
+    within = {
+        "clip": [*few, "data.n=40", "data.test=20", "task.channels=8", "task.width=16", "task.size=8"],
+        "prior": [*few, *items, "net.width=16", "net.blocks=1"],
+    }
+    words = ["experiment=unclip_scenes", *few, *items, "net.channels=8", "net.attention=0", "sampler.steps=2", "n=4"]
+    for name, more in within.items():
+        quoted = ",".join(f"'{word}'" for word in (f"experiment=unclip_scenes_{name}", *more))
+        words.append(f"task.{name}.train=[{quoted}]")
+    say = lambda *more: command(monkeypatch, capfd, tmp_path, *words, *more)
+    code, out, err = say()
+    assert code == 0, err
+    assert "all seen" in out and np.load(*tmp_path.glob("runs/**/unclip-words-*/samples.npy")).shape == (4, 3, 16, 16)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/model.safetensors")}
+    assert sorted(path.parent.name for path in kept) == ["clip", "decoder", "prior"]
+    code, out, err = say("task.do=variations", "task.points=2")
+    assert code == 0 and "all seen" in out and "trained already" in out, err
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    for said in ("task.clip.train=3", "task.clip.other=3", "task.clip.train=['task=cascade']"):
+        code, _, err = say(said)
+        assert code == 1 and "task" in err and err.count("\n") == 1, err

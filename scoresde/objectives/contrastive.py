@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..conditions import Kind, retold
+from ..conditions import Kind, Tokens, retold
 from ..data import Batch, Data
 from ..errors import InputError
 from ..loss import TIMES, DenoisingLoss
 from ..making import node_of
 from ..model.clip import MOST, Clip, TrainedClip
 from ..model.description import FORMAT, about, parts, without_inputs
-from ..settings import OneOf, checked
+from ..settings import OneOf, Whole, checked
 from .classify import held_out, noised, numbers
 from .guards import prepare, refuse_other_conditions
 from .own import Own
@@ -46,9 +46,10 @@ class Contrastive(Own):
         data: with the CLIP's condition for its items.
         times: where t is drawn, of a CLIP of noised pictures: as `Classify` has it.
         dequantise: of data with levels: "uniform" within the bin, or "none", its middle.
+        negatives: how many more words each picture is told from, of tokens.
 
     Raises:
-        InputError: data without that condition, and times that learn.
+        InputError: data without that condition, times that learn, and negatives of what is no tokens.
     """
 
     @checked
@@ -58,6 +59,7 @@ class Contrastive(Own):
         data: Data,
         times: Annotated[str, OneOf(TIMES)] | Callable = "log_snr",
         dequantise: Literal["uniform", "none"] = "uniform",
+        negatives: Whole = 0,
     ):
         super().__init__()
         if isinstance(clip, TrainedClip):
@@ -65,6 +67,10 @@ class Contrastive(Own):
         if isinstance(times, nn.Module):
             raise InputError(f"times={type(times).__name__} learns from a denoiser's errors: give another", "times")
         refuse_other_conditions(clip.conditions, data)
+        if negatives and not isinstance(clip.kind, Tokens):
+            words = f"negatives={negatives}: of tokens one is replaced, and {clip.condition} is a"
+            raise InputError(f"{words} {type(clip.kind).__name__}", "negatives")
+        self.negatives = negatives
         self.product, self.data, self.takes = clip, data, (clip.condition,)
         self.loss, self.dequantise = DenoisingLoss(times=times), dequantise
         self.add_up: Callable[[Tensor], Any] | None = None
@@ -75,21 +81,31 @@ class Contrastive(Own):
         x0, t, eps = numbers(self.data, self.loss, clip.sde, batch.x, size, part, self.dequantise)
         value = retold(batch.cond[name], self.data.conditions[name], clip.kind, name)
         place = torch.arange(size, device=value.device)[part]
-        return x0, t, eps, value, alike(self._whole(value, place, size), clip.kind), place
+        whole = self._whole(value, place, size)
+        wrong = replaced(whole, self.negatives)[place] if self.negatives else None
+        return x0, t, eps, value, alike(whole, clip.kind), place, wrong
 
     def forward(self, drawn: tuple, turn: str = "") -> Tensor:
-        x0, t, eps, value, same, place = drawn
+        x0, t, eps, value, same, place, wrong = drawn
         clip = self.product
         f, g = clip(noised(clip.sde, x0, t, eps) if clip.noise else x0, t, {clip.condition: value})
         f = f.to(g.dtype)
+        more = None if wrong is None else self._wrong(f, wrong, value)
         if self.add_up is None:
-            return losses(clip.scale * f @ g.T, same)
+            return losses(clip.scale * f @ g.T, same, _scaled(clip.scale, more))
         cosines = self._whole(f, place, len(same)) @ self._whole(g, place, len(same)).T
-        own = losses(clip.scale * cosines, same)[place]
+        more = None if more is None else self._whole(more, place, len(same))
+        own = losses(clip.scale * cosines, same, _scaled(clip.scale, more))[place]
         # What the other processes' rows say of the embeddings of these: gradients are added up over processes.
-        others = torch.ones_like(same.diagonal()).index_fill(0, place, False)
-        rest = losses(clip.scale.detach() * cosines, same)[others].sum()
+        others, scale = torch.ones_like(same.diagonal()).index_fill(0, place, False), clip.scale.detach()
+        rest = losses(scale * cosines, same, _scaled(scale, more))[others].sum()
         return own + (rest - rest.detach()) / len(place)
+
+    def _wrong(self, f: Tensor, wrong: Tensor, value: Tensor) -> Tensor:
+        """The cosines (B, k) of pictures and their negatives; `FAR` where these are the words themselves."""
+        g = self.product.read(wrong.flatten(0, 1)).unflatten(0, wrong.shape[:2])
+        there = (wrong != value[:, None]).any(2)
+        return torch.einsum("be,bke->bk", f, g.to(f.dtype)).masked_fill(~there, FAR)
 
     def _whole(self, own: Tensor, place: Tensor, size: int) -> Tensor:
         """The rows of all processes (size, ...); a graph goes to the own ones."""
@@ -144,6 +160,7 @@ class Contrastive(Own):
         known |= {"reader": without_inputs(node_of(clip.reader)) | {"outputs": clip.size}, "noise": clip.noise}
         known |= {"conditions": {name: node_of(kind) for name, kind in clip.conditions.items()}}
         loss = {"condition": clip.condition, "times": node_of(self.loss.times), "dequantise": self.dequantise}
+        loss |= {"negatives": self.negatives} if self.negatives else {}
         return known | {"loss": loss, "data": about(self.data, self.takes)}
 
     def made(self, average: Clip, step: int) -> TrainedClip:
@@ -157,11 +174,33 @@ def alike(value: Tensor, kind: Kind) -> Tensor:
     return (number[:, None] == number) & there[:, None] & there
 
 
-def losses(logits: Tensor, same: Tensor) -> Tensor:
-    """The loss of each pair (n,): see `Contrastive`; 0 for those that have no words."""
+def replaced(value: Tensor, k: int) -> Tensor:
+    """k rows of tokens (n, k, L) for each of (n, L): itself, one token replaced by that of another row at its place.
+
+    The other row has as many tokens, so that places correspond, and the place is one where both differ, each alike
+    likely.  A row that differs from no other of its length comes back as it is.
+    """
+    length = (value >= 0).sum(1)
+    other = (length[:, None] == length) & (value[:, None] != value).any(2)
+    j = torch.multinomial(other.float() + 1e-9, k, replacement=True)
+    found = value[:, None].expand(-1, k, -1).clone()
+    differs = (found != value[j]) & other.gather(1, j)[..., None]
+    place = torch.multinomial(differs.flatten(0, 1).float() + 1e-9, 1).unflatten(0, j.shape)
+    new = torch.where(differs.gather(2, place), value[j].gather(2, place), found.gather(2, place))
+    return found.scatter(2, place, new)
+
+
+def _scaled(scale: Tensor, more: Tensor | None) -> Tensor | None:
+    return None if more is None else scale * more
+
+
+def losses(logits: Tensor, same: Tensor, more: Tensor | None = None) -> Tensor:
+    """The loss of each pair (n,): see `Contrastive`; 0 for those that have no words.  `more` (n, k) joins the rows."""
     there = same.diagonal()
     rows, columns = (logits.masked_fill(~mask, FAR) for mask in (there, there[:, None]))
-    found = -(rows.log_softmax(1) + columns.log_softmax(0)).diagonal() / 2 - same.sum(1).clamp_min(1).log()
+    rows = rows if more is None else torch.cat([rows, more.to(rows)], 1)
+    found = -(rows.log_softmax(1).diagonal() + columns.log_softmax(0).diagonal()) / 2
+    found = found - same.sum(1).clamp_min(1).log()
     return torch.where(there, found, 0.0) * (len(same) / there.sum().clamp_min(1))
 
 

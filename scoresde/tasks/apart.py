@@ -7,12 +7,14 @@ from typing import Annotated, Any, ClassVar
 
 from ..config import build
 from ..data import Data
+from ..machine import files
 from ..machine.progress import fewer
 from ..nets import Encoder
 from ..objectives import Objective
 from ..run import Run, Task
 from ..settings import Count, Range, Text, Whole
 from ..tracking.report import bar
+from ..tracking.track import read_rows
 from ..training import fit
 
 
@@ -39,11 +41,9 @@ class Apart(Task):
             return Path(self.folder).expanduser()
         known = build.model_config(run.config)
         made = [known[part] for part in ("sde", "data", "train", "code")]
+        asked = {k: v for k, v in run.plain["task"].items() if k != "negatives" or v} | {"folder": None}  # came later
         names = f"{self.name}-{build.name_of(run.config.sde)}-{build.name_of(run.config.data)}"
-        return (
-            Path(run.config.out).expanduser()
-            / f"{names}-{build.short_hash([*made, {**run.plain['task'], 'folder': None}])}"
-        )
+        return Path(run.config.out).expanduser() / f"{names}-{build.short_hash([*made, asked])}"
 
     def encoder(self, data: Data, outputs: int, **more: Any) -> Encoder:
         """The network of the items, by the settings, of so many outputs."""
@@ -54,7 +54,9 @@ class Apart(Task):
     def fit(self, run: Run, objective: Objective, what: str) -> dict[str, Any]:
         """Trains `what`; the last figures, and how many steps and seconds it took under "took"."""
         data, training, last = run.data, run.training, {}
-        run.say(f"training {what} {data.name} {data.shape}, {len(data.train)} examples")
+        done = files.read_json(run.folder / "summary.json", default={}).get("finished") is True and not run.config.fresh
+        words = f"training {what} {data.name} {data.shape}, {len(data.train)} examples"
+        run.say(f"{run.folder} is trained already" if done else words)
 
         def report(step: int, **figures) -> None:
             run.tracker.log("train/", step, figures)
@@ -64,7 +66,9 @@ class Apart(Task):
         with bar(run.console, "training", training.steps, 0, words) as advance:
             options = {"report": report, "say": run.say, "device": run.config.device, "fresh": run.config.fresh}
             trained = fit(objective, data, training, run.folder, progress=advance, **options)
-        if run.lead:
+        if not last:  # trained before
+            last = {key: value for row in read_rows(run.folder / "metrics.jsonl") for key, value in row.items()}
+        elif run.lead:
             run.keep_config(run.folder)
             run.made["train"] = run.folder
         took = f"{training.steps} steps in {last.get('seconds', math.nan):.0f} s"

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
@@ -15,7 +15,7 @@ from ..nets import Reader
 from ..objectives.classify import MOST
 from ..objectives.contrastive import Contrastive as Objective
 from ..run import Run
-from ..settings import Count, Text, Whole, nearest
+from ..settings import LATER, Count, Text, Whole, nearest
 from .apart import Apart
 
 
@@ -24,7 +24,8 @@ class Contrastive(Apart):
     """Trains a CLIP in a folder of its own, by the settings `train`: of clean pictures, or with `noise` of noised ones.
 
     `condition` is what is said of a picture: a caption, a label; `size` that of the embeddings; tokens are read by
-    `layers` of a transformer, of `width` features.  The others are as `Apart` has them, of the pictures' encoder.
+    `layers` of a transformer, of `width` features, and each picture is told from `negatives` more of them, in which one
+    is replaced.  The others are as `Apart` has them, of the pictures' encoder.
     """
 
     name = "clip"
@@ -34,6 +35,7 @@ class Contrastive(Apart):
     size: Count = 64
     width: Count = 128
     layers: Whole = 2
+    negatives: Annotated[Whole, LATER] = 0
 
     def __call__(self, run: Run) -> None:
         data, training = run.data, run.training
@@ -42,7 +44,7 @@ class Contrastive(Apart):
             reader = Reader({self.condition: self._kind(run)}, self.size, self.width)
             net = self.encoder(data, self.size, zeros=False)
         clip = Clip(net, reader, build.build_sde(run.config, run.trusts("sde")), self.noise)
-        objective = Objective(clip, data, dequantise=training.dequantise)
+        objective = Objective(clip, data, dequantise=training.dequantise, negatives=self.negatives)
         found = self.fit(run, objective, f"a CLIP of {'noised ' if self.noise else ''}pictures and their words,")
         if run.lead:
             figures, words = retrieval(found, min(MOST, len(data.test)))

@@ -2,7 +2,8 @@
 
 import io
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -12,18 +13,19 @@ from torch import Tensor
 
 from .. import pictures
 from ..config import build
-from ..data import stack
-from ..errors import InputError
-from ..machine import files
+from ..data import collate, stack
+from ..errors import InputError, in_yaml
+from ..machine import files, processes
 from ..model import Model, TrainedClip
 from ..model.named import named, same_items
-from ..run import Run, Task
-from ..settings import Count, Fraction, Positive, Range, Text, Whole
+from ..run import Run, Task, Within
+from ..settings import Count, Fraction, Positive, Range, Text, Whole, brief
 from ..tracking.track import Metrics
 from ..training.order import seed_of
 from ..unclip import Unclip as Both
 from .evaluate import judge, pairs
 from .given import given
+from .train import train
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,16 @@ class Unclip(Task):
 
     What it does, `do`: "words", n pictures of words by the `prior`, the better of `picks`; "variations", `points` of
     each of n held-out pictures; "walks" of `points` between n pairs of them; "changes" of n of them from the text or
-    the class `before` to that `after`, by the shares `amounts`.  `prior` and `clip` are folders; `rtol` and `atol` are
-    of the flow of walks and changes.  Pictures of words are measured by the data's judge, and by the `reader`, the
-    folder of another CLIP, as task=evaluate does `among` so many.
+    the class `before` to that `after`, by the shares `amounts`.  `prior` and `clip` are folders, or {train: [WORDS]} of
+    the commands that train them where they are not there yet; with `train` the decoder is trained after these.  `rtol`
+    and `atol` are of the flow of walks and changes.  Pictures of words, and variations, are measured by the data's
+    judge, which is shown the words of what they are of; pictures of words by the `reader` too, the folder of another
+    CLIP, as task=evaluate does `among` so many.
     """
 
-    clip: Text | None = None
-    prior: Text | None = None
+    clip: Text | dict | None = None
+    prior: Text | dict | None = None
+    train: bool = False
     do: Literal["words", "variations", "walks", "changes"] = "words"
     picks: Count = 2
     points: Count = 7
@@ -56,8 +61,24 @@ class Unclip(Task):
             if getattr(self, name) is None:
                 what = "a folder" if name in ("clip", "prior") else "a text"
                 raise InputError(f"task.{name}=null: task.do={self.do} needs {what}", "task")
+        # All are checked before the first is trained.
+        first = {name: made for name in needs if (made := _within(run, name, getattr(self, name))) is not None}
+        task = replace(self, **{name: str(made()) for name, made in first.items()})
+        if self.train:
+            train(run)
+            processes.wait(run.config.device)  # until the first process has written the model
         if run.lead:
-            _Drawn(run, self).write()
+            _Drawn(run, task).write()
+
+
+def _within(run: Run, name: str, said: Any) -> Within | None:
+    """The command that trains what a mapping says; None of a folder."""
+    if not isinstance(said, Mapping):
+        return None
+    words = said.get("train")
+    if set(said) != {"train"} or not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
+        raise InputError(f"task.{name}={in_yaml(brief(said))}: give a folder, or {{train: [WORDS]}}", "task")
+    return Within(words, run.config, f"task.{name}")
 
 
 class _Drawn:
@@ -69,7 +90,7 @@ class _Drawn:
         name = self._name(clip)
         same_items(f"task.clip={task.clip}", clip, run.model, "the model")
         prior = self._loaded("prior", Model) if task.do == "words" else None
-        self.reader = pairs.loaded(run, task.reader, "reader") if task.do == "words" else None
+        self.reader = None if prior is None else pairs.loaded(run, task.reader, "reader", [*prior.conditions])
         self.both = Both(prior, run.model, clip, name)
         if prior is not None and prior.shape != (clip.size,):
             raise InputError(f"task.prior={task.prior} draws {prior.shape}: the CLIP's embeddings are ({clip.size},)")
@@ -91,12 +112,12 @@ class _Drawn:
         """Those of the samples."""
         return given(self.run, self.run.config.n, "test", dict(self.both.prior.conditions))
 
-    def _held_out(self, n: int) -> Tensor:
-        items, seed = self.data.test, self.run.config.seed
-        if n > len(items):
-            raise InputError(f"n={self.run.config.n}: {n} pictures are needed, and test has {len(items)}", "n")
-        order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed_of(seed, n)))
-        return stack(items, order[:n]).to(self.run.device)
+    def _places(self, n: int) -> Tensor:
+        """Those of n held-out pictures."""
+        size, seed = len(self.data.test), self.run.config.seed
+        if n > size:
+            raise InputError(f"n={self.run.config.n}: {n} pictures are needed, and test has {size}", "n")
+        return torch.randperm(size, generator=torch.Generator().manual_seed(seed_of(seed, n)))[:n]
 
     def draw(self) -> Tensor:
         """Raw pictures (rows, columns, *shape): of variations and changes a row begins with what they are of."""
@@ -105,7 +126,7 @@ class _Drawn:
         options = {"seed": run.config.seed, "sampler": run.fitted_sampler, "guide": lambda model: run.guided({})}
         if task.do == "words":
             return both.generate(n, self.words, picks=task.picks, **options)[:, None]
-        raw = self._held_out(2 * n if task.do == "walks" else n)
+        raw = stack(self.data.test, self._places(2 * n if task.do == "walks" else n)).to(run.device)
         if task.do == "walks":
             return both.between(raw[:n], raw[n:], task.points, **how)
         if task.do == "variations":
@@ -113,6 +134,19 @@ class _Drawn:
         else:
             found = both.changed(raw, task.before, task.after, task.amounts, **how)
         return torch.cat([raw[:, None].to(found), found], 1)
+
+    def _measured(self, raw: Tensor) -> list[tuple[dict, list]]:
+        """What the data's judge and another CLIP say of what was drawn, and their rows of a table."""
+        data, task = self.data, self.task
+        if task.do == "variations":  # of which the words are those of their pictures
+            cond = collate(data.test, self._places(len(raw)), data.conditions).cond
+            cond = {name: value.repeat_interleave(task.points, 0) for name, value in cond.items()}
+            return [judge.figures(data, judge.verdicts(data, raw[:, 1:].flatten(0, 1), cond))]
+        if task.do != "words":
+            return []
+        seen = pairs.seen(self.reader, raw[:, 0], self.words, self.both.prior.conditions)
+        found = judge.figures(data, judge.verdicts(data, raw[:, 0], self.words))
+        return [found, pairs.figures(self.reader, data, seen, task.among, self.run.config.seed)]
 
     def write(self) -> None:
         """Draws, and writes what was drawn."""
@@ -130,11 +164,7 @@ class _Drawn:
         pictures.samples(folder / "samples.png", raw.flatten(0, 1), model.levels, real, columns)
         run.tracker.image("unclip/samples", folder / "samples.png")
         rows = [(task.do, f"{run.config.n} in {figures['seconds']:.0f} s"), ("", str(folder / "samples.png"))]
-        if task.do == "words":
-            numbers, told = judge.figures(self.data, judge.verdicts(self.data, raw[:, 0], self.words))
-            figures, rows = figures | numbers, rows + told
-            seen = pairs.seen(self.reader, raw[:, 0], self.words, self.both.prior.conditions)
-            numbers, told = pairs.figures(self.reader, self.data, seen, task.among, run.config.seed)
+        for numbers, told in self._measured(raw):
             figures, rows = figures | numbers, rows + told
         Metrics(folder / "metrics.jsonl", run.tracker, "unclip/").log(0, **figures)
         about = {"seed": run.config.seed, "step": model.step, "weights": model.weights, "do": task.do}

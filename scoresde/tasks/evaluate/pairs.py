@@ -15,17 +15,23 @@ from ...model.named import named, same_items
 from ...run import Run
 
 REAL = 1000  # held-out items that it sees too
+BATCH = 128  # pictures that it looks at at once
 
 
-def loaded(run: Run, folder: str | None, setting: str = "clip") -> TrainedClip | None:
-    """The CLIP of a folder.  Raises `InputError` for one that cannot judge the samples of this run, before any work."""
+def loaded(
+    run: Run, folder: str | None, setting: str = "clip", told: Sequence[str] | None = None
+) -> TrainedClip | None:
+    """The CLIP of a folder; `told` are the conditions of the samples, None: those of the run.
+
+    Raises `InputError` for one that cannot judge the samples of this run, before any work.
+    """
     if folder is None:
         return None
     clip, said = named(f"task.{setting}", folder, TrainedClip, run.device), f"task.{setting}={folder}"
     same_items(said, clip, run.data, run.data.name)
-    names = [*run.config.cond, *(run.plain["given"] or {})]
-    if clip.condition not in names or clip.condition not in run.data.conditions:
-        words = f"it reads {clip.condition!r}, which the samples are not told (cond={list(run.config.cond)})"
+    told = [*run.config.cond, *(run.plain["given"] or {})] if told is None else told
+    if clip.condition not in told or clip.condition not in run.data.conditions:
+        words = f"it reads {clip.condition!r}, which the samples are not told (they are told {list(told)})"
         raise InputError(f"{said}: {words}", setting)
     return clip
 
@@ -37,7 +43,7 @@ def seen(clip: TrainedClip | None, raw: Tensor, cond: Mapping[str, Tensor], kind
         return {}
     x, name = clip.encode(raw), clip.condition
     device = clip.bare.log_scale.device
-    picture = torch.cat([clip.of_picture(part.to(device)) for part in x.split(1000)])
+    picture = torch.cat([clip.of_picture(part.to(device)) for part in x.split(BATCH)])
     return {"picture": picture.cpu(), "text": clip.of_text(cond[name], kinds[name]).cpu()}
 
 
