@@ -4,6 +4,7 @@ unconditional."""
 import json
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from commands import TINY, command
@@ -203,5 +204,9 @@ def test_on_the_command_line(folders, tmp_path, monkeypatch, capfd):
     assert known["conditions"]["caption"]["encoder"] == str(folders / "bert")
     few = ("task=sample", "sampler=ddim", "sampler.steps=1", "n=2", "gif=false")
     say(*few, "given.caption=a three, or a four")
+    (tmp_path / "two.txt").write_text("a three\na four\n")
+    say(*few, "given.caption=two.txt")
+    rows = [np.load(p)["caption"] for p in (tmp_path / "m").rglob("given.npz")]
+    assert any(text_encoder(str(folders / "bert")).texts(torch.from_numpy(v)) == ["a three", "a four"] for v in rows)
     say(*few)
     assert "told.caption.encoder is" in say("task=train", f"told.caption.encoder={folders / 't5'}", code=1)
