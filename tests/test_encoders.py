@@ -12,7 +12,7 @@ from problems import refuses
 
 import scoresde
 from scoresde import data as D
-from scoresde.conditions import Features
+from scoresde.conditions import Features, Text, retold
 from scoresde.data import items
 from scoresde.encoders import TextEncoder, kept, places, text, text_encoder
 
@@ -149,6 +149,18 @@ def test_data_that_an_encoder_has_read(folders):
     digits = D.encoded(D.digits(), name, ["caption"])
     assert digits.conditions["caption"].size == 16
     refuses("names=['label']", "label is no text", call=lambda: D.encoded(D.digits(), name, ["label"]))
+
+
+def test_words_of_one_kind_are_those_of_another(folders):
+    name = str(folders / "bert")
+    tokens = Text.fitted(TEXTS, length=20)
+    long, short = (Features(n, 16, name, text_encoder(name).print) for n in (12, 1))
+    rows = tokens.rows("caption", TEXTS, 5)
+    read = retold(rows, tokens, long)
+    assert torch.equal(read.nan_to_num(7.0), long.rows("caption", TEXTS, 5).nan_to_num(7.0))
+    assert torch.equal(retold(read, long, short).nan_to_num(7.0), read[:, :1].nan_to_num(7.0))  # and no warning
+    assert torch.equal(retold(read, long, tokens), rows) and retold(read, long, long) is read
+    refuses("Features here and Text there", call=lambda: retold(read, Features(12, 16), tokens))
 
 
 def test_an_encoder_of_a_stranger_is_only_read(folders, tmp_path, monkeypatch):
