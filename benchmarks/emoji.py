@@ -1,12 +1,13 @@
 """Emoji from words: is a sample what its caption says, in the style that it says, by a CLIP that was trained apart.
 
     python run.py experiment=emoji data.root=ROOT folder=FOLDER
-    python benchmarks/emoji.py FOLDER CLIP ROOT [--scales 1 2 3] [--half odd] [--n 500] [--picture X.png]
+    python benchmarks/emoji.py FOLDER CLIP ROOT [--scales 1 2 3] [--half odd] [--n 500] [--kid] [--picture X.png]
 
 The captions are those of n test emoji; beside the scales of guidance stand the test emoji themselves.  R-precision: how
 often a picture's own caption is nearest among 100 of the test set; `name`: among 50 of its own style, so that only what
 is shown counts; `style`: among the eight that say the same in each style.  Emoji are dealt to two halves by their names
-in order, all styles of an emoji to one: a scale that is chosen on the even half is measured on the odd one.
+in order, all styles of an emoji to one: a scale that is chosen on the even half is measured on the odd one.  With --kid
+also KID by EfficientNet-Lite0 to all test emoji, beside that of as many training emoji, of all and by style.
 """
 
 import argparse
@@ -21,8 +22,9 @@ from torch import Tensor
 
 import scoresde
 from scoresde.data import stack
+from scoresde.data.items import column
 from scoresde.guidance import Guided
-from scoresde.metrics import r_precision
+from scoresde.metrics import EfficientNetLite0, kid, r_precision
 from scoresde.metrics.estimate import student, wilson
 from scoresde.sampling import DPMpp2M
 
@@ -108,6 +110,21 @@ def drawn(model: scoresde.Model, texts: Sequence[str], scale: float, steps: int,
     return model.generate(len(texts), DPMpp2M(steps=steps), seed=seed, **options).to(torch.uint8)
 
 
+def distances(data: scoresde.data.Data, captions: Captions, x: Tensor, at: Tensor) -> None:
+    """Prints the KID of samples of the captions `at` to the test emoji, beside that of training emoji, and by style."""
+    extractor, labels = EfficientNetLite0(), data.conditions["style"].names
+    features = lambda raw: torch.cat([extractor(data.encode(part)) for part in raw.split(100)])
+    every = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[: len(at)]
+    held_out, train = features(stack(data.test, range(len(data.test)))), features(stack(data.train, every))
+    found, words = features(x), lambda one: f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
+    own, real = column(data.train, "style", every.numpy()), column(data.test, "style")
+    print("\n| KID (95 % interval) | samples | training emoji |\n|---|---|---|")
+    print(f"| all | {words(kid(found, held_out))} | {words(kid(train, held_out))} |", flush=True)
+    for s, name in enumerate(labels):
+        ours, floor = (kid(v[y == s], held_out[real == s]) for v, y in ((found, real[at]), (train, own)))
+        print(f"| {name} | {words(ours)} | {words(floor)} |", flush=True)
+
+
 def sheet(model: scoresde.Model, scale: float, steps: int, path: str, samples: int = 4) -> None:
     """Samples of a few captions, a row each, in two columns."""
     import matplotlib
@@ -139,6 +156,7 @@ def main() -> None:
     parser.add_argument("--half", choices=("even", "odd"), default="odd")
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--kid", action="store_true", help="of the samples at the last of the scales")
     parser.add_argument("--picture", default=None, help="samples of eight captions, at the last of the scales")
     args = parser.parse_args()
     model, data = scoresde.load(args.folder), scoresde.data.images(args.root, size=32, cond=["style"])
@@ -154,6 +172,8 @@ def main() -> None:
         print(line(f"w = {scale:g}", judge(x, at), time.perf_counter() - began), flush=True)
     if args.picture:
         sheet(model, args.scales[-1], args.steps, args.picture)
+    if args.kid:
+        distances(data, captions, x, at)
 
 
 if __name__ == "__main__":
