@@ -4,6 +4,7 @@ unconditional."""
 import json
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from commands import TINY, command
@@ -11,7 +12,7 @@ from problems import refuses
 
 import scoresde
 from scoresde import data as D
-from scoresde.conditions import Features
+from scoresde.conditions import Features, Text, retold
 from scoresde.data import items
 from scoresde.encoders import TextEncoder, kept, places, text, text_encoder
 
@@ -150,6 +151,18 @@ def test_data_that_an_encoder_has_read(folders):
     refuses("names=['label']", "label is no text", call=lambda: D.encoded(D.digits(), name, ["label"]))
 
 
+def test_words_of_one_kind_are_those_of_another(folders):
+    name = str(folders / "bert")
+    tokens = Text.fitted(TEXTS, length=20)
+    long, short = (Features(n, 16, name, text_encoder(name).print) for n in (12, 1))
+    rows = tokens.rows("caption", TEXTS, 5)
+    read = retold(rows, tokens, long)
+    assert torch.equal(read.nan_to_num(7.0), long.rows("caption", TEXTS, 5).nan_to_num(7.0))
+    assert torch.equal(retold(read, long, short).nan_to_num(7.0), read[:, :1].nan_to_num(7.0))  # and no warning
+    assert torch.equal(retold(read, long, tokens), rows) and retold(read, long, long) is read
+    refuses("Features here and Text there", call=lambda: retold(read, Features(12, 16), tokens))
+
+
 def test_an_encoder_of_a_stranger_is_only_read(folders, tmp_path, monkeypatch):
     name = str(folders / "bert")
     refuses("encoder=nobody/nothing", "hf download", call=lambda: TextEncoder("nobody/nothing"))
@@ -205,5 +218,9 @@ def test_on_the_command_line(folders, tmp_path, monkeypatch, capfd):
     assert len(known["conditions"]["caption"]["mean"]) == 16
     few = ("task=sample", "sampler=ddim", "sampler.steps=1", "n=2", "gif=false")
     say(*few, "given.caption=a three, or a four")
+    (tmp_path / "two.txt").write_text("a three\na four\n")
+    say(*few, "given.caption=two.txt")
+    rows = [np.load(p)["caption"] for p in (tmp_path / "m").rglob("given.npz")]
+    assert any(text_encoder(str(folders / "bert")).texts(torch.from_numpy(v)) == ["a three", "a four"] for v in rows)
     say(*few)
     assert "told.caption.encoder is" in say("task=train", f"told.caption.encoder={folders / 't5'}", code=1)

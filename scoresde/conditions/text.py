@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..settings import LATER, Whole, brief
 from .base import Drop, Kind
+from .features import Features
 from .kinds import Tokens
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Text(Tokens):
 
 
 def retold(rows: Tensor, kind: Kind, other: Kind, name: str = "text") -> Tensor:
-    """Rows of one kind as rows of another that says the same: of texts, by the other's own tokens.
+    """Rows of one kind as rows of another that says the same: of texts, by the other's own tokens or frozen encoder.
 
     Arguments:
         rows: (n, ...), checked.
@@ -138,14 +139,25 @@ def retold(rows: Tensor, kind: Kind, other: Kind, name: str = "text") -> Tensor:
     Raises:
         InputError: kinds that do not say the same.
     """
-    if not isinstance(kind, Text) or not isinstance(other, Text):
-        if type(kind) is not type(other) or kind.missing(1).shape != other.missing(1).shape:
-            raise InputError(f"condition {name} is {type(kind).__name__} here and {type(other).__name__} there", name)
+    same = type(kind) is type(other) and kind.missing(1).shape == other.missing(1).shape
+    words = _words(kind), _words(other)
+    if same and words[0] == words[1]:
         return rows
-    if (kind.tokenizer, kind.length) == (other.tokenizer, other.length):
-        return rows
-    found, gone = other.encode(kind.decode(rows), name).to(rows.device), kind.absent(rows)
-    return torch.where(gone[:, None], -1, found)
+    if None in words:
+        raise InputError(f"condition {name} is {type(kind).__name__} here and {type(other).__name__} there", name)
+    with warnings.catch_warnings():
+        if isinstance(other, Features):  # which is as short as it was asked to be
+            warnings.simplefilter("ignore")
+        found = other.encode(kind.decode(rows), name).to(rows.device)
+    gone = kind.absent(rows).reshape(-1, *[1] * (found.ndim - 1))
+    return torch.where(gone, other.missing(1, rows.device), found)
+
+
+def _words(kind: Kind) -> str | None:
+    """What makes rows of texts, a tokenizer or the weights of an encoder; None of what is no text."""
+    if isinstance(kind, Text):
+        return kind.tokenizer
+    return kind.weights or kind.encoder or None if isinstance(kind, Features) else None
 
 
 def _package() -> Any:

@@ -81,6 +81,6 @@ def _distance(run: Run, metric: str) -> Judge:
 
     def judge(model: Model) -> float:
         run.model, run.guide = model, Guide(run.config, model)
-        return measured(settings, known, drawn(run, known))[0][metric]
+        return measured(settings, known, drawn(run, known, settings))[0][metric]
 
     return judge

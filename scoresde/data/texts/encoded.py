@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -90,7 +91,9 @@ class Encoded:
     def __getitem__(self, index: int | Tensor) -> Tensor:
         index = torch.as_tensor(index)
         places = self.places[index.reshape(-1).numpy()]
-        found = self.kind.encode([self.different[k] for k in places])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a note of the data says that texts are cut
+            found = self.kind.encode([self.different[k] for k in places])
         return found.reshape(*index.shape, *found.shape[1:])
 
 

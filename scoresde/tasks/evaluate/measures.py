@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from torch import Tensor
 
@@ -27,7 +27,8 @@ class Evaluation(Features):
     `k` neighbours, `projections` of sliced Wasserstein, `groups` of the jackknife, at most `most` items for the exact
     Wasserstein distance; frechet and kid of each class too, `by` a label of the data; the fields of `Features` say what
     they look at.  With the folder of a `clip`, one that the model never saw, also its similarity of samples and their
-    words, and R-precision `among` so many.
+    words, and R-precision `among` so many.  Where nothing is given, samples have the conditions of items of a `split`:
+    None is train, and test where the data has a judge.
     """
 
     metrics: tuple[Annotated[str, OneOf(NAMES)], ...] = DEFAULT
@@ -39,6 +40,7 @@ class Evaluation(Features):
     clip: Text | None = None
     among: Annotated[int, Range(2, 10**4)] = 100
     by: str | None = None
+    split: Literal["train", "test"] | None = None
 
     def __post_init__(self):
         super().__post_init__()

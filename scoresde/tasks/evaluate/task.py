@@ -57,7 +57,7 @@ def evaluate(run: Run, settings: Evaluation) -> None:
     known = reference(run, settings) if run.lead else None
     if known is not None and "frechet" in settings.metrics:
         _warn_few(run, known, run.config.n if given is None else len(given))
-    found = drawn(run, known, clip, settings.by) if given is None else _given(run, known, settings, given)
+    found = drawn(run, known, settings, clip) if given is None else _given(run, known, settings, given)
     if not run.lead:
         return
     if given is None:
@@ -99,12 +99,12 @@ def _warn_few(run: Run, known: Reference, n: int) -> None:
         )
 
 
-def drawn(run: Run, known: Reference | None, clip: TrainedClip | None = None, by: str | None = None) -> Sampled | None:
+def drawn(run: Run, known: Reference | None, how: Evaluation, clip: TrainedClip | None = None) -> Sampled | None:
     """The samples of the model, their features and what a CLIP sees taken chunk by chunk; on the first process only."""
     config, model, sampler = run.config, run.model, run.fitted_sampler
-    split = "train" if run.data.judge is None else "test"
+    split = how.split or ("train" if run.data.judge is None else "test")
     cond = given(run, config.n, split)
-    of = classes.of_samples(run, by, cond, split)
+    of = classes.of_samples(run, how.by, cond, split)
     processes.join(config.device)
     guided = run.guided(cond)
     counted, n = Counted(bind(guided, cond if guided.conditions else None, config.n)), config.n
