@@ -188,3 +188,21 @@ def test_a_perceptual_distance_is_of_features_and_trains_none_of_them():
         torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True)
     )
     refuses("has no maps", call=lambda: Perceptual(scoresde.NoisyClassifier(torch.nn.Linear(2, 2), scoresde.VP())))
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 20), (1, 28, 28)], ids=str)
+def test_structural_similarity_against_torchmetrics(shape):
+    image = pytest.importorskip("torchmetrics.functional.image")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(6, *shape, generator=generator).double()
+    y = (x + 0.1 * torch.randn(6, *shape, generator=generator)).clamp(0, 1).double()
+    how = {"data_range": 1.0, "reduction": "none", "return_full_image": True}
+    _, theirs = image.structural_similarity_index_measure(y, x, **how)
+    theirs = theirs[..., 5:-5, 5:-5]  # of windows within the picture
+    assert scoresde.metrics.ssim(y, x).value == pytest.approx(float(theirs.mean()), abs=1e-9)
+    bright = scoresde.metrics.ssim(255 * y, 255 * x, 255.0)
+    assert bright.value == pytest.approx(scoresde.metrics.ssim(y, x).value, abs=1e-9)
+    assert scoresde.metrics.ssim(x, x).value == pytest.approx(1)
+    small = torch.rand(4, 1, 4, 3, generator=generator)
+    assert scoresde.metrics.ssim(small, small.flip(0)).value < 1
+    refuses("axes of space", call=lambda: scoresde.metrics.ssim(torch.rand(4, 3), torch.rand(4, 3)))
