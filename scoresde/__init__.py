@@ -8,7 +8,17 @@ from .denoiser import Counted, Denoiser, FromScore, Moments, Preconditioned
 from .errors import InputError
 from .likelihood import Likelihood, bits_per_dim, log_likelihood
 from .loss import DenoisingLoss
-from .model import Clip, Model, NoisyClassifier, Trained, TrainedClassifier, TrainedClip, load
+from .model import (
+    Autoencoder,
+    Clip,
+    Model,
+    NoisyClassifier,
+    Trained,
+    TrainedAutoencoder,
+    TrainedClassifier,
+    TrainedClip,
+    load,
+)
 from .sampling import decode, encode, from_latent, sample, to_latent
 from .sde import EDM, SDE, VE, VP, Cosine, CosinePower, Linear, Shifted, Sigmoid, SubVP
 from .training import Training, fit, train
@@ -21,6 +31,7 @@ __all__ = [
     "SDE",
     "VE",
     "VP",
+    "Autoencoder",
     "Clip",
     "Cosine",
     "CosinePower",
@@ -39,6 +50,7 @@ __all__ = [
     "Sigmoid",
     "SubVP",
     "Trained",
+    "TrainedAutoencoder",
     "TrainedClassifier",
     "TrainedClip",
     "Training",

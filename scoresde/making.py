@@ -17,6 +17,7 @@ ROOMS = {
     "sde": ("scoresde.sde",),
     "net": ("scoresde.nets",),
     "reader": ("scoresde.nets",),
+    "bottleneck": ("scoresde.nets",),
     "rule": ("scoresde.denoiser",),
     "denoiser": ("scoresde.denoiser",),
     "conditions": ("scoresde.conditions",),

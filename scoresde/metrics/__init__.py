@@ -10,7 +10,7 @@ from .kernels import RBF, Polynomial, energy, kid, median_rbf, mmd
 from .moments import Moments, frechet, frechet_gaussians
 from .near import copies, coverage, density, memorisation, nearest, neighbours, precision, recall
 from .pairs import r_precision, similarity
-from .pictures import diversity, psnr
+from .pictures import diversity, psnr, ssim
 from .pretrained import EfficientNetLite0
 from .transport import sliced_wasserstein, wasserstein
 
@@ -46,5 +46,6 @@ __all__ = [
     "recall",
     "similarity",
     "sliced_wasserstein",
+    "ssim",
     "wasserstein",
 ]

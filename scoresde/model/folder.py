@@ -22,6 +22,7 @@ from ..errors import InputError
 from ..machine import files
 from ..sde import SDE
 from . import checkpoint
+from .autoencoder import Autoencoder, TrainedAutoencoder
 from .classifier import NoisyClassifier, TrainedClassifier
 from .clip import Clip, TrainedClip
 from .denoiser import Model
@@ -114,11 +115,11 @@ def load(
     folder: str | Path,
     device: str = "cpu",
     trust: bool = False,
-    denoiser: Denoiser | NoisyClassifier | Clip | None = None,
+    denoiser: Denoiser | NoisyClassifier | Clip | Autoencoder | None = None,
     ema: str | float | None = None,
     weights: Mapping[str, Tensor] | None = None,
-) -> Model | TrainedClassifier | TrainedClip:
-    """The trained denoiser, classifier of noisy data or CLIP of a model folder, with the averaged weights.
+) -> Model | TrainedClassifier | TrainedClip | TrainedAutoencoder:
+    """The trained denoiser, classifier, CLIP or autoencoder of a model folder, with the averaged weights.
 
     A folder from a stranger runs no code of theirs: what it names must be this package's own, of the part that it is
     named for.  Of an adapter's folder the weights are those of its base with the adapter merged.
@@ -127,13 +128,14 @@ def load(
         folder: made by `scoresde.train(..., folder=)`, by `scoresde.fit` or by the command line.
         device: where the model is put.
         trust: run classes of one's own that the folder names, from the folders of Python files that it lists.
-        denoiser: an untrained denoiser (a `NoisyClassifier`, a `Clip`) of one's own making that takes
+        denoiser: an untrained denoiser (a `NoisyClassifier`, a `Clip`, an `Autoencoder`) of one's own making that takes
             the weights: nothing of the folder's is made.
         ema: which average, by its decay or its name: one of `train.ema`, or power-0.1 of `task=ema`; None: the first.
         weights: trained weights by their names, to take the place of the folder's own.
 
     Returns:
-        A `Denoiser`, a `TrainedClassifier` or a `TrainedClip`, with `shape`, `encode` and `decode`.
+        A `Denoiser`, a `TrainedClassifier`, a `TrainedClip` or a `TrainedAutoencoder`, with `shape`, `encode` and
+        `decode`.
 
     Raises:
         InputError: there is no model, it is damaged or of another network, or the folder names what is not trusted; an
@@ -227,7 +229,7 @@ def _made(folder: Path, known: Mapping, kind: ModelKind, shape: tuple[int, ...],
         if path not in sys.path:
             sys.path.insert(0, path)
     try:
-        sde = making.make(known["sde"], "sde", SDE, trust)
+        sde = making.make(known["sde"], "sde", SDE, trust) if "sde" in kind.needs else None
         with torch.random.fork_rng(devices=[]):
             kinds = conditions_of(folder)
             inputs = {"shape": shape} | ({"conditions": kinds} if kinds else {})

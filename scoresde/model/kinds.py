@@ -9,6 +9,7 @@ from .. import making
 from ..conditions import Kind, Label
 from ..denoiser import Denoiser, Preconditioned
 from ..sde import SDE
+from .autoencoder import Autoencoder, TrainedAutoencoder
 from .classifier import NoisyClassifier, TrainedClassifier
 from .clip import Clip, TrainedClip
 from .denoiser import Model
@@ -44,18 +45,26 @@ def _clip(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Clip:
     return Clip(net, reader, sde, bool(known["noise"]))
 
 
+def _autoencoder(net: nn.Module, sde: SDE | None, known: Mapping, trust: bool) -> Autoencoder:
+    bottleneck = making.make(known["bottleneck"], "bottleneck", nn.Module, trust)
+    return Autoencoder(net, bottleneck, bool(known["likelihood"]))
+
+
 class ModelKind(NamedTuple):
-    """A kind of model: what its description must have, what it is before it is trained and after, and its maker."""
+    """A kind of model: what its description must have, what it is before it is trained and after, and its maker, which
+    is given no SDE where the description needs none."""
 
     needs: Mapping[str, Any]
     bare: type
     trained: type
-    made: Callable[[nn.Module, SDE, Mapping, bool], nn.Module]
+    made: Callable[[nn.Module, SDE | None, Mapping, bool], nn.Module]
 
 
 _PARTS = {"sde": dict, "net": dict}
+_CODING = {"net": dict, "bottleneck": dict, "likelihood": bool}
 KINDS = {
     "denoiser": ModelKind(_PARTS | {"rule": lambda value: isinstance(value, str | dict)}, Denoiser, Model, _denoiser),
     "classifier": ModelKind(_PARTS | {"label": dict}, NoisyClassifier, TrainedClassifier, _classifier),
     "clip": ModelKind(_PARTS | {"reader": dict, "conditions": dict, "noise": bool}, Clip, TrainedClip, _clip),
+    "autoencoder": ModelKind(_CODING, Autoencoder, TrainedAutoencoder, _autoencoder),
 }

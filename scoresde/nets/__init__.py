@@ -1,13 +1,14 @@
 """Networks: `net(x, c)`, or `net(x, c, cond)`, for x (B, *shape) and the log noise level c (B,); they know no SDE.
 
 `unet.py`, `refinenet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector,
-`reader.py` with one of what a sample is told; `presets/` makes them
+`reader.py` with one of what a sample is told; `autoencoder/`: down to latents and up again; `presets/` makes them
 in the sizes of their papers, `auto.py` in one by the data and the time.  `parts/` is what they share:
 `parts/conditioning/` turns conditions into a vector, channels and tokens: no network knows what a label is.
 """
 
 from . import presets
 from .auto import auto
+from .autoencoder import Codebook, Codec, Gaussian, PatchCritic
 from .base import Network
 from .edm2 import EDM2
 from .encoder import Encoder
@@ -22,12 +23,16 @@ from .unet import UNet
 __all__ = [
     "EDM2",
     "MLP",
+    "Codebook",
+    "Codec",
     "Conditioner",
     "DiT",
     "Encoder",
     "Energy",
+    "Gaussian",
     "JiT",
     "Network",
+    "PatchCritic",
     "Reader",
     "RefineNet",
     "SimpleUViT",

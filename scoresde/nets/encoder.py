@@ -84,13 +84,17 @@ class Encoder(Network):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """(B, outputs) of x (B, *shape) at c = log(sigma / alpha) (B,)."""
-        level, given = self.embed(c), Embedded()
         if len(self.shape) == 1:
-            h = self.enter(self.octaves(x))
+            level, given, h = self.embed(c), Embedded(), self.enter(self.octaves(x))
             for layer in self.down:
                 h = layer(h, level, given)
             return self.leave(h)
-        level, h = F.silu(level), self.enter(self.octaves(x))
+        return self.leave(self.before(self.maps(x, c)[-1]).flatten(2).mean(2))
+
+    def maps(self, x: Tensor, c: Tensor) -> list[Tensor]:
+        """What each block answers, (B, C_l, *space_l), of x (B, C, *space) at c = log(sigma / alpha) (B,)."""
+        level, given, h, found = F.silu(self.embed(c)), Embedded(), self.enter(self.octaves(x)), []
         for layer in self.down:
             h = layer(h, level, given) if isinstance(layer, ConvBlock) else layer(h)
-        return self.leave(self.before(h).flatten(2).mean(2))
+            found += [h] if isinstance(layer, ConvBlock) else []
+        return found

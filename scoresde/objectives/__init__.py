@@ -2,11 +2,12 @@
 
 `base.py`: what an objective is; `own.py`: one of this package's models; `denoising.py`: denoising score matching, and
 `added/` what may be added to it; `hybrid.py`: with learned variances; `sliced.py`: sliced score matching;
-`classify.py`: a classifier of noisy data; `contrastive.py`: pictures and their words; `validation.py`: what they
-are watched by; `guards.py`: what a training is not begun with.  They may import `loss/`, `data/`, `spaces/`,
+`classify.py`: a classifier of noisy data; `contrastive.py`: pictures and their words; `autoencoding/`:
+items as latents; `validation.py`: what they are watched by; `guards.py`: what a training is not begun with.  They may import `loss/`, `data/`, `spaces/`,
 `denoiser/` and `model/`, and know nothing of the loop that trains them.
 """
 
+from .autoencoding import Autoencode, Perceptual
 from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
@@ -16,12 +17,14 @@ from .sliced import Sliced
 from .validation import HeldOut, Validation, noise_levels
 
 __all__ = [
+    "Autoencode",
     "Classify",
     "Contrastive",
     "Denoising",
     "HeldOut",
     "Hybrid",
     "Objective",
+    "Perceptual",
     "Sliced",
     "Validation",
     "noise_levels",

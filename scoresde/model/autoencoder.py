@@ -1,0 +1,139 @@
+"""An autoencoder: items to latents, and back."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..answers import answered
+from ..denoiser import device_of
+from ..errors import InputError
+from ..nets.autoencoder import Codebook, Coded, Gaussian
+from ..spaces import Bins
+from .known import Known
+
+START = -2.0  # of log s, s a seventh of half the range
+
+
+class Coding(nn.Module, ABC):
+    """What an autoencoder answers, trained (`TrainedAutoencoder`) or not (`Autoencoder`)."""
+
+    @property
+    @abstractmethod
+    def bare(self) -> "Autoencoder":
+        """The networks that it answers by."""
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of one item's latents z."""
+        return tuple(self.bare.net.latent_shape)
+
+    @property
+    def codes(self) -> int | None:
+        """How many codes there are, of a codebook; None of a Gaussian bottleneck."""
+        bottleneck = self.bare.bottleneck
+        return bottleneck.size if isinstance(bottleneck, Codebook) else None
+
+    def coded(self, x: Tensor, eps: Tensor | None = None) -> Coded:
+        """z of x, with what it costs and, of a codebook, its codes.
+
+        Arguments:
+            x: (B, *shape), in the model's space.
+            eps: N(0, I) (B, *latent_shape), by which z is drawn from q(z | x); None: its mean.
+
+        Raises:
+            InputError: the network answers with another shape.
+        """
+        net, bottleneck = self.bare.net, self.bare.bottleneck
+        space = self.latent_shape[1:]
+        h = answered(net.down(x), (len(x), bottleneck.features, *space), f"the encoder of {type(net).__name__}")
+        return bottleneck(h, eps)
+
+    def compress(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
+        """z (B, *latent_shape) of x (B, *shape), drawn from q(z | x) by eps, or its mean: see `coded`."""
+        return self.coded(x, eps).z
+
+    def log_likelihood(self, raw: Tensor, z: Tensor, space: Bins) -> Tensor:
+        """log P(v | z) of raw levels v (B, *shape), in nats: `Bins.log_mass` of N(x(z), s^2).
+
+        Raises:
+            InputError: an autoencoder without `likelihood`.
+        """
+        log_std = self.bare.log_std
+        if log_std is None:
+            raise InputError("the autoencoder has no likelihood: train it with loss=levels", "likelihood")
+        mean = self.expand(z)
+        return space.log_mass(raw, mean, log_std.exp().expand_as(mean))
+
+    def expand(self, z: Tensor) -> Tensor:
+        """x (B, *shape) in the model's space, of z (B, *latent_shape).
+
+        Raises:
+            InputError: the network answers with another shape.
+        """
+        net = self.bare.net
+        return answered(net.up(z), (len(z), *net.shape), f"the decoder of {type(net).__name__}")
+
+
+class Autoencoder(Coding):
+    """An encoder and a decoder of items x, and what lies between: z ~ q(z | x), or the code of a book.
+
+    Trained by `objectives.Autoencode`.
+
+    Arguments:
+        net: its `down(x)` (B, features, *space), `up(z)` like x, `shape` and `latent_shape` are those of `nets.Codec`.
+        bottleneck: a `nets.Gaussian` or a `nets.Codebook`, of the network's `latent` and as many features.
+        likelihood: whether it has p(v | z), of data with levels v: the mass in the bins of N(x(z), s^2), s learned.
+
+    Raises:
+        InputError: a bottleneck of another number of channels than the network's.
+    """
+
+    def __init__(self, net: nn.Module, bottleneck: Gaussian | Codebook, likelihood: bool = False):
+        super().__init__()
+        latent = net.latent_shape[0]
+        if bottleneck.latent != latent:
+            words = f"the network has {latent} channels of latents and the bottleneck {bottleneck.latent}"
+            raise InputError(f"{words}: give as many", "bottleneck")
+        self.net, self.bottleneck = net, bottleneck
+        self.log_std = nn.Parameter(torch.tensor(START)) if likelihood else None
+
+    @property
+    def bare(self) -> "Autoencoder":
+        return self
+
+    def forward(self, x: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Coded]:
+        """x again, of its latents, and these."""
+        found = self.coded(x, eps)
+        return self.expand(found.z), found
+
+
+class TrainedAutoencoder(Known, Coding):
+    """A trained `Autoencoder`, which answers as that does, with what it knows of its data (`Known`).
+
+    Arguments:
+        autoencoder: is put into evaluation mode, without gradients.
+        facts, step: as in `Model`.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, facts: Mapping[str, Any], step: int):
+        super().__init__()
+        self.autoencoder = autoencoder.eval().requires_grad_(False)
+        self.know(facts, step)
+        self.eval()
+
+    @property
+    def bare(self) -> Autoencoder:
+        return self.autoencoder
+
+    @torch.no_grad()
+    def reconstruct(self, raw: Tensor) -> Tensor:
+        """Raw values (B, *shape) of raw values, by the mean of their latents."""
+        x = self.encode(raw).to(device_of(self))
+        return self.decode(self.expand(self.compress(x)))
+
+    def forward(self, x: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Coded]:
+        """x (B, *shape) again, of its latents, and these."""
+        return self.autoencoder(x, eps)

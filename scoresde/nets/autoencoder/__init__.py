@@ -1,0 +1,8 @@
+"""The parts of an autoencoder: `codec.py` down to a small grid and up again, `bottleneck.py` what lies between, and
+`critic.py`, which tells true pictures from its own."""
+
+from .bottleneck import Codebook, Coded, Gaussian
+from .codec import Codec
+from .critic import PatchCritic
+
+__all__ = ["Codebook", "Codec", "Coded", "Gaussian", "PatchCritic"]

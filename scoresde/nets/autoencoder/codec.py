@@ -1,0 +1,129 @@
+"""The network of an autoencoder: residual blocks down to a small grid, and up again."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ...settings import Count, Range
+from ..base import Network
+from ..parts.blocks import norm, zero
+
+
+class Codec(Network):
+    """An encoder x (B, C, *space) -> h (B, features, *space / f) and a decoder z (B, latent, *space / f) -> like x.
+
+    f = patch 2^(len(mults) - 1): pixels of a patch are channels, and between two entries of `mults` the resolution
+    halves.  Residual blocks of group norms, SiLU and two convolutions, without a level; for series, images and volumes.
+    What lies between h and z is a bottleneck: `nets.Gaussian` or `nets.Codebook`.
+
+    Rombach, Blattmann, Lorenz, Esser, Ommer (2022), arXiv 2112.10752; Esser, Rombach, Ommer (2021), arXiv 2012.09841.
+
+    Arguments:
+        shape: of x, (C, *space) with 1 to 3 space axes, each a multiple of f.
+        latent: the channels of z.
+        features: the channels of h.
+        channels: of the first layer, a multiple of 8.
+        mults: the factors of `channels`, one for each resolution.
+        blocks: residual blocks for each of them.
+        patch: pixels of a side that become channels: 2 makes a network four times as cheap on pictures.
+        dropout: the chance of a feature within a block.
+
+    Raises:
+        InputError: data without a channel and one to three space axes, or of sizes that f does not divide.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[Count],
+        latent: Count = 4,
+        features: Count = 8,
+        channels: Annotated[int, Range(8, 2**16)] = 32,
+        mults: Sequence[Count] = (1, 2, 2),
+        blocks: Count = 1,
+        patch: Count = 1,
+        dropout: Annotated[float, Range(0, below=1)] = 0.0,
+    ):
+        super().__init__()
+        self.shape, self.latent, self.patch = tuple(shape), latent, patch
+        if not 2 <= len(self.shape) <= 4:
+            raise InputError(f"shape={self.shape}: give (channels, *space) with 1 to 3 space axes", "shape")
+        if channels % 8:
+            raise InputError(f"channels={channels}: give a multiple of 8", "channels")
+        self.factor, dims = patch * 2 ** (len(mults) - 1), len(self.shape) - 1
+        if bad := [n for n in self.shape[1:] if n % self.factor]:
+            words = f"patch {patch} and {len(mults)} resolutions divide sizes by {self.factor}"
+            raise InputError(f"shape={self.shape}: {words}, which does not divide {bad[0]}", "shape")
+        conv = getattr(nn, f"Conv{dims}d")
+        widths, pixels = [m * channels for m in mults], self.shape[0] * patch**dims
+        layer = lambda cin, cout, **more: conv(cin, cout, 3, padding=1, **more)
+        several = lambda cin, cout: [Residual(conv, cin if i == 0 else cout, cout, dropout) for i in range(blocks)]
+        ending = lambda width, cout: [norm(width), nn.SiLU(), layer(width, cout)]
+        down = [layer(pixels, widths[0])]
+        for i, width in enumerate(widths):
+            down += [layer(widths[i - 1], width, stride=2)] * bool(i) + several(width, width)
+        self.encoder = nn.Sequential(*down, Residual(conv, widths[-1], widths[-1], dropout), *ending(width, features))
+        up = [layer(latent, widths[-1]), Residual(conv, widths[-1], widths[-1], dropout)]
+        for i in reversed(range(len(widths))):
+            up += several(widths[i], widths[i]) + (
+                [nn.Upsample(scale_factor=2), layer(widths[i], widths[i - 1])] if i else []
+            )
+        self.decoder = nn.Sequential(*up, *ending(widths[0], pixels))
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of z."""
+        return (self.latent, *(n // self.factor for n in self.shape[1:]))
+
+    @property
+    def last(self) -> nn.Parameter:
+        """The weight of the decoder's last layer: where the gradients of several losses are compared."""
+        return self.decoder[-1].weight
+
+    def down(self, x: Tensor) -> Tensor:
+        """h (B, features, *space / f) of x (B, *shape)."""
+        return self.encoder(folded(x, self.patch))
+
+    def up(self, z: Tensor) -> Tensor:
+        """What is like x (B, *shape) of z (B, latent, *space / f)."""
+        return unfolded(self.decoder(z), self.patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """h of x."""
+        return self.down(x)
+
+
+class Residual(nn.Module):
+    """x + f(x), two convolutions behind a norm and SiLU each, the second of which begins at 0."""
+
+    def __init__(self, conv: type, cin: int, cout: int, dropout: float = 0.0):
+        super().__init__()
+        self.body = nn.Sequential(
+            *(norm(cin), nn.SiLU(), conv(cin, cout, 3, padding=1)),
+            *(norm(cout), nn.SiLU(), nn.Dropout(dropout), zero(conv(cout, cout, 3, padding=1))),
+        )
+        self.skip = conv(cin, cout, 1) if cin != cout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.skip(x) + self.body(x)
+
+
+def folded(x: Tensor, patch: int) -> Tensor:
+    """x (B, C, *space) with the pixels of each patch as channels: (B, C patch^d, *space / patch)."""
+    if patch == 1:
+        return x
+    dims = x.ndim - 2
+    parts = x.reshape(*x.shape[:2], *(n for size in x.shape[2:] for n in (size // patch, patch)))
+    order = [0, 1, *(3 + 2 * i for i in range(dims)), *(2 + 2 * i for i in range(dims))]
+    return parts.permute(order).flatten(1, 1 + dims)
+
+
+def unfolded(x: Tensor, patch: int) -> Tensor:
+    """The inverse of `folded`."""
+    if patch == 1:
+        return x
+    dims, space = x.ndim - 2, x.shape[2:]
+    parts = x.reshape(len(x), -1, *[patch] * dims, *space)
+    order = [0, 1, *(axis for i in range(dims) for axis in (2 + dims + i, 2 + i))]
+    return parts.permute(order).reshape(len(x), -1, *(patch * n for n in space))
