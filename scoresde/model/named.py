@@ -4,12 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .autoencoder import TrainedAutoencoder
 from .classifier import TrainedClassifier
 from .clip import TrainedClip
 from .denoiser import Model
 from .folder import MODEL, load
 
-MAKERS = {Model: "task=train", TrainedClassifier: "task=classifier", TrainedClip: "task=contrastive"}
+MAKERS = {
+    Model: "task=train",
+    TrainedClassifier: "task=classifier",
+    TrainedClip: "task=contrastive",
+    TrainedAutoencoder: "task=autoencoder",
+}
 
 
 def named(setting: str, folder: str | Path, kind: type, device: str = "cpu", trust: bool = False) -> Any:
