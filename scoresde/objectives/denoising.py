@@ -174,6 +174,7 @@ class Denoising(Objective):
     def made(self, average: Denoiser, step: int) -> Model:
         model = Model(average, self.facts, step)
         model.moments = self.moments
+        model.carry(self.data.codec)
         return model
 
     def load(self, folder):

@@ -58,7 +58,7 @@ def cascade(config: Any) -> None:
     cond = _given(made, plain["given"], config.n)
     made.check(cond, config.n)
     if config.png:
-        check_files(made.stages[-1].shape, made.stages[-1].model.levels)
+        check_files(made.stages[-1].model.outer.shape, made.stages[-1].model.outer.levels)
     told = [plain["given"], config.n, config.seed]
     for stage, said, guide in zip(made.stages, maker.said, maker.guides, strict=True):
         told.append([stage.model.weights, repr(stage.sampler), said.scale, guide])
@@ -107,7 +107,7 @@ def _drawn(config: Any, made: Cascade, cond: dict[str, Tensor], folders: list[Pa
     if cond:
         write_columns(place / "given.npz", cond)
     if config.png:
-        save_files(place / "samples", raw, last.levels)
+        save_files(place / "samples", raw, last.outer.levels)
     _picture(place / "samples.png", last, x, made, cond)
     summary = {"task": "cascade", "key": key, "n": config.n, "seed": config.seed, "stages": figures}
     summary |= {"seconds": time.perf_counter() - began, "finished": True}
@@ -168,4 +168,4 @@ def _save(path: Path, x: Tensor) -> None:
 
 def _picture(path: Path, model: Model, x: Tensor, made: Cascade, cond: dict[str, Tensor]) -> None:
     names = pictures.names_of(model)
-    pictures.samples(path, model.decode(x), model.levels, names=names, groups=groups(made.conditions, cond))
+    pictures.samples(path, model.decode(x), model.outer.levels, names=names, groups=groups(made.conditions, cond))

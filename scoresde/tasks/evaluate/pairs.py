@@ -23,8 +23,10 @@ def loaded(run: Run, folder: str | None, setting: str = "clip") -> TrainedClip |
     clip, said = load(folder, run.device), f"task.{setting}={folder}"
     if not isinstance(clip, TrainedClip):
         raise InputError(f"{said} holds a {type(clip).__name__}: give a CLIP's folder (task=contrastive)", setting)
-    if clip.shape != tuple(run.data.shape):
-        raise InputError(f"{said} sees pictures {clip.shape}, and {run.data.name} has {tuple(run.data.shape)}", setting)
+    if clip.shape != tuple(run.data.outer.shape):
+        raise InputError(
+            f"{said} sees pictures {clip.shape}, and {run.data.name} has {tuple(run.data.outer.shape)}", setting
+        )
     names = [*run.config.cond, *(run.plain["given"] or {})]
     if clip.condition not in names or clip.condition not in run.data.conditions:
         words = f"it reads {clip.condition!r}, which the samples are not told (cond={list(run.config.cond)})"
