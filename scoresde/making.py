@@ -21,7 +21,7 @@ ROOMS = {
     "rule": ("scoresde.denoiser",),
     "denoiser": ("scoresde.denoiser",),
     "conditions": ("scoresde.conditions",),
-    "data": ("scoresde.data", "scoresde.conditions", "scoresde.unclip"),
+    "data": ("scoresde.data", "scoresde.conditions", "scoresde.unclip", "scoresde.latent"),
     "view": ("scoresde.data",),
     "loss": ("scoresde.loss",),
     "objective": ("scoresde.objectives", "scoresde.loss"),

@@ -24,6 +24,7 @@ ROOMS = (
     "doctor",
     "encoders",
     "guidance",
+    "latent",
     "likelihood",
     "loss",
     "metrics",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,9 @@ class Data:
         judge: of raw items (B, *shape) and their conditions by name, by attribute whether an item is what it was told
             to be, (B,) of 0 to 1, NaN where nothing is said; None: nobody knows.
         more: by name what gives conditions that are made when they are asked for: see `including`.
+        codec: what makes of items raw values of something else, as an autoencoder does of latents: its `restored(raw)`
+            is what `decode` gives, of its `shape` and `levels`; None: items are what they are.
+        origin: with a codec the data that the items were made of, whose raw values it gives.
 
     Raises:
         InputError: levels is not an integer in 2..65536; an item that lacks one of the conditions.
@@ -72,6 +76,8 @@ class Data:
     notes: tuple[str, ...] = ()
     judge: Callable[[Tensor, Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None
     more: Mapping[str, Callable[[], More]] = field(default_factory=dict)
+    codec: Any = None
+    origin: Data | None = None
 
     def __post_init__(self, levels: int | None) -> None:
         if levels is not None and isinstance(self.space, Affine):
@@ -110,6 +116,11 @@ class Data:
         """The shape of one item."""
         return tuple(item(self.train[0]).shape)
 
+    @property
+    def outer(self) -> Data:
+        """The data whose raw values `decode` gives: its `origin`, or itself."""
+        return self if self.origin is None else self.origin
+
     @cached_property
     def labels(self) -> tuple[Tensor, Tensor] | None:
         """The classes, int64 (N,), of the items of train and of test by the condition "label"; None: some have none."""
@@ -142,12 +153,13 @@ class Data:
         return self.space.dequantize(raw, generator)
 
     def decode(self, x: Tensor) -> Tensor:
-        """The inverse of `encode`: see `Affine.decode`, `Bins.decode`.
+        """The inverse of `encode`: see `Affine.decode`, `Bins.decode`; with a codec what that makes of it.
 
         Raises:
             FloatingPointError: x or what becomes of it is not finite.
         """
         try:
-            return self.space.decode(x)
+            raw = self.space.decode(x)
+            return raw if self.codec is None else self.codec.restored(raw)
         except FloatingPointError as error:
             raise FloatingPointError(str(error).replace("values are", f"values of {self.name} are")) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,11 @@ def beside(items: Dataset, cond: Mapping[str, Tensor]) -> Dataset:
     made = copy.copy(items)
     made.cond = {**items.cond, **of_rows(cond, len(items))}
     return made
+
+
+def held(items: Dataset, name: str) -> Any:
+    """A condition of all items, as it is kept: lazily where they are."""
+    return items.cond[name] if isinstance(items, Rows | Beside) else column(items, name)
 
 
 def item(entry) -> Tensor:

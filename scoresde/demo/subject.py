@@ -32,6 +32,8 @@ class Subject:
 
     def __init__(self, model: Model, folder: Path | None = None, data: Callable[[], Data] | None = None):
         self.model, self.folder, self._data, self.lost = model, folder, data, ""
+        if model.codec is not None:
+            raise InputError("a model of latents has no page yet: draw its samples by task=sample")
         labels = [name for name, kind in model.conditions.items() if isinstance(kind, Label)]
         self.label = labels[0] if labels else None
         texts = [name for name, kind in model.conditions.items() if takes_words(kind)]

@@ -14,6 +14,7 @@ from ..nets.autoencoder import Codebook, Coded, Gaussian
 from ..spaces import Bins
 from .known import Known
 
+AT_ONCE = 128  # items that are looked at together
 START = -2.0  # of log s, s a seventh of half the range
 
 
@@ -129,10 +130,16 @@ class TrainedAutoencoder(Known, Coding):
         return self.autoencoder
 
     @torch.no_grad()
+    def restored(self, z: Tensor) -> Tensor:
+        """Raw values (B, *shape) of latents z (B, *latent_shape), on the CPU, some at a time."""
+        device, dtype = device_of(self), next(self.parameters()).dtype
+        return torch.cat([self.decode(self.expand(part.to(device, dtype))).cpu() for part in z.split(AT_ONCE)])
+
+    @torch.no_grad()
     def reconstruct(self, raw: Tensor) -> Tensor:
         """Raw values (B, *shape) of raw values, by the mean of their latents."""
-        x = self.encode(raw).to(device_of(self))
-        return self.decode(self.expand(self.compress(x)))
+        parts = (self.compress(self.encode(part).to(device_of(self))) for part in raw.split(AT_ONCE))
+        return torch.cat([self.restored(z) for z in parts])
 
     def forward(self, x: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Coded]:
         """x (B, *shape) again, of its latents, and these."""

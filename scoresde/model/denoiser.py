@@ -51,6 +51,7 @@ class Model(Known, Wrapped):
         facts = {"name": self.name, "shape": self.shape, "levels": self.levels, "columns": self.columns, **space}
         model = Model(denoiser, facts, self.step)
         model.moments, model.folder = self.moments, self.folder
+        model.carry(self.codec)
         return model
 
     def with_variance(self, x, t, cond=None):

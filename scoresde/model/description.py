@@ -32,7 +32,15 @@ def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -
         "cond": {name: kind.drop for name, kind in of_items(denoiser.conditions).items()},
         "conditions": {k: making.node_of(kind) for k, kind in {**denoiser.conditions, **denoiser.made}.items()},
         "data": about(data, denoiser.conditions),
+        **_codec(data),
     }
+
+
+def _codec(data: Data) -> dict:
+    """The autoencoder of data of latents."""
+    if data.codec is None:
+        return {}
+    return {"codec": {"folder": str(data.codec.folder or ""), "weights": data.codec.weights}}
 
 
 def _kind(denoiser: Denoiser) -> dict:
@@ -123,7 +131,7 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     for key in sorted({*a, *b}):
         top = key.split(".")[0]
         known = top in there and top in here and top not in ("format", "paths", "conditions", "chosen")
-        known = known and key not in ("start.folder", "start.step")
+        known = known and key not in ("start.folder", "start.step", "codec.folder")
         if top == "data":  # its settings are the command's, its fingerprint is known once it has been read
             part = ".".join(key.split(".")[:2])
             known = known and part not in ("data.name", "data.columns") and all(_has(d, part) for d in (there, here))

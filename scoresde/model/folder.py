@@ -27,7 +27,7 @@ from .classifier import NoisyClassifier, TrainedClassifier
 from .clip import Clip, TrainedClip
 from .denoiser import Model
 from .description import FORMAT, source_of
-from .kept import averages, moments
+from .kept import averages, codecs, moments
 from .kept.state import load_state
 from .kept.weights import REMEDY, apart, hash_of, path_of, read
 from .kinds import KINDS, ModelKind, outputs_of
@@ -165,7 +165,25 @@ def load(
         denoiser.source = source_of(known)
     model = kind.trained(denoiser, found.facts, found.step).to(device)
     model.moments, model.adapter, model.folder = moments.load(folder, model.shape), found.adapter, folder
+    model.about = known
+    model.carry(_codec(folder, known, device, trust))
     return model
+
+
+def _codec(folder: Path, known: Mapping, device: str, trust: bool) -> TrainedAutoencoder | None:
+    """The autoencoder of a model of latents: that of its folder, or until its training has ended the one that it was
+    trained by.  Raises `InputError` where there is none, or another."""
+    said = known.get("codec")
+    if not isinstance(said, Mapping):
+        return None
+    place = codecs.there(folder) or Path(str(said.get("folder")))
+    if not (place / MODEL).exists():
+        raise InputError(f"{folder} is of latents of {said.get('folder')}, which is not there: put it back")
+    found = load(place, device, trust)
+    if found.weights != said.get("weights"):
+        words = f"has other weights than those ({said.get('weights')}) by which {folder} was trained"
+        raise InputError(f"the autoencoder {place} {words}: put it back")
+    return found
 
 
 def kept(folder: Path) -> "_Kept":

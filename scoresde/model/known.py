@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..adapters import Adapter
 from ..data import Data
 from ..denoiser.moments import Moments
 from ..spaces import Affine, Bins
-from .kept import moments, weights
+from .kept import codecs, moments, weights
 from .kept.state import plain_state
 
 
@@ -27,6 +28,7 @@ class Known(ABC):
     adapter: Adapter | None = None  # which its weights have in them, and alone are kept
 
     folder: Path | None = None  # where it was saved, or loaded from
+    about: Mapping[str, Any] = MappingProxyType({})  # what its folder says of it
 
     def know(self, facts: Mapping[str, Any], step: int) -> None:
         """Takes what `facts` gave, or a folder."""
@@ -43,13 +45,34 @@ class Known(ABC):
     def bare(self) -> nn.Module:
         """The module that was trained."""
 
+    @property
+    def codec(self) -> Any:
+        """Of a model of latents the autoencoder, which makes of them what `decode` gives; None of others."""
+        return self.__dict__.get("_codec")
+
+    def carry(self, codec: Any) -> None:
+        """Takes a codec, or None: no part of the module, its weights are kept apart."""
+        self.__dict__["_codec"] = codec
+
+    @property
+    def outer(self) -> "Known":
+        """What has the `shape` and the `levels` of what `decode` gives: the codec, or the model itself."""
+        return self if self.codec is None else self.codec
+
     def encode(self, raw: Tensor) -> Tensor:
-        """Raw values (B, *shape) to model space: the middle of its bin for a discrete value."""
+        """Raw values (B, *shape) to model space: the middle of its bin for a discrete value.
+
+        Of a model with a codec raw latents.
+        """
         return self.space.encode(raw)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Model space (B, *shape) to raw values: bytes or levels for discrete data, else the data's own units."""
-        return self.space.decode(x)
+        """Model space (B, *shape) to raw values: bytes or levels for discrete data, else the data's own units.
+
+        Of a model of latents what its codec makes of them.
+        """
+        raw = self.space.decode(x)
+        return raw if self.codec is None else self.codec.restored(raw)
 
     @property
     def weights(self) -> str:
@@ -70,6 +93,8 @@ class Known(ABC):
         if self.adapter is not None:
             name, state = weights.ADAPTER, self.adapter.state
         weights.write(folder / name, weights.with_space(state, self.space), self.step)
+        if self.codec is not None:
+            codecs.save(folder, self.codec)
 
 
 def facts(data: Data) -> dict:

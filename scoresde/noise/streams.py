@@ -55,6 +55,7 @@ class Stream(Enum):
     DEQUANTISER_FIT = Words(_ANY, _one(1 << 23))
     TOLD = Words(_ANY, _one(1 << 24))  # of pictures that a model is told
     VIEW = Words(_ANY, _one(1 << 25))  # of what is seen of an item: a step for each choice
+    LATENT = Words(_one(0), _one(1 << 26))  # of an item's latents
     HELD_OUT_BIN = Words(_one(0), _one(0))
     HELD_OUT_NOISE = Words(_one(1), _one(0))
     BIN = Words(_one(1), range(1 << 16))  # uniform within the bin

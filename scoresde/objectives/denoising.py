@@ -170,4 +170,5 @@ class Denoising(Own):
     def made(self, average: Denoiser, step: int) -> Model:
         model = Model(average, self.facts, step)
         model.moments = self.moments
+        model.carry(self.data.codec)
         return model

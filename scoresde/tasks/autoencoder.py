@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
 
 from .. import metrics, pictures
 from ..data import Data, stack
 from ..errors import InputError
 from ..model import Autoencoder as Coder
-from ..model import TrainedAutoencoder, TrainedClassifier, load
+from ..model import TrainedClassifier, load
 from ..nets import Codebook, Codec, Gaussian, PatchCritic
 from ..objectives import Autoencode, Perceptual
 from ..run import Run
@@ -51,49 +50,37 @@ class Autoencoder(Apart):
             how = {k: getattr(self, k) for k in ("channels", "mults", "blocks", "patch", "dropout")}
             coder = Coder(Codec(data.shape, self.latent, bottleneck.features, **how), bottleneck, self.loss == "levels")
             critic = PatchCritic(data.shape) if self.critic else None
-        settings = {"perceptual": self._seen(), "perceptual_weight": self.perceptual}
+        settings = {"perceptual": self._seen(data), "perceptual_weight": self.perceptual}
         settings |= {"critic": critic, "critic_weight": self.critic, "start": self.start}
         found = self.fit(run, Autoencode(coder, data, self.loss, self.kl, **settings), "an autoencoder of")
         if run.lead:
             self._tell(run, data, found)
 
-    def _seen(self) -> Perceptual | None:
+    def _seen(self, data: Data) -> Perceptual | None:
         if self.classifier is None:
             return None
         found = load(self.classifier)
-        if not isinstance(found, TrainedClassifier):
-            words = f"holds a {type(found).__name__}: give the folder of a classifier (task=classifier)"
-            raise InputError(f"task.classifier={self.classifier} {words}", "task")
+        if not isinstance(found, TrainedClassifier) or found.shape != tuple(data.shape):
+            what = f"a {type(found).__name__} of items {found.shape}"
+            words = f"give the folder of a classifier of {data.name} {tuple(data.shape)} (task=classifier)"
+            raise InputError(f"task.classifier={self.classifier} holds {what}: {words}", "task")
         return Perceptual(found)
 
     def _tell(self, run: Run, data: Data, found: dict) -> None:
-        raw = stack(data.test, range(min(FEW, len(data.test))))
-        again = reconstructed(found["trained"], raw)
-        top = (data.levels or 2) - 1
-        figures = {"psnr": metrics.psnr(again, raw, top)} if data.levels else {}
-        for name, estimate in figures.items():
-            run.tracker.log("autoencoder/", run.training.steps, {name: estimate.value})
+        model, raw = found["trained"], stack(data.test, range(min(FEW, len(data.test))))
+        again = model.reconstruct(raw)
         pictures.translations(run.folder / "reconstructions.png", raw, again[:, None], None, data.levels)
-        shape = " x ".join(map(str, found["trained"].latent_shape))
+        shape, fewer = " x ".join(map(str, model.latent_shape)), math.prod(data.shape) / math.prod(model.latent_shape)
         run.results.append(("autoencoder", found["took"]))
-        run.results.append(
-            (
-                "latents",
-                f"{shape}, {math.prod(data.shape) / math.prod(found['trained'].latent_shape):.1f} times fewer numbers",
-            )
-        )
-        run.results += [
-            (name, f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f}) dB of {e.n} held-out items")
-            for name, e in figures.items()
-        ]
+        run.results.append(("latents", f"{shape}, {fewer:.3g} times fewer numbers"))
+        if data.levels and len(raw) > 1:
+            of = (again, raw, data.levels - 1)
+            for name, e, unit in (("psnr", metrics.psnr(*of), " dB"), ("ssim", metrics.ssim(*of), "")):
+                run.tracker.log("autoencoder/", run.training.steps, {name: e.value})
+                words = f"{e.value:.4g}{unit} ({e.low:.4g} to {e.high:.4g}) of {e.n} held-out items"
+                run.results.append((name, words))
         run.results += health(found)
         run.results.append(("use it", f"data=latents data.autoencoder={run.folder}"))
-
-
-@torch.no_grad()
-def reconstructed(model: TrainedAutoencoder, raw: Tensor) -> Tensor:
-    """Items (B, *shape) again, in parts."""
-    return torch.cat([model.reconstruct(part).cpu() for part in raw.split(128)])
 
 
 def health(found: dict) -> list[tuple[str, str]]:

@@ -55,8 +55,10 @@ def interpolate(run: Run, settings: Interpolate) -> None:
     raw, walks, figures = _walks(run, settings)
     figures["seconds"] = time.perf_counter() - began
     files.write(folder / "interpolation.npy", lambda file: np.save(file, walks.numpy()))
-    extra = {"real": pictures.some_real(run.data), "names": pictures.names_of(run.data)}
-    pictures.walks(folder / "interpolation.png", raw[:, 0], walks, raw[:, 1], model.levels, **extra)
+    data = run.data.outer
+    extra = {"real": pictures.some_real(data), "names": pictures.names_of(data)}
+    first, last = (part if model.codec is None else model.codec.restored(part) for part in raw.unbind(1))
+    pictures.walks(folder / "interpolation.png", first, walks, last, model.outer.levels, **extra)
     run.tracker.image("interpolate/walks", folder / "interpolation.png")
     Metrics(folder / "metrics.jsonl", run.tracker, "interpolate/").log(0, **figures)
     how = {"split": settings.split, "rtol": settings.rtol, "atol": settings.atol}

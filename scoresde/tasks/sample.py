@@ -58,7 +58,7 @@ def draw(run: Run) -> None:
     if not run.lead:
         return
     data = _data(run)
-    names = pictures.names_of(data or model)
+    names = pictures.names_of(data or model.outer)
     _write(run, folder, model.decode(x), data, names, cond)
     few = min(1000 if len(model.shape) == 1 else 6, config.n)
     some = {name: value[torch.arange(few) * config.n // few] for name, value in cond.items()}
@@ -76,7 +76,7 @@ def draw(run: Run) -> None:
 def check(run: Run, data: Data | Model) -> None:
     """Raises `InputError` for a `png` that samples like these data cannot have."""
     if run.config.png:
-        check_files(data.shape, data.levels)
+        check_files(data.outer.shape, data.outer.levels)
 
 
 def _drawn(run: Run, choice: str, denoiser: Denoiser, cond: dict[str, Tensor]) -> tuple[Tensor, dict]:
@@ -109,16 +109,16 @@ def _write(run: Run, folder: Path, raw: Tensor, data: Data | None, names: Sequen
     if names:
         tables.write_csv(folder / "samples.csv", names, raw.flatten(1).numpy())
     if run.config.png:
-        save_files(folder / "samples", raw, run.model.levels)
+        save_files(folder / "samples", raw, run.model.outer.levels)
     real = None if data is None else pictures.some_real(data)
     found = groups(run.conditions, cond)
-    pictures.samples(folder / "samples.png", raw, run.model.levels, real, names=names, groups=found)
+    pictures.samples(folder / "samples.png", raw, run.model.outer.levels, real, names=names, groups=found)
 
 
 def _data(run: Run) -> Data | None:
     """The data, if it is still there: samples are drawn without it too."""
     try:
-        return run.data
+        return run.data.outer
     except (InputError, OSError) as error:
         run.say(f"the pictures are without the data: {error}")
         return None
@@ -142,8 +142,12 @@ def _trajectory(run: Run, path: Path, names: Sequence[str] | None, denoiser: Den
     np.savez_compressed(buffer, times=np.array(times), x=x.numpy(), x0=x0.numpy())
     files.write(path.with_suffix(".npz"), lambda file: file.write(buffer.getvalue()))
     shown = sorted({round(i) for i in np.linspace(0, len(times) - 1, columns)})
+    decode = model.decode
+    if model.codec is not None:  # latents are shown as what the autoencoder makes of them, noise among them
+        x, x0 = (torch.stack([model.decode(part) for part in parts]) for parts in (x, x0))
+        decode = lambda raw: raw
     strip = ([part[i] for i in shown] for part in (times, x, x0))
     noise = [at[i].sigma / at[i].alpha for i in shown]
-    pictures.trajectory(path, *strip, model.decode, model.levels, names, noise)
+    pictures.trajectory(path, *strip, decode, model.outer.levels, names, noise)
     if run.config.gif:
-        animation(path.with_suffix(".gif"), times, x, x0, model.decode, model.levels, names)
+        animation(path.with_suffix(".gif"), times, x, x0, decode, model.outer.levels, names)

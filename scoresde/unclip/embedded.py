@@ -14,8 +14,7 @@ from torch.utils.data import Dataset
 from ..conditions import Vector
 from ..conditions.base import Drop
 from ..data import Affine, Data, Tensors, stack
-from ..data.items import Beside, column
-from ..data.rows import Rows
+from ..data.items import Beside, held
 from ..errors import InputError
 from ..machine import files
 from ..model import TrainedClip
@@ -55,7 +54,7 @@ def embeddings(data: Data, clip: Text | Path | Embedder, folder: Text | Path | N
     scale = 1 / float((train.double() - mean).square().mean().sqrt().clamp_min(1e-12))
     names = [*data.conditions]
     parts = [
-        Tensors(x, cond={name: _held(part, name) for name in names})
+        Tensors(x, cond={name: held(part, name) for name in names})
         for x, part in ((train, data.train), (test, data.test))
     ]
     return Data(f"{data.name} embeddings", *parts, Affine(scale, -scale * mean), conditions=dict(data.conditions))
@@ -85,7 +84,7 @@ def embedded(
     if name in data.conditions:
         raise InputError(f"name={name!r}: the items of {data.name} have a condition of that name", "name")
     train, test = _both(data, clip, folder)
-    beside = lambda part, value: Beside(part, {k: _held(part, k) for k in data.conditions} | {name: value})
+    beside = lambda part, value: Beside(part, {k: held(part, k) for k in data.conditions} | {name: value})
     mean, std = train.double().mean(0), train.double().std(0).clamp_min(1e-6)
     kinds = dict(data.conditions) | {name: Vector(train.shape[1], tuple(mean.tolist()), tuple(std.tolist()), drop=drop)}
     return dataclasses.replace(data, train=beside(data.train, train), test=beside(data.test, test), conditions=kinds)
@@ -129,8 +128,3 @@ def _read(path: Path, shapes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor
         return None
     right = all(tuple(x.shape) == shape and x.dtype == torch.float32 for x, shape in zip(found, shapes, strict=True))
     return found if right else None
-
-
-def _held(part: Dataset, name: str) -> Any:
-    """A condition of all items, as it is kept; lazily where they are."""
-    return part.cond[name] if isinstance(part, Rows | Beside) else column(part, name)

@@ -231,7 +231,9 @@ class Autoencode(Objective):
         return type(self.perceptual).__name__ + ("" if part is None else f" of a {type(part.net).__name__}")
 
     def made(self, average: Autoencoder, step: int) -> TrainedAutoencoder:
-        return TrainedAutoencoder(average, self.facts, step)
+        model = TrainedAutoencoder(average, self.facts, step)
+        model.about = self.describe()
+        return model
 
     def load(self, folder):
         return load(folder, str(device_of(self.product)), denoiser=self.product)

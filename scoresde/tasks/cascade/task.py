@@ -68,7 +68,7 @@ def cascade(config: Any, judge: bool = False) -> None:
         cond = judged.held_out(data, made.conditions, config.n)
     made.check(cond, config.n)
     if config.png:
-        check_files(made.stages[-1].shape, made.stages[-1].model.levels)
+        check_files(made.stages[-1].model.outer.shape, made.stages[-1].model.outer.levels)
     told = [plain["given"], config.n, config.seed]
     for stage, said, guide in zip(made.stages, maker.said, maker.guides, strict=True):
         told.append([stage.model.weights, repr(stage.sampler), said.scale, guide])
@@ -124,7 +124,7 @@ def _drawn(
     if cond:
         write_columns(place / "given.npz", cond)
     if config.png:
-        save_files(place / "samples", raw, last.levels)
+        save_files(place / "samples", raw, last.outer.levels)
     _picture(place / "samples.png", last, x, made, cond)
     summary = {"task": "cascade", "key": key, "n": config.n, "seed": config.seed, "stages": figures}
     summary |= {"seconds": time.perf_counter() - began, "finished": True}
@@ -186,4 +186,4 @@ def _save(path: Path, x: Tensor) -> None:
 
 def _picture(path: Path, model: Model, x: Tensor, made: Cascade, cond: dict[str, Tensor]) -> None:
     names = pictures.names_of(model)
-    pictures.samples(path, model.decode(x), model.levels, names=names, groups=groups(made.conditions, cond))
+    pictures.samples(path, model.decode(x), model.outer.levels, names=names, groups=groups(made.conditions, cond))

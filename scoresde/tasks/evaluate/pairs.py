@@ -28,7 +28,7 @@ def loaded(
     if folder is None:
         return None
     clip, said = named(f"task.{setting}", folder, TrainedClip, run.device), f"task.{setting}={folder}"
-    same_items(said, clip, run.data, run.data.name)
+    same_items(said, clip, run.data.outer, run.data.name)
     told = [*run.config.cond, *(run.plain["given"] or {})] if told is None else told
     if clip.condition not in told or clip.condition not in run.data.conditions:
         words = f"it reads {clip.condition!r}, which the samples are not told (they are told {list(told)})"

@@ -75,14 +75,14 @@ def reference(run: Run, settings: Features) -> Reference:
     which they know as little as the test data.  Raises `InputError` for an extractor that the data or the machine
     lacks something for.
     """
-    known = run.data.fingerprint
-    folder = Path(run.config.out).expanduser() / "features" / f"{run.data.name}-{known}"
+    known = run.data.outer.fingerprint
+    folder = Path(run.config.out).expanduser() / "features" / f"{run.data.outer.name}-{known}"
     with locks.alone(folder, wait=True, say=run.say):
         return _reference(run, settings, folder, known)
 
 
 def _reference(run: Run, settings: Features, folder: Path, known: str) -> Reference:
-    data = run.data
+    data = run.data.outer
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(settings.seed))
     half = len(order) // 2
     name, extractor = _extractor(run, settings, folder, order[:half][:FITTED_ON], known)
@@ -109,7 +109,7 @@ def near(found: Reference, x: Tensor) -> Tensor:
 
 def _extractor(run: Run, settings: Features, folder: Path, index: Tensor, known: str):
     """The name and the extractor, read from the folder or fitted to the training items `index`."""
-    data, device = run.data, run.device
+    data, device = run.data.outer, run.device
     kind = settings.extractor
     kind = features.choose(data.shape, data.labels is not None) if kind == "auto" else kind
     if kind == "flatten":

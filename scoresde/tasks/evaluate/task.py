@@ -71,7 +71,7 @@ def evaluate(run: Run, settings: Evaluation) -> None:
     figures, table = measured(settings, known, found)
     paired, told = pairs.figures(clip, run.data, found.pairs, settings.among, settings.seed)
     figures, table = figures | paired, table + told
-    facts = found.facts | {"n": len(found.features), "reference": f"{len(known.test)} {run.data.name} test"}
+    facts = found.facts | {"n": len(found.features), "reference": f"{len(known.test)} {run.data.outer.name} test"}
     facts |= {"extractor": known.name, "features": known.test.shape[1], "metrics_seed": settings.seed}
     facts["measuring_seconds"] = time.perf_counter() - began - facts.get("seconds", 0)
     numeric = lambda k, v: isinstance(v, int | float) and not isinstance(v, bool) and k != "step"
@@ -144,7 +144,7 @@ def drawn(run: Run, known: Reference | None, how: Evaluation, clip: TrainedClip 
 
 def _seen(run: Run, known: Reference, raw: Tensor) -> tuple[Tensor, Tensor]:
     """The features of raw samples, and what `ON_ITEMS` compares.  Both see the values that a file would have."""
-    x = run.data.encode(raw)
+    x = run.data.outer.encode(raw)
     found = known.extractor(x)
     return found, known.view(x, found)
 
@@ -167,10 +167,11 @@ def _read(run: Run, path: Path) -> Tensor:
 
 def _given(run: Run, known: Reference, settings: Evaluation, raw: Tensor) -> Sampled:
     """The samples of an array file, in the data's own values; what made them is read from summary.json beside it."""
-    if tuple(raw.shape[1:]) != tuple(run.data.shape):
+    data = run.data.outer
+    if tuple(raw.shape[1:]) != tuple(data.shape):
         raise InputError(
             f"task.samples={settings.samples} has items of shape {tuple(raw.shape[1:])}: "
-            f"{run.data.name} has {tuple(run.data.shape)}"
+            f"{data.name} has {tuple(data.shape)}"
         )
     path = Path(settings.samples).expanduser()
     path = path / "summary.json" if path.is_dir() else path.with_name("summary.json")

@@ -1,0 +1,124 @@
+"""Data of latents."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..data import Affine, Data, Tensors, stack
+from ..data.items import held
+from ..denoiser import device_of
+from ..errors import InputError
+from ..machine import files
+from ..model import TrainedAutoencoder, load
+from ..noise import Stream, normal
+from ..settings import Seed, Text, checked
+
+BATCH = 256  # items that are looked at at once
+
+
+@checked
+def latents(
+    data: Data,
+    autoencoder: Text | Path | TrainedAutoencoder,
+    folder: Text | Path | None = None,
+    posterior: Literal["sample", "mean"] = "sample",
+    seed: Seed = 0,
+) -> Data:
+    """Data whose items are latents z ~ q(z | x) of other items x, with what those come with.
+
+    In the model's space each channel has mean 0 and variance 1, of the training items.  `decode` of the data and of a
+    model of it gives items like x again, and a model's folder has the autoencoder.
+
+    Rombach, Blattmann, Lorenz, Esser, Ommer (2022), arXiv 2112.10752.
+
+    Arguments:
+        data: of items x.
+        autoencoder: a `TrainedAutoencoder`, or its folder.
+        folder: where the latents are kept for the next time; None: they are computed now.
+        posterior: "sample": one z for each item, drawn by (seed, its number); "mean": the mean of q(z | x).
+        seed: of those that are drawn.
+
+    Returns:
+        A `Data` of shape (C, *space), with `codec`, the autoencoder, and `origin`, the data of x.
+
+    Raises:
+        InputError: an autoencoder of other items, or that gives latents which are not finite.
+    """
+    found = load(autoencoder) if isinstance(autoencoder, str | Path) else autoencoder
+    if not isinstance(found, TrainedAutoencoder):
+        words = f"is a {type(found).__name__}: give an autoencoder, or its folder (task=autoencoder)"
+        raise InputError(f"autoencoder {words}", "autoencoder")
+    there, here = (found.shape, found.levels), (tuple(data.shape), data.levels)
+    if there != here:
+        say = lambda shape, levels: f"{shape} with {levels} levels" if levels else f"{shape}"
+        raise InputError(f"the autoencoder is of items {say(*there)}, and {data.name} has {say(*here)}", "autoencoder")
+    parts = _kept(data, found, folder, posterior, seed)
+    for name, z in zip(("train", "test"), parts, strict=True):
+        if not bool(z.isfinite().all()):
+            bad = int((~z.isfinite().flatten(1).all(1)).sum())
+            raise InputError(
+                f"the latents of {bad} of {len(z)} {name} items are not finite: train another", "autoencoder"
+            )
+    axes = (0, *range(2, parts[0].ndim))
+    mean, std = parts[0].double().mean(axes), parts[0].double().std(axes)
+    if bool((std < 1e-6).any()):
+        flat = (std < 1e-6).nonzero()[:, 0].tolist()
+        raise InputError(
+            f"channels {flat} of the latents are constant, the posterior collapsed: a smaller kl", "autoencoder"
+        )
+    per = lambda value: value.reshape(-1, *[1] * (parts[0].ndim - 2))
+    sets = [
+        Tensors(z, cond={name: held(part, name) for name in data.conditions})
+        for z, part in zip(parts, (data.train, data.test), strict=True)
+    ]
+    space, kinds = Affine(per(1 / std), per(-mean / std)), dict(data.conditions)
+    return Data(f"{data.name} latents", *sets, space, conditions=kinds, judge=data.judge, codec=found, origin=data)
+
+
+def _kept(
+    data: Data, model: TrainedAutoencoder, folder: str | Path | None, posterior: str, seed: int
+) -> tuple[Tensor, Tensor]:
+    """The latents of both splits, float32, read from the folder if they are there."""
+    make = lambda: tuple(
+        _seen(part, data, model, seed if posterior == "sample" else None, start)
+        for part, start in ((data.train, 0), (data.test, len(data.train)))
+    )
+    if folder is None:
+        return make()
+    how = posterior if posterior == "mean" else f"{posterior}{seed}"
+    path = Path(folder).expanduser() / f"latents-{data.fingerprint}-{model.weights}-{how}.npz"
+    found = _read(path, [(len(part), *model.latent_shape) for part in (data.train, data.test)])
+    if found is None:
+        found, buffer = make(), io.BytesIO()
+        np.savez(buffer, train=found[0].numpy(), test=found[1].numpy())
+        files.write(path, lambda file: file.write(buffer.getvalue()))
+    return found
+
+
+@torch.no_grad()
+def _seen(items: Dataset, data: Data, model: TrainedAutoencoder, seed: int | None, start: int) -> Tensor:
+    """z of all items, the first of which has the number `start`."""
+    device, found = device_of(model), [torch.empty(0, *model.latent_shape)]
+    for index in torch.arange(len(items)).split(BATCH):
+        x, eps = data.encode(stack(items, index)).to(device), None
+        if seed is not None:
+            like = torch.empty(len(index), *model.latent_shape, device=device)
+            eps = normal(like, (start + index).to(device), seed, *Stream.LATENT())
+        found.append(model.compress(x, eps).float().cpu())
+    return torch.cat(found)
+
+
+def _read(path: Path, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor] | None:
+    try:
+        with files.reading(path) as file, np.load(file, allow_pickle=False) as kept:
+            found = tuple(torch.from_numpy(kept[name]) for name in ("train", "test"))
+    except Exception:  # not there, or not whole: made again
+        return None
+    right = all(tuple(z.shape) == shape and z.dtype == torch.float32 for z, shape in zip(found, shapes, strict=True))
+    return found if right else None
