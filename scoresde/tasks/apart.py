@@ -20,20 +20,17 @@ from ..training import fit
 
 @dataclass(frozen=True)
 class Apart(Task):
-    """A task that trains by the settings `train` what reads the items by a `nets.Encoder`, and what they come with.
+    """A task that trains by the settings `train` another network of the items.
 
-    `condition` is what they come with, `folder` where it goes, by default out/NAME-SDE-DATA-HASH; the others are those
-    of the encoder.
+    `folder` is where it goes, by default out/NAME-SDE-DATA-HASH; the others are those of the network.
     """
 
     name: ClassVar[str]
 
-    condition: Text = "label"
     folder: Text | None = None
     channels: Annotated[int, Range(8, 2**16)] = 32
     mults: tuple[Count, ...] = (1, 2)
     blocks: Count = 1
-    attention: Whole = 64
     dropout: Annotated[float, Range(0, below=1)] = 0.1
 
     def place(self, run: Run) -> Path:
@@ -44,12 +41,6 @@ class Apart(Task):
         asked = {k: v for k, v in run.plain["task"].items() if k != "negatives" or v} | {"folder": None}  # came later
         names = f"{self.name}-{build.name_of(run.config.sde)}-{build.name_of(run.config.data)}"
         return Path(run.config.out).expanduser() / f"{names}-{build.short_hash([*made, asked])}"
-
-    def encoder(self, data: Data, outputs: int, **more: Any) -> Encoder:
-        """The network of the items, by the settings, of so many outputs."""
-        how = {k: getattr(self, k) for k in ("channels", "mults", "blocks", "attention", "dropout")}
-        how = how if len(data.shape) > 1 else {k: how[k] for k in ("channels", "blocks", "dropout")}
-        return Encoder(data.shape, outputs, **how, **more)
 
     def fit(self, run: Run, objective: Objective, what: str) -> dict[str, Any]:
         """Trains `what`; the last figures, and how many steps and seconds it took under "took"."""
@@ -73,3 +64,20 @@ class Apart(Task):
             run.made["train"] = run.folder
         took = f"{training.steps} steps in {last.get('seconds', math.nan):.0f} s"
         return last | {"took": took, "trained": trained}
+
+
+@dataclass(frozen=True)
+class Reading(Apart):
+    """A task that trains what reads the items by a `nets.Encoder`, and what they come with.
+
+    `condition` is what they come with, and `attention` the encoder's; the others are as `Apart` has them.
+    """
+
+    condition: Text = "label"
+    attention: Whole = 64
+
+    def encoder(self, data: Data, outputs: int, **more: Any) -> Encoder:
+        """The network of the items, by the settings, of so many outputs."""
+        how = {k: getattr(self, k) for k in ("channels", "mults", "blocks", "attention", "dropout")}
+        how = how if len(data.shape) > 1 else {k: how[k] for k in ("channels", "blocks", "dropout")}
+        return Encoder(data.shape, outputs, **how, **more)

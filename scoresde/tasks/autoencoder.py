@@ -8,9 +8,9 @@ import torch
 
 from .. import metrics, pictures
 from ..data import Data, stack
-from ..errors import InputError
 from ..model import Autoencoder as Coder
-from ..model import TrainedClassifier, load
+from ..model import TrainedClassifier
+from ..model.named import named, same_items
 from ..nets import Codebook, Codec, Gaussian, PatchCritic
 from ..objectives import Autoencode, Perceptual
 from ..run import Run
@@ -32,6 +32,8 @@ class Autoencoder(Apart):
 
     name = "autoencoder"
 
+    mults: tuple[Count, ...] = (1, 2, 2)
+    dropout: Annotated[float, Range(0, below=1)] = 0.0
     latent: Count = 4
     codes: Annotated[int, Range(2, 2**20)] | None = None
     loss: Literal["l1", "l2", "levels"] = "l1"
@@ -59,11 +61,8 @@ class Autoencoder(Apart):
     def _seen(self, data: Data) -> Perceptual | None:
         if self.classifier is None:
             return None
-        found = load(self.classifier)
-        if not isinstance(found, TrainedClassifier) or found.shape != tuple(data.shape):
-            what = f"a {type(found).__name__} of items {found.shape}"
-            words = f"give the folder of a classifier of {data.name} {tuple(data.shape)} (task=classifier)"
-            raise InputError(f"task.classifier={self.classifier} holds {what}: {words}", "task")
+        found = named("task.classifier", self.classifier, TrainedClassifier)
+        same_items(f"task.classifier={self.classifier}", found, data, data.name)
         return Perceptual(found)
 
     def _tell(self, run: Run, data: Data, found: dict) -> None:

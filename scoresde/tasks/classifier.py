@@ -9,14 +9,14 @@ from ..config import build
 from ..model import NoisyClassifier
 from ..objectives.classify import Classify
 from ..run import Run
-from .apart import Apart
+from .apart import Reading
 
 
 @dataclass(frozen=True)
-class Classifier(Apart):
+class Classifier(Reading):
     """Trains a classifier of noisy data in a folder of its own, by the settings `train`, for `guidance=classifier`.
 
-    `condition` is the label; the others are as `Apart` has them.
+    `condition` is the label; the others are as `Reading` has them.
     """
 
     name = "classifier"

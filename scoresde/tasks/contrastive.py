@@ -16,16 +16,16 @@ from ..objectives.classify import MOST
 from ..objectives.contrastive import Contrastive as Objective
 from ..run import Run
 from ..settings import LATER, Count, Text, Whole, nearest
-from .apart import Apart
+from .apart import Reading
 
 
 @dataclass(frozen=True)
-class Contrastive(Apart):
+class Contrastive(Reading):
     """Trains a CLIP in a folder of its own, by the settings `train`: of clean pictures, or with `noise` of noised ones.
 
     `condition` is what is said of a picture: a caption, a label; `size` that of the embeddings; tokens are read by
     `layers` of a transformer, of `width` features, and each picture is told from `negatives` more of them, in which one
-    is replaced.  The others are as `Apart` has them, of the pictures' encoder.
+    is replaced.  The others are as `Reading` has them, of the pictures' encoder.
     """
 
     name = "clip"

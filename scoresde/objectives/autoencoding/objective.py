@@ -15,13 +15,11 @@ from ...errors import InputError
 from ...making import node_of
 from ...model.autoencoder import Autoencoder, TrainedAutoencoder
 from ...model.description import FORMAT, about, without_inputs
-from ...model.folder import load
-from ...model.known import facts
 from ...nets.autoencoder import Codebook
 from ...settings import Scale, Whole, checked
 from ...spaces import Bins
-from ..base import Objective
 from ..guards import prepare
+from ..own import Own
 from .codes import Upkeep
 from .losses import LOSSES
 
@@ -31,7 +29,7 @@ BALANCE = 1e4  # the most that the critic's gradient is multiplied by
 CRITIC, CODEC = "critic", "codec"
 
 
-class Autoencode(Objective):
+class Autoencode(Own):
     r"""A reconstruction, and what keeps its latents in order; per number of an item, of D of them:
 
         loss(x, x') + w_KL KL(q(z | x) || N(0, I)) / D  (or the cost of a codebook)
@@ -234,10 +232,3 @@ class Autoencode(Objective):
         model = TrainedAutoencoder(average, self.facts, step)
         model.about = self.describe()
         return model
-
-    def load(self, folder):
-        return load(folder, str(device_of(self.product)), denoiser=self.product)
-
-    @property
-    def facts(self):
-        return facts(self.data)
