@@ -18,11 +18,10 @@ from ...model.denoiser import Model
 from ...model.folder import MODEL, load
 from ...model.grid import fitted_grid
 from ...report.again import value
-from ...run import Run, begun, execute, look
+from ...run import Run, Within
 from ...sampling import Sampler
 from ...settings import Checked, Fraction, Scale, Text, brief, nearest
 from ...tracking.report import say
-from ..train import Train
 
 
 @dataclass(frozen=True)
@@ -97,8 +96,7 @@ class Maker:
         self.guides = [self._guide_node(one, f"stage {i + 1}") for i, one in enumerate(said)]
         for i, one in enumerate(said):
             if one.train:
-                self.trained[i] = composed(one.train, config)
-                look(*self.trained[i], one.train)
+                self.trained[i] = Within(one.train, config, f"stage {i + 1}", trains=True)
             elif not (folder := Path(one.folder).expanduser()).is_dir() or not (folder / MODEL).exists():
                 raise InputError(f"stage {i + 1}: {folder} is no folder of a trained model: it has no {MODEL}")
 
@@ -109,11 +107,7 @@ class Maker:
             if i not in self.trained:
                 found.append(Path(said.folder).expanduser())
                 continue
-            say(f"stage {i + 1}: {' '.join(said.train)}")
-            made, choices = self.trained[i]
-            run = Run(begun(made, Train(), choices, said.train), choices, said=said.train)
-            execute(run, Train())
-            found.append(run.folder)
+            found.append(self.trained[i]())
         return found
 
     def data(self, folder: Path) -> Data:
