@@ -406,15 +406,35 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_two_processes_train_as_one(monkeypatch, capfd, tmp_path, way):
-    """The same global batch, whoever holds which of its rows: the same weights and the same figures."""
-    options = [*WAYS[way], "task=train", "train.steps=20", "train.log_every=1"]
-    done = launch(ROOT / "run.py", *options, "wandb=disabled", "out=two", cwd=tmp_path)
+SHORT = ["task=train", "train.steps=20", "train.log_every=1"]
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory):
+    """The folder of what two processes have trained in all ways, one after the other."""
+    folder = tmp_path_factory.mktemp("two")
+    code = """
+import sys
+import test_hardware as test
+from hydra.core.global_hydra import GlobalHydra
+from scoresde.command.main import main
+for way, words in test.WAYS.items():
+    sys.argv[1:] = [*words, *test.SHORT, "wandb=disabled", f"out={way}"]
+    GlobalHydra.instance().clear()
+    main(test.ROOT / "conf")
+    assert test.joined()[1] == 2
+"""
+    done = launch("--no-python", sys.executable, "-c", code, cwd=folder)
     assert done.returncode == 0, done.stderr
-    code, _, err = command(monkeypatch, capfd, tmp_path, *options, "out=one")
+    return folder
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_train_as_one(by_two, monkeypatch, capfd, tmp_path, way):
+    """The same global batch, whoever holds which of its rows: the same weights and the same figures."""
+    code, _, err = command(monkeypatch, capfd, tmp_path, *WAYS[way], *SHORT, f"out={way}")
     assert code == 0, err
-    (two,), (one,) = (list((tmp_path / name).iterdir()) for name in ("two", "one"))
+    (two,), (one,) = (list((place / way).iterdir()) for place in (by_two, tmp_path))
     assert two.name == one.name
     states = [checkpoint.load(folder / "checkpoint.pt") for folder in (one, two)]
     for part in ("model", "ema", "loss"):
