@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from .. import making
+from ..config import build
 from ..config.composed import choice, composed
 from ..config.options import checked
 from ..errors import InputError
@@ -33,7 +33,7 @@ class Within:
     def __init__(self, words: Sequence[str], around: DictConfig, place: str, trains: bool = False):
         self.words, self.place = tuple(words), place
         self.config, self.choices = composed(self.words, around)
-        self.task = making.make(choice("task", "train") if trains else self.config.task, "task", Task)
+        self.task = build.make(choice("task", "train") if trains else self.config.task, "task", Task)
         if self.task.alone:
             raise InputError(f"{place}: {' '.join(self.words)} trains no model: say words of task=train, or the like")
         look(self.config, self.choices, self.words)
