@@ -32,8 +32,8 @@ class Features(Kind):
         encoder: the name of a frozen encoder of text, as `encoders.text_encoder` takes it; "": there is none.
         weights: the print of its files, where there is one: another encoder of that name is refused.
         layers: of a transformer that reads the vectors before a network does, and is trained with it.
-        standardise: whether networks see each number of the vectors, which are normalised first, less `mean` and
-            divided by `std`, `size` numbers each, those of the training texts.
+        standardise: whether networks see each number of the vectors, which are normalised first, standardised.
+        mean, std: by which, `size` numbers each, those of the training texts.
 
     Raises:
         InputError: `mean` and `std` of another length, or without `standardise`; a std that is not positive.

@@ -96,11 +96,19 @@ class Subject:
         return self.model.conditions[self.label]
 
     def cond(self, label: int | None, n: int, said: str = "") -> dict[str, Tensor] | None:
-        """The conditions of n items: by their `label` one class, all classes in turn for -1, none for None; and what is
-        `said` of all of them, nothing if it is empty.
+        """The conditions of n items.
 
-        Raises `InputError` for a class that the model does not know, for words where it takes none, and for none of
-        either where it needs some.
+        Arguments:
+            label: one class, all classes in turn for -1, none for None.
+            n: how many.
+            said: words of all of them, nothing if they are empty.
+
+        Returns:
+            Tensors by name, n rows each; None: the model takes no conditions.
+
+        Raises:
+            InputError: a class that the model does not know, words where it takes none, none of either where it needs
+                some.
         """
         found = self._labels(label, n)
         if self.text is None:
@@ -128,8 +136,7 @@ class Subject:
         return {self.label: kind.rows(self.label, rows, n)}
 
     def guided(self, label: int | None, scale: float, said: str = "") -> Denoiser:
-        """The model, or classifier-free guidance of it where a class (`label`) or words are given and the scale is not
-        1."""
+        """The model, or classifier-free guidance of it where a `label` or words are `said` and the `scale` is not 1."""
         given = label is not None or bool(said.strip())
         return Guided(self.model, scale) if self.free and given and scale != 1 else self.model
 

@@ -31,7 +31,7 @@ def psnr(x: Tensor, y: Tensor, peak: float = 1.0) -> Estimate:
 
 
 def ssim(x: Tensor, y: Tensor, peak: float = 1.0) -> Estimate:
-    """The structural similarity, the mean over windows, channels and pictures of
+    """The structural similarity, a mean over windows, channels and pictures.
 
         (2 m_x m_y + c_1) (2 s_xy + c_2) / ((m_x^2 + m_y^2 + c_1) (s_x^2 + s_y^2 + c_2)),  c_1 = (0.01 peak)^2, c_2 =
         (0.03 peak)^2

@@ -106,7 +106,7 @@ class Autoencoder(Coding):
         return self
 
     def forward(self, x: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Coded]:
-        """x again, of its latents, and these."""
+        """x (B, *shape) again, of its latents, drawn by eps or their means, and these."""
         found = self.coded(x, eps)
         return self.expand(found.z), found
 
@@ -142,5 +142,5 @@ class TrainedAutoencoder(Known, Coding):
         return torch.cat([self.restored(z) for z in parts])
 
     def forward(self, x: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Coded]:
-        """x (B, *shape) again, of its latents, and these."""
+        """x (B, *shape) again, of its latents, drawn by eps or their means, and these."""
         return self.autoencoder(x, eps)

@@ -42,12 +42,12 @@ class Gaussian(Network):
         return mean, log_std.clamp(LEAST, MOST)
 
     def divergence(self, h: Tensor) -> Tensor:
-        """The KL of each number (B, latent, *space), in nats."""
+        """The KL of each number of h (B, 2 latent, *space), in nats: (B, latent, *space)."""
         mean, log_std = self.posterior(h)
         return (mean.square() + (2 * log_std).exp() - 1) / 2 - log_std
 
     def forward(self, h: Tensor, eps: Tensor | None = None) -> Coded:
-        """z = mean + std eps, and the KL; without eps the mean."""
+        """z = mean + std eps of h (B, 2 latent, *space), and the KL; without eps the mean."""
         mean, log_std = self.posterior(h)
         z = mean if eps is None else mean + log_std.exp() * eps
         return Coded(z, self.divergence(h).flatten(1).sum(1))
@@ -74,7 +74,7 @@ class Codebook(Network):
         self.book = nn.Parameter(torch.randn(size, latent))
 
     def sphere(self, h: Tensor, dim: int = 1) -> Tensor:
-        """h (B, latent, ...) on the sphere of radius sqrt(latent)."""
+        """h (B, latent, ...), whose vectors lie along the axis dim, on the sphere of radius sqrt(latent)."""
         return math.sqrt(self.latent) * F.normalize(h, dim=dim, eps=1e-6)
 
     def vectors(self, codes: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Codebook(Network):
         return (vectors @ self.sphere(self.book, 1).T.to(vectors.dtype)).argmax(-1)
 
     def forward(self, h: Tensor, eps: Tensor | None = None) -> Coded:
-        """z, the cost, and the codes; eps has no use here."""
+        """z of h (B, latent, *space), the cost, and the codes; eps has no use here."""
         codes, h = self.nearest(h), self.sphere(h)
         z = self.vectors(codes).to(h.dtype)
         cost = (h.detach() - z).square() + self.commitment * (h - z.detach()).square()

@@ -53,8 +53,10 @@ class Autoencode(Own):
         data: of items (C, *space).
         loss: the reconstruction's.
         kl: w_KL, of a Gaussian bottleneck; None: 1 with levels, else 1e-4.
-        perceptual: a distance of pictures (x, y) -> (B,), a `Perceptual`, w_P = `perceptual_weight`; None: none.
-        critic: a `nets.PatchCritic` or one's own, w_C = `critic_weight`; None: none.
+        perceptual: a distance of pictures (x, y) -> (B,), a `Perceptual`; None: none.
+        perceptual_weight: w_P.
+        critic: a `nets.PatchCritic` or one's own; None: none.
+        critic_weight: w_C.
         start: the step from which there is a critic.
 
     Raises:
