@@ -136,7 +136,16 @@ class Subject:
         return {self.label: kind.rows(self.label, rows, n)}
 
     def guided(self, label: int | None, scale: float, said: str = "") -> Denoiser:
-        """The model, or classifier-free guidance of it where a `label` or words are `said` and the `scale` is not 1."""
+        """The model, or classifier-free guidance of it where a label or words are given and the scale is not 1.
+
+        Arguments:
+            label: a class, or None.
+            scale: of guidance.
+            said: words, or nothing.
+
+        Returns:
+            A `Denoiser`.
+        """
         given = label is not None or bool(said.strip())
         return Guided(self.model, scale) if self.free and given and scale != 1 else self.model
 
