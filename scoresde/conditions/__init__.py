@@ -9,7 +9,7 @@ from .base import Kind, dropped, missing_like, of_items
 from .features import Features
 from .kinds import Label, Picture, Tokens, Vector
 from .made import Augmentation, Corruption, Estimate
-from .text import Text, retold
+from .text import Text, retold, takes_words
 
 KINDS: dict[str, type[Kind]] = {"label": Label, "vector": Vector, "picture": Picture, "tokens": Tokens, "text": Text}
 KINDS |= {"features": Features}
@@ -30,4 +30,5 @@ __all__ = [
     "missing_like",
     "of_items",
     "retold",
+    "takes_words",
 ]

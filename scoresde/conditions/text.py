@@ -153,6 +153,11 @@ def retold(rows: Tensor, kind: Kind, other: Kind, name: str = "text") -> Tensor:
     return torch.where(gone, other.missing(1, rows.device), found)
 
 
+def takes_words(kind: Kind) -> bool:
+    """Whether a condition of this kind may be given as texts: it has a tokenizer or a frozen encoder."""
+    return isinstance(kind, Text) or (isinstance(kind, Features) and bool(kind.encoder))
+
+
 def _words(kind: Kind) -> str | None:
     """What makes rows of texts, a tokenizer or the weights of an encoder; None of what is no text."""
     if isinstance(kind, Text):

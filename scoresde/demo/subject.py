@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from .. import pictures
-from ..conditions import Features, Kind, Label, Text
+from ..conditions import Kind, Label, takes_words
 from ..data import Data, collate
 from ..denoiser import Denoiser, device_of
 from ..errors import InputError
@@ -172,8 +172,3 @@ class Subject:
     def real(self) -> Tensor | None:
         """Some held-out items to draw beside samples; None for images, and where there is no data."""
         return None if self.kind.is_image or self.data is None else pictures.some_real(self.data)
-
-
-def takes_words(kind: Kind) -> bool:
-    """Whether a condition may be given as a text."""
-    return isinstance(kind, Text) or (isinstance(kind, Features) and bool(kind.encoder))

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from .. import conditions
 from ..cascade.told import corruption, told
-from ..conditions import Features, Kind, Label, Text
+from ..conditions import Kind, Label, takes_words
 from ..data import collate
 from ..data.checks import reason
 from ..errors import InputError
@@ -89,8 +89,7 @@ def corrupted(run: Run, kinds: dict[str, Kind], cond: dict[str, Tensor], index: 
 
 def rows_of(name: str, value: Any, kind: Kind, n: int) -> Tensor:
     """Rows of a value: one for all, a list that is dealt out evenly and in order, a file, or all classes."""
-    read = isinstance(kind, Text) or (isinstance(kind, Features) and kind.encoder)
-    if read and (texts := _texts(name, value)) is not None:
+    if takes_words(kind) and (texts := _texts(name, value)) is not None:
         few = kind.rows(name, texts, len(texts))
         return few[torch.arange(n) * len(few) // n]
     if isinstance(kind, Label):
