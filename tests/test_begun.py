@@ -2,9 +2,13 @@
 
 import json
 
+import torch
 from commands import TINY, command
+from problems import refuses
 
+import scoresde
 from scoresde.model.folder import described, weights_of
+from scoresde.training.start import alone
 
 SMALL = [*TINY, "rule=v", "tracker=none"]
 FIRST = ",".join(f"'{word}'" for word in [*SMALL, "folder=first"])
@@ -63,3 +67,15 @@ def test_jobs_of_a_sweep_share_their_start(monkeypatch, capfd, tmp_path):
     (first,) = (tmp_path / "starts").iterdir()
     made = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/model.json")]
     assert [one["start"]["weights"] for one in made] == [weights_of(first)] * 2
+
+
+def test_the_weights_of_a_word_alone_are_trained(monkeypatch, capfd, tmp_path):
+    start = f"train.start=[{FIRST}]"
+    code, out, err = run(monkeypatch, capfd, tmp_path, start, "cond=[label]", "train.only=conditioner", "task=train")
+    assert code == 0, out + err
+    before, after = (scoresde.load(tmp_path / name).denoiser.state_dict() for name in ("first", "second"))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    moved = [name for name in after if name not in before]
+    assert moved and all("conditioner" in name for name in moved)
+    untold = scoresde.Preconditioned(scoresde.nets.MLP((2,)), scoresde.VP())
+    refuses("only=nothing: no weight", call=lambda: alone(untold, "nothing"))

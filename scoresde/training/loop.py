@@ -30,6 +30,7 @@ from .order import batches, seed_of, told
 from .restore import restore
 from .running import check, running
 from .settings import Training
+from .start import alone
 
 
 @checked
@@ -112,6 +113,8 @@ class _Trainer:
         objective.begin(self.device)
         if training.lora:
             adapt(objective.product, training.lora, training.seed)
+        if training.only is not None:
+            alone(objective.product, training.only)
         self.product, self.ema = objective.product, Averages(objective.product, training)
         rates = {"lr": training.lr, "betas": tuple(training.betas), "weight_decay": training.weight_decay}
         optimizers = {turn: torch.optim.AdamW(objective.trained(turn), **rates) for turn in objective.turns}

@@ -29,6 +29,7 @@ class Training(Checked):
         snapshot_dtype: the type in which snapshots are written; averages are in float32 always.
         start: the folder of a trained model, with whose weights it begins; of a command also the words that train it.
         lora: the rank of adapters, which alone are trained, on top of `start`; None: all weights are.
+        only: a word; weights whose names have it are trained, and all others stay as they begin; None: all are.
         seed: of all random numbers.
         precision: accelerate's, "no", "bf16" or "fp16".
         dequantise: of discrete data: "uniform" within its bin, anew at each step, or "none", the middle of the bin.
@@ -56,6 +57,7 @@ class Training(Checked):
     snapshot_dtype: Annotated[Literal["float32", "float16"], LATER] = "float32"
     start: Text | tuple[Text, ...] | None = None
     lora: Annotated[Count | None, LATER] = None
+    only: Annotated[Text | None, LATER] = None
     seed: Seed = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
     dequantise: Literal["uniform", "none"] = "uniform"

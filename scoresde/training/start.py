@@ -151,3 +151,12 @@ def begin_with(denoiser: nn.Module, start: Model | Mapping[str, Tensor], name: s
     if len(fit.anew) == len(own):
         raise InputError(f"start={name}: none of its weights fits the {type(denoiser).__name__}", "start")
     return fit
+
+
+def alone(module: nn.Module, word: str) -> None:
+    """Freezes all weights but those with a word in their names.  Raises `InputError` where there are none of these."""
+    names = [name for name, _ in module.named_parameters()]
+    if not any(word in name for name in names):
+        raise InputError(f"only={word}: no weight has it in its name, as in {', '.join(names[:3])}, ...", "only")
+    for name, p in module.named_parameters():
+        p.requires_grad_(word in name)
