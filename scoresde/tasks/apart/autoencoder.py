@@ -6,16 +6,16 @@ from typing import Annotated, Literal
 
 import torch
 
-from .. import metrics, pictures
-from ..data import Data, stack
-from ..model import Autoencoder as Coder
-from ..model import TrainedClassifier
-from ..model.named import named, same_items
-from ..nets import Codebook, Codec, Gaussian, PatchCritic
-from ..objectives import Autoencode, Perceptual
-from ..run import Run
-from ..settings import Count, Range, Scale, Text, Whole
-from .apart import Apart
+from ... import metrics, pictures
+from ...data import Data, stack
+from ...model import Autoencoder as Coder
+from ...model import TrainedClassifier
+from ...model.named import named, same_items
+from ...nets import Codebook, Codec, Gaussian, PatchCritic
+from ...objectives import Autoencode, Perceptual
+from ...run import Run
+from ...settings import Count, Range, Scale, Text, Whole
+from .base import Apart
 
 FEW = 512  # held-out items that are looked at
 
