@@ -146,7 +146,7 @@ LINES = [
     ("task=search task.objective=sample.colour", "task.direction=null"),
     ("task=search task.objective=likelihood.nats task.direction=minimize", "maximize"),
     ("task=compare runs=5", "runs=5"),
-    ("task=null", "task=null: choose one of benchmark"),
+    ("task=null", "task=null: choose one of autoencoder"),
     ("sde=null", "sde=null: choose one of cosine"),
     ("net=5", "net=5: choose one of adm"),
     ("~sde", "sde is not set"),

@@ -55,6 +55,14 @@ class Unclip(Task):
     rtol: Positive = 1e-3
     atol: Positive = 1e-3
 
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("clip", "prior"):
+            said = getattr(self, name)
+            words = said.get("train") if isinstance(said, Mapping) and set(said) == {"train"} else None
+            if isinstance(said, Mapping) and not (words and all(isinstance(w, str) for w in words)):
+                raise InputError(f"{name}={in_yaml(brief(said))}: give a folder, or {{train: [WORDS]}}", name)
+
     def __call__(self, run: Run) -> None:
         needs = ["clip", *{"words": ["prior"], "changes": ["before", "after"]}.get(self.do, [])]
         for name in needs:
@@ -75,10 +83,7 @@ def _within(run: Run, name: str, said: Any) -> Within | None:
     """The command that trains what a mapping says; None of a folder."""
     if not isinstance(said, Mapping):
         return None
-    words = said.get("train")
-    if set(said) != {"train"} or not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
-        raise InputError(f"task.{name}={in_yaml(brief(said))}: give a folder, or {{train: [WORDS]}}", "task")
-    return Within(words, run.config, f"task.{name}")
+    return Within(said["train"], run.config, f"task.{name}")
 
 
 class _Drawn:
