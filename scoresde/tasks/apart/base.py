@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from ..config import build
-from ..data import Data
-from ..machine import files
-from ..machine.progress import fewer
-from ..nets import Encoder
-from ..objectives import Objective
-from ..run import Run, Task
-from ..settings import Count, Range, Text, Whole
-from ..tracking.report import bar
-from ..tracking.track import read_rows
-from ..training import fit
+from ...config import build
+from ...data import Data
+from ...machine import files
+from ...machine.progress import fewer
+from ...nets import Encoder
+from ...objectives import Objective
+from ...run import Run, Task
+from ...settings import Count, Range, Text, Whole
+from ...tracking.report import bar
+from ...tracking.track import read_rows
+from ...training import fit
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from typing import Annotated, Any
 
 import torch
 
-from ..conditions import Kind, Tokens
-from ..config import build
-from ..errors import InputError
-from ..metrics.estimate import student, wilson
-from ..model import Clip
-from ..nets import Reader
-from ..objectives.classify import MOST
-from ..objectives.contrastive import Contrastive as Objective
-from ..run import Run
-from ..settings import LATER, Count, Text, Whole, nearest
-from .apart import Apart
+from ...conditions import Kind, Tokens
+from ...config import build
+from ...errors import InputError
+from ...metrics.estimate import student, wilson
+from ...model import Clip
+from ...nets import Reader
+from ...objectives.classify import MOST
+from ...objectives.contrastive import Contrastive as Objective
+from ...run import Run
+from ...settings import LATER, Count, Text, Whole, nearest
+from .base import Apart
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ..config import build
-from ..model import NoisyClassifier
-from ..objectives.classify import Classify
-from ..run import Run
-from .apart import Apart
+from ...config import build
+from ...model import NoisyClassifier
+from ...objectives.classify import Classify
+from ...run import Run
+from .base import Apart
 
 
 @dataclass(frozen=True)

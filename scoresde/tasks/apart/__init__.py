@@ -1,0 +1,4 @@
+"""Tasks that train another network than the model's, in a folder of its own, of the same data.
+
+`base.py`: what they share; `classifier.py`: a classifier of noisy data; `contrastive.py`: a CLIP.
+"""
