@@ -183,6 +183,11 @@ class _Told(_Column):
 
     name: str
 
+    @property
+    def large(self) -> bool:
+        """Whether all of its values are more than are read at once."""
+        return bool(getattr(getattr(self.items, "cond", {}).get(self.name), "large", False))
+
     def of(self, index):
         return column(self.items, self.name, index)
 
@@ -190,6 +195,8 @@ class _Told(_Column):
 @dataclass(frozen=True)
 class _Seen(_Column):
     """A view of the items, of which the first has the number `start`."""
+
+    large: ClassVar[bool] = True  # as many numbers as the items
 
     view: View
     space: Space
