@@ -76,7 +76,7 @@ def test_the_recipe_is_whole(capfd):
         config = compose("config", ["experiment=imagen_scenes"])
         made = [compose("config", list(stage.train)) for stage in config.stages]
         first = compose("config", list(made[0].train.start))
-    assert [one.data.size for one in (first, *made)] == [16, 16, 32, 64]
+    assert [one.data.size for one in (first, *made)] == [16, 16, 32]
     assert len({one.told.caption.encoder for one in (first, *made)}) == 1
     assert config.task.judge and first.train.start is None
     assert all(one.objective.condition_noise >= config.stages[k].augment for k, one in enumerate(made) if k)
