@@ -50,7 +50,7 @@ OTHER = {
 }
 PARAPHRASED = (
     "a tiny crimson disc over a big azure box",
-    "a big golden pentagram over a tiny violet hoop",
+    "a big golden pentagram to the left of a tiny violet hoop",
 )
 
 
