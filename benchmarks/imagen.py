@@ -132,7 +132,7 @@ class Bench:
         head(f"The cascade, {self.args.n} pictures, w = {self.args.scale:g} of the base, of the upsamplers as said")
         for scale, quantile, augment in self.args.ups:
             ups = [stage(up, scale, quantile, self.args.up_steps, augment) for up in self.models[1:]]
-            made = [stage(self.models[0], self.args.scale, self.args.quantile, self.args.steps), *ups]
+            made = [stage(self.models[0], self.args.scale, None, self.args.steps), *ups]
             name = f"w = {scale:g}, augment {augment:g}" + (", threshold" if quantile is not None else "")
             self.row(name, made, self.texts, each=True)
 
@@ -145,11 +145,11 @@ class Bench:
 
         texts = [*SHOWN, *PARAPHRASED]
         ups = [stage(up, 1.0, None, self.args.up_steps, 0.1) for up in self.models[1:]]
-        made = [stage(self.models[0], self.args.scale, self.args.quantile, self.args.steps), *ups]
-        small, middle, large = self.drawn(made, [text for text in texts for _ in range(4)])
-        figure, axes = plt.subplots(len(texts), 6, figsize=(9.2, 1.05 * len(texts)))
+        made = [stage(self.models[0], self.args.scale, None, self.args.steps), *ups]
+        parts = self.drawn(made, [text for text in texts for _ in range(4)])
+        figure, axes = plt.subplots(len(texts), len(parts) + 3, figsize=(9.2, 1.05 * len(texts)))
         for k, text in enumerate(texts):
-            for j, x in enumerate([small[4 * k], middle[4 * k], *large[4 * k : 4 * k + 4]]):
+            for j, x in enumerate([*(x[4 * k] for x in parts), *parts[-1][4 * k + 1 : 4 * k + 4]]):
                 axes[k, j].imshow(x.permute(1, 2, 0).numpy(), interpolation="nearest")
                 axes[k, j].set(xticks=[], yticks=[])
             figure.text(0.33, 1 - (k + 0.5) / len(texts), text, ha="right", va="center", fontsize=8.5)
@@ -170,7 +170,7 @@ def settings() -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", default=["base", "words", "cascade"])
     parser.add_argument("--picture", default=None)
     args = parser.parse_args()
-    args.ups = [(1.0, None, 0.1), (1.0, None, 0.0), (2.0, None, 0.1), (2.0, args.quantile, 0.1)]
+    args.ups = [(1.0, None, 0.1), (1.0, None, 0.0), (2.0, args.quantile, 0.1)]
     return args
 
 

@@ -37,7 +37,8 @@ def encoder(tmp_path, monkeypatch):
 
 def stages(*more):
     """The recipe's stages with tiny networks and few steps."""
-    start = f"train.start={value(words('imagen_scenes_layout', *more))}"
+    first = f"train.start={value(words('glide_scenes_layout'))}"
+    start = f"train.start={value(words('imagen_scenes_layout', *more, first))}"
     found = [{"train": words("imagen_scenes_base", *more, start), "scale": 2.0, "threshold": 0.9}]
     found += [{"train": words(f"imagen_scenes_up{size}", *more), "augment": 0.1} for size in (32, 64)]
     return f"stages={value(found)}"
@@ -76,9 +77,9 @@ def test_the_recipe_is_whole(capfd):
         config = compose("config", ["experiment=imagen_scenes"])
         made = [compose("config", list(stage.train)) for stage in config.stages]
         first = compose("config", list(made[0].train.start))
-    assert [one.data.size for one in (first, *made)] == [16, 16, 32, 64]
+    assert [one.data.size for one in (first, *made)] == [16, 16, 32]
     assert len({one.told.caption.encoder for one in (first, *made)}) == 1
-    assert config.task.judge and first.train.start is None
+    assert config.task.judge and list(first.train.start) == ["experiment=glide_scenes_layout"]
     assert all(one.objective.condition_noise >= config.stages[k].augment for k, one in enumerate(made) if k)
 
 
