@@ -62,7 +62,7 @@ def share(found: Found, key: str) -> float:
     return float(found[key].nanmean())
 
 
-def line(name: str, found: Found, far: Mapping | None = None, seconds: float | None = None) -> str:
+def line(name: str, found: Found, seconds: float | None = None, far: Mapping | None = None) -> str:
     """A row of the table: by attribute the share that is right, of words seen and unseen, in per cent."""
     cells = [f"{100 * share(found, f'{key}_seen'):.1f} / {100 * share(found, f'{key}_unseen'):.1f}" for key in NAMES]
     for e in (far or {}).values():
@@ -136,8 +136,8 @@ def variety(rows: Sequence[tuple[Way, Found]], far: Sequence[Mapping], real: Map
         for (way, _, _), a, b in zip(own, x, y, strict=True):
             axis.annotate(f"{way.scale:g}", (a, b), xytext=(4, 4), textcoords="offset points", fontsize=8)
     axis.axvline(real["recall"].value, color="black", lw=1, ls=":", label="recall of true pictures")
-    axis.set(xlabel="recall: share of held-out pictures that the samples cover, 95 % interval", yscale="symlog")
-    axis.set(ylabel="pictures with something of the sentence wrong, %")
+    axis.set(xlabel="recall: share of held-out pictures that the samples cover, 95 % interval")
+    axis.set(ylabel="pictures with something of the sentence wrong, %", yscale="symlog", ylim=(0, 130))
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     picture.savefig(path, dpi=110)
@@ -165,8 +165,8 @@ def compare(args, model, data: Data) -> None:
     true = away(real.x)
     print(f"{args.n} pictures, {args.steps} steps, per cent right: pairs seen / unseen in training\n")
     print(f"| | {' | '.join([*NAMES, *true])} | seconds |\n|---|{'---|' * (len(NAMES) + len(true))}---:|")
-    print(line("true pictures", data.judge(real.x, real.cond), true))
-    print(line("true pictures of other sentences", data.judge(real.x, others), true))
+    print(line("true pictures", data.judge(real.x, real.cond), far=true))
+    print(line("true pictures of other sentences", data.judge(real.x, others), far=true))
     clip, rows, far = scoresde.load(args.clip) if args.clip else None, [], []
     for way in ways(args.scales, texts, clip, args.clip_scales):
         began = time.perf_counter()
@@ -175,7 +175,7 @@ def compare(args, model, data: Data) -> None:
         seconds = time.perf_counter() - began
         rows.append((way, data.judge(x, real.cond)))
         far.append(away(x))
-        print(line(way.name, rows[-1][1], far[-1], seconds), flush=True)
+        print(line(way.name, rows[-1][1], seconds, far[-1]), flush=True)
     if args.picture:
         beside = lambda what: args.picture.with_stem(f"{args.picture.stem}_{what}")
         front(rows, beside("front"))
@@ -221,7 +221,7 @@ def edit(args, model, data: Data) -> None:
         x = drawn(model, cond, args.n, args.steps, way.guide)
         x = data.decode(put_back(data.encode(x), seen)).to(torch.uint8)
         found = data.judge(x, cond)
-        print(line(way.name, found, seconds=time.perf_counter() - began), flush=True)
+        print(line(way.name, found, time.perf_counter() - began), flush=True)
         if best is None or share(found, "all_seen") > best:
             best, kept = share(found, "all_seen"), x
     if args.picture:
