@@ -10,6 +10,7 @@ With the folder of a GLIDE (experiment=glide_scenes), whose reader of words was 
 """
 
 import argparse
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 
@@ -152,7 +153,8 @@ class Bench:
             for j, x in enumerate([*(x[4 * k] for x in parts), *parts[-1][4 * k + 1 : 4 * k + 4]]):
                 axes[k, j].imshow(x.permute(1, 2, 0).numpy(), interpolation="nearest")
                 axes[k, j].set(xticks=[], yticks=[])
-            figure.text(0.33, 1 - (k + 0.5) / len(texts), text, ha="right", va="center", fontsize=8.5)
+            words = textwrap.fill(text, 40)
+            figure.text(0.33, 1 - (k + 0.5) / len(texts), words, ha="right", va="center", fontsize=8.5)
         figure.subplots_adjust(0.34, 0.01, 0.99, 0.99, 0.05, 0.08)
         figure.savefig(path, dpi=100)
 
