@@ -166,24 +166,8 @@ def load(
     model = kind.trained(denoiser, found.facts, found.step).to(device)
     model.moments, model.adapter, model.folder = moments.load(folder, model.shape), found.adapter, folder
     model.about = known
-    model.carry(_codec(folder, known, device, trust))
+    model.carry(codecs.of(folder, known, lambda place: load(place, device, trust)))
     return model
-
-
-def _codec(folder: Path, known: Mapping, device: str, trust: bool) -> TrainedAutoencoder | None:
-    """The autoencoder of a model of latents: that of its folder, or until its training has ended the one that it was
-    trained by.  Raises `InputError` where there is none, or another."""
-    said = known.get("codec")
-    if not isinstance(said, Mapping):
-        return None
-    place = codecs.there(folder) or Path(str(said.get("folder")))
-    if not (place / MODEL).exists():
-        raise InputError(f"{folder} is of latents of {said.get('folder')}, which is not there: put it back")
-    found = load(place, device, trust)
-    if found.weights != said.get("weights"):
-        words = f"has other weights than those ({said.get('weights')}) by which {folder} was trained"
-        raise InputError(f"the autoencoder {place} {words}: put it back")
-    return found
 
 
 def kept(folder: Path) -> "_Kept":

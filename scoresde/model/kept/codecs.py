@@ -1,8 +1,10 @@
 """The codec of a model of latents, a folder within the model's: what its autoencoder's own folder has to sample by."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...errors import InputError
 from ...machine import files
 
 FOLDER, ABOUT = "codec", "model.json"
@@ -18,7 +20,21 @@ def save(folder: Path, codec: Any) -> None:
     files.write_json(place / ABOUT, codec.about)
 
 
-def there(folder: Path) -> Path | None:
-    """The folder of the codec, if a model's folder has one."""
-    place = Path(folder) / FOLDER
-    return place if (place / ABOUT).exists() else None
+def of(folder: Path, known: Mapping[str, Any], load: Callable[[Path], Any]) -> Any:
+    """The autoencoder of a model of latents, by what its folder says of it: that within the folder, or until the
+    training has ended the one that it is trained by; None of other models.
+
+    Raises `InputError` where there is none, or another.
+    """
+    said = known.get("codec")
+    if not isinstance(said, Mapping):
+        return None
+    place = folder / FOLDER
+    place = place if (place / ABOUT).exists() else Path(str(said.get("folder")))
+    if not (place / ABOUT).exists():
+        raise InputError(f"{folder} is of latents of {said.get('folder')}, which is not there: put it back")
+    found = load(place)
+    if found.weights != said.get("weights"):
+        words = f"has other weights than those ({said.get('weights')}) by which {folder} was trained"
+        raise InputError(f"the autoencoder {place} {words}: put it back")
+    return found
