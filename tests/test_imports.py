@@ -158,17 +158,19 @@ def test_import_is_light():
 
 
 def test_import_takes_little_beside_torch():
-    """About 0.15 of torch's time on a quiet machine, which is the aim; what scipy alone would add is 0.2.
+    """About 0.13 of torch's time on a quiet machine; what scipy alone would add is 0.2.
 
-    The least of each of five times: other work on the machine adds to some of them.
+    The least of each of five times: other work on the machine adds to some of them.  Without garbage collection: one
+    that falls into this import goes through all of torch's objects, and takes as long as the import itself.
     """
-    code = "from time import perf_counter as now; a = now(); import torch; b = now(); import scoresde; c = now()"
+    code = "import gc; gc.disable(); from time import perf_counter as now"
+    code += "; a = now(); import torch; b = now(); import scoresde; c = now()"
     code += "; print(b - a, c - b)"
     command = [sys.executable, "-c", code]
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # a second import compiles nothing
     runs = [subprocess.run(command, capture_output=True, check=True, env=env, text=True).stdout for _ in range(5)]
     torchs, ours = (min(map(float, times)) for times in zip(*map(str.split, runs), strict=True))
-    assert ours / torchs < 0.22, runs
+    assert ours / torchs < 0.18, runs
 
 
 def test_what_is_imported_late_is_there():
