@@ -77,7 +77,7 @@ def test_the_recipe_is_whole(capfd):
         config = compose("config", ["experiment=imagen_scenes"])
         made = [compose("config", list(stage.train)) for stage in config.stages]
         first = compose("config", list(made[0].train.start))
-    assert [one.data.size for one in (first, *made)] == [16, 16, 32]
+    assert [one.data.size for one in (first, *made)] == [16, 16, 32, 64]
     assert len({one.told.caption.encoder for one in (first, *made)}) == 1
     assert config.task.judge and list(first.train.start) == ["experiment=glide_scenes_layout"]
     assert all(one.objective.condition_noise >= config.stages[k].augment for k, one in enumerate(made) if k)
