@@ -89,6 +89,22 @@ def test_codes_that_are_not_used_begin_anew_on_what_the_encoder_gives():
     assert upkeep.step() == 0 and torch.equal(book.book, before)  # nothing was seen since
 
 
+def test_codes_of_several_processes_begin_anew_as_those_of_one():
+    generator = torch.Generator().manual_seed(0)
+    book, h = Codebook(2, 16), torch.randn(6, 2, 3, 5, generator=generator)
+    found, u = book(h), torch.rand(16, generator=generator)
+
+    def seen(part):
+        upkeep = Upkeep(book)
+        upkeep.saw(found.h[part], found.codes[part], u, part)
+        return upkeep.seen
+
+    whole, parts = seen(slice(0, None, 1)), [seen(slice(rank, None, 3)) for rank in range(3)]
+    for a, b in zip(whole, map(sum, zip(*parts, strict=True)), strict=True):
+        assert torch.equal(a, b)
+    torch.testing.assert_close(whole[1].norm(dim=1), torch.full((16,), math.sqrt(2)))
+
+
 def test_the_loss_of_levels_is_the_evidence_lower_bound():
     """Of a decoder that does not look at z and an encoder that says the prior, minus log P(v) of a Gaussian's bins."""
     raw = torch.randint(0, 17, (40, *SHAPE), generator=torch.Generator().manual_seed(0))

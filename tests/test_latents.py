@@ -126,3 +126,12 @@ def test_another_autoencoder_in_the_codecs_place_is_refused(folders, tmp_path):
     assert isinstance(net, Autoencoder)
     TrainedAutoencoder(net, facts(digits), 3).save(tmp_path / "m" / "codec")
     refuses("has other weights than those", call=lambda: scoresde.load(tmp_path / "m"))
+
+
+def test_until_a_training_that_began_anew_has_ended_the_codec_is_that_of_its_autoencoders_folder(
+    folders, tmp_path, monkeypatch
+):
+    shutil.copytree(folders / "m", tmp_path / "m")
+    TrainedAutoencoder(made(Gaussian(2)), facts(scoresde.data.digits()), 3).save(tmp_path / "m" / "codec")
+    monkeypatch.chdir(folders)  # where `ae` is
+    assert scoresde.load(tmp_path / "m").codec.weights == scoresde.load("ae").weights

@@ -1,11 +1,8 @@
 """Data of latents."""
 
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -14,8 +11,9 @@ from ..data import Affine, Data, Tensors, stack
 from ..data.items import held
 from ..denoiser import device_of
 from ..errors import InputError
-from ..machine import files
-from ..model import TrainedAutoencoder, load
+from ..model import TrainedAutoencoder
+from ..model.kept.splits import splits
+from ..model.named import named
 from ..noise import Stream, normal
 from ..settings import Seed, Text, checked
 
@@ -50,10 +48,9 @@ def latents(
     Raises:
         InputError: an autoencoder of other items, or that gives latents which are not finite.
     """
-    found = load(autoencoder) if isinstance(autoencoder, str | Path) else autoencoder
-    if not isinstance(found, TrainedAutoencoder):
-        words = f"is a {type(found).__name__}: give an autoencoder, or its folder (task=autoencoder)"
-        raise InputError(f"autoencoder {words}", "autoencoder")
+    found = autoencoder
+    if isinstance(found, str | Path):
+        found = named("autoencoder", found, TrainedAutoencoder)
     there, here = (found.shape, found.levels), (tuple(data.shape), data.levels)
     if there != here:
         say = lambda shape, levels: f"{shape} with {levels} levels" if levels else f"{shape}"
@@ -89,16 +86,10 @@ def _kept(
         _seen(part, data, model, seed if posterior == "sample" else None, start)
         for part, start in ((data.train, 0), (data.test, len(data.train)))
     )
-    if folder is None:
-        return make()
     how = posterior if posterior == "mean" else f"{posterior}{seed}"
-    path = Path(folder).expanduser() / f"latents-{data.fingerprint}-{model.weights}-{how}.npz"
-    found = _read(path, [(len(part), *model.latent_shape) for part in (data.train, data.test)])
-    if found is None:
-        found, buffer = make(), io.BytesIO()
-        np.savez(buffer, train=found[0].numpy(), test=found[1].numpy())
-        files.write(path, lambda file: file.write(buffer.getvalue()))
-    return found
+    place = Path("." if folder is None else folder).expanduser()
+    path = None if folder is None else place / f"latents-{data.fingerprint}-{model.weights}-{how}.npz"
+    return splits(path, [(len(part), *model.latent_shape) for part in (data.train, data.test)], make)
 
 
 @torch.no_grad()
@@ -112,13 +103,3 @@ def _seen(items: Dataset, data: Data, model: TrainedAutoencoder, seed: int | Non
             eps = normal(like, (start + index).to(device), seed, *Stream.LATENT())
         found.append(model.compress(x, eps).float().cpu())
     return torch.cat(found)
-
-
-def _read(path: Path, shapes: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor] | None:
-    try:
-        with files.reading(path) as file, np.load(file, allow_pickle=False) as kept:
-            found = tuple(torch.from_numpy(kept[name]) for name in ("train", "test"))
-    except Exception:  # not there, or not whole: made again
-        return None
-    right = all(tuple(z.shape) == shape and z.dtype == torch.float32 for z, shape in zip(found, shapes, strict=True))
-    return found if right else None

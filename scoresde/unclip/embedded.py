@@ -1,12 +1,9 @@
 """Data of embeddings: as items, for a prior, or beside the items, for a decoder."""
 
 import dataclasses
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,8 +13,8 @@ from ..conditions.base import Drop
 from ..data import Affine, Data, Tensors, stack
 from ..data.items import Beside, held
 from ..errors import InputError
-from ..machine import files
 from ..model import TrainedClip
+from ..model.kept.splits import splits
 from ..model.named import named, same_items
 from ..settings import Text, checked
 
@@ -98,16 +95,10 @@ def _both(data: Data, clip: Any, folder: str | Path | None) -> tuple[Tensor, Ten
         raise InputError(f"clip is a {type(clip).__name__}: give a CLIP, or its folder (task=contrastive)", "clip")
     same_items(said, clip, data, data.name)
     parts = (data.train, data.test)
-    if folder is None:
-        return tuple(_seen(part, data, clip) for part in parts)
-    path = Path(folder).expanduser() / f"embeddings-{data.fingerprint}-{clip.weights}.npz"
-    found = _read(path, [(len(part), clip.size) for part in parts])
-    if found is None:
-        found = tuple(_seen(part, data, clip) for part in parts)
-        buffer = io.BytesIO()
-        np.savez(buffer, train=found[0].numpy(), test=found[1].numpy())
-        files.write(path, lambda file: file.write(buffer.getvalue()))
-    return found
+    place = Path("." if folder is None else folder).expanduser()
+    path = None if folder is None else place / f"embeddings-{data.fingerprint}-{clip.weights}.npz"
+    make = lambda: tuple(_seen(part, data, clip) for part in parts)
+    return splits(path, [(len(part), clip.size) for part in parts], make)
 
 
 @torch.no_grad()
@@ -118,13 +109,3 @@ def _seen(items: Dataset, data: Data, clip: Any) -> Tensor:
     for index in torch.arange(len(items)).split(BATCH):
         found.append(clip.of_picture(data.encode(stack(items, index)).to(device)).float().cpu())
     return torch.cat(found) if found else torch.empty(0, clip.size)
-
-
-def _read(path: Path, shapes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor] | None:
-    try:
-        with files.reading(path) as file, np.load(file, allow_pickle=False) as held:
-            found = tuple(torch.from_numpy(held[name]) for name in ("train", "test"))
-    except Exception:  # not there, or not whole: made again
-        return None
-    right = all(tuple(x.shape) == shape and x.dtype == torch.float32 for x, shape in zip(found, shapes, strict=True))
-    return found if right else None

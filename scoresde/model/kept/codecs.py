@@ -29,12 +29,12 @@ def of(folder: Path, known: Mapping[str, Any], load: Callable[[Path], Any]) -> A
     said = known.get("codec")
     if not isinstance(said, Mapping):
         return None
-    place = folder / FOLDER
-    place = place if (place / ABOUT).exists() else Path(str(said.get("folder")))
-    if not (place / ABOUT).exists():
+    there = [place for place in (folder / FOLDER, Path(str(said.get("folder")))) if (place / ABOUT).exists()]
+    if not there:
         raise InputError(f"{folder} is of latents of {said.get('folder')}, which is not there: put it back")
-    found = load(place)
-    if found.weights != said.get("weights"):
-        words = f"has other weights than those ({said.get('weights')}) by which {folder} was trained"
-        raise InputError(f"the autoencoder {place} {words}: put it back")
-    return found
+    for place in there:  # that within is of the training before, until one that began anew has ended
+        found = load(place)
+        if found.weights == said.get("weights"):
+            return found
+    words = f"has other weights than those ({said.get('weights')}) by which {folder} was trained"
+    raise InputError(f"the autoencoder {there[0]} {words}: put it back")

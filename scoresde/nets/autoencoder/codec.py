@@ -58,17 +58,16 @@ class Codec(Network):
         conv = getattr(nn, f"Conv{dims}d")
         widths, pixels = [m * channels for m in mults], self.shape[0] * patch**dims
         layer = lambda cin, cout, **more: conv(cin, cout, 3, padding=1, **more)
-        several = lambda cin, cout: [Residual(conv, cin if i == 0 else cout, cout, dropout) for i in range(blocks)]
+        several = lambda width: [Residual(conv, width, width, dropout) for _ in range(blocks)]
         ending = lambda width, cout: [norm(width), nn.SiLU(), layer(width, cout)]
         down = [layer(pixels, widths[0])]
         for i, width in enumerate(widths):
-            down += [layer(widths[i - 1], width, stride=2)] * bool(i) + several(width, width)
+            down += [layer(widths[i - 1], width, stride=2)] * bool(i) + several(width)
         self.encoder = nn.Sequential(*down, Residual(conv, widths[-1], widths[-1], dropout), *ending(width, features))
         up = [layer(latent, widths[-1]), Residual(conv, widths[-1], widths[-1], dropout)]
         for i in reversed(range(len(widths))):
-            up += several(widths[i], widths[i]) + (
-                [nn.Upsample(scale_factor=2), layer(widths[i], widths[i - 1])] if i else []
-            )
+            up += several(widths[i])
+            up += [nn.Upsample(scale_factor=2), layer(widths[i], widths[i - 1])] if i else []
         self.decoder = nn.Sequential(*up, *ending(widths[0], pixels))
 
     @property

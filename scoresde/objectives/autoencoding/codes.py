@@ -30,13 +30,20 @@ class Upkeep(nn.Module):
         """The random numbers of a step, (size,), which choose the vectors."""
         return torch.rand(self.book[0].size, device=device)
 
-    def saw(self, h: Tensor, codes: Tensor, u: Tensor) -> None:
-        """Is told the vectors h (B, latent, *space) of a step, on their sphere, their codes, and its `numbers`."""
-        book = self.book[0]
+    def saw(self, h: Tensor, codes: Tensor, u: Tensor, part: slice = slice(None)) -> None:
+        """Is told the vectors h (B, latent, *space) of a step, on their sphere, their codes, and its `numbers`.
+
+        Of several processes `part` says which rows of the batch these are: the vectors that are chosen are those of one
+        process with the whole batch.
+        """
+        book, rank, ranks = self.book[0], part.start or 0, part.step or 1
         count = torch.bincount(codes.flatten(), minlength=book.size).to(self.used)
-        vectors = h.float().movedim(1, -1).flatten(0, -2)
-        chosen = vectors[(u * len(vectors)).long()]
-        if self.add_up is not None:  # of several processes the counts are summed, and each gives a share of the vectors
+        vectors = h.float().movedim(1, -1).flatten(1, -2)  # (B, places, latent)
+        rows, places = vectors.shape[:2]
+        place = (u * rows * ranks * places).long()  # in the whole batch
+        row, place = place // places, place % places
+        chosen = vectors[row // ranks, place] * (row % ranks == rank)[:, None]
+        if self.add_up is not None:
             self.add_up(count)
             self.add_up(chosen)
         self.seen = count, chosen

@@ -99,16 +99,16 @@ class Autoencode(Own):
     def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> tuple:
         device = batch.x.device
         eps = torch.randn(size, *self.product.latent_shape, device=device)[part]
-        return batch.x, eps, None if self.upkeep is None else self.upkeep.numbers(device)
+        return batch.x, eps, None if self.upkeep is None else (self.upkeep.numbers(device), part)
 
     def forward(self, drawn: tuple, turn: str = "") -> Tensor:
-        raw, eps, u = drawn
+        raw, eps, chosen = drawn
         x = self.data.encode(raw)
         if turn == CRITIC:
             return self._critic(x, eps)
         again, found = self.product(x, eps)
         if self.upkeep is not None and self.training:
-            self.upkeep.saw(found.h, found.codes, u)
+            self.upkeep.saw(found.h, found.codes, *chosen)
         value = self._rest(raw, x, again, found)
         return value if turn == "" or self.made_steps < self.start else value + self._fooled(value, again)
 
