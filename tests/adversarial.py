@@ -15,7 +15,7 @@ from scoresde.data import Affine, Data, Tensors
 from scoresde.model import folder as room
 from scoresde.model.description import about
 from scoresde.model.kept.state import load_state
-from scoresde.model.known import Known, facts
+from scoresde.model.trained.known import Known, facts
 from scoresde.objectives import Objective
 from scoresde.tracking.report import say
 from scoresde.training import Training, fit

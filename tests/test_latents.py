@@ -15,7 +15,7 @@ from scoresde.data import collate, from_tensor, stack
 from scoresde.demo import Subject
 from scoresde.latent import latents
 from scoresde.model import Autoencoder, TrainedAutoencoder
-from scoresde.model.known import facts
+from scoresde.model.trained.known import facts
 from scoresde.nets import Gaussian
 from scoresde.noise import Stream, normal
 from scoresde.sampling import DPMpp2M

@@ -16,7 +16,7 @@ from scoresde.making import node_of
 from scoresde.model import checkpoint
 from scoresde.model.description import about
 from scoresde.model.kept.state import load_state
-from scoresde.model.known import Known, facts
+from scoresde.model.trained.known import Known, facts
 from scoresde.objectives import Objective
 
 

@@ -16,9 +16,9 @@ from ..denoiser import Denoiser
 from ..errors import InputError
 from ..machine import files
 from ..model import checkpoint
-from ..model.denoiser import Model
 from ..model.kept.averages import decays
 from ..model.kept.state import load_state
+from ..model.trained.denoiser import Model
 from ..tracking.track import read_rows
 from .finding import SURE, Finding, errors, judged, listed, paired, unseen, well
 from .material import Material

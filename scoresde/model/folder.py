@@ -22,16 +22,13 @@ from ..errors import InputError
 from ..machine import files
 from ..sde import SDE
 from . import checkpoint
-from .autoencoder import Autoencoder, TrainedAutoencoder
-from .classifier import NoisyClassifier, TrainedClassifier
-from .clip import Clip, TrainedClip
-from .denoiser import Model
 from .description import FORMAT, source_of
 from .kept import averages, codecs, moments
 from .kept.state import load_state
 from .kept.weights import REMEDY, apart, hash_of, path_of, read
 from .kinds import KINDS, ModelKind, outputs_of
-from .known import Known
+from .trained import Autoencoder, Clip, Model, NoisyClassifier, TrainedAutoencoder, TrainedClassifier, TrainedClip
+from .trained.known import Known
 from .trust import check_trust
 
 MODEL = "model.json"

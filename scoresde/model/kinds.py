@@ -9,10 +9,7 @@ from .. import making
 from ..conditions import Kind, Label
 from ..denoiser import Denoiser, Preconditioned
 from ..sde import SDE
-from .autoencoder import Autoencoder, TrainedAutoencoder
-from .classifier import NoisyClassifier, TrainedClassifier
-from .clip import Clip, TrainedClip
-from .denoiser import Model
+from .trained import Autoencoder, Clip, Model, NoisyClassifier, TrainedAutoencoder, TrainedClassifier, TrainedClip
 
 
 def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:

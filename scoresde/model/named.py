@@ -4,11 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .autoencoder import TrainedAutoencoder
-from .classifier import TrainedClassifier
-from .clip import TrainedClip
-from .denoiser import Model
 from .folder import MODEL, load
+from .trained import Model, TrainedAutoencoder, TrainedClassifier, TrainedClip
 
 MAKERS = {
     Model: "task=train",

@@ -13,8 +13,8 @@ from ..data import Batch, Data, collate
 from ..errors import InputError
 from ..loss import TIMES, DenoisingLoss
 from ..making import node_of
-from ..model.classifier import NoisyClassifier, TrainedClassifier
 from ..model.description import FORMAT, about, parts
+from ..model.trained.classifier import NoisyClassifier, TrainedClassifier
 from ..sde import SDE, widest
 from ..settings import OneOf, Text, checked
 from .guards import prepare, refuse_other_conditions

@@ -13,8 +13,8 @@ from ..data import Batch, Data
 from ..errors import InputError
 from ..loss import TIMES, DenoisingLoss
 from ..making import node_of
-from ..model.clip import MOST, Clip, TrainedClip
 from ..model.description import FORMAT, about, parts, without_inputs
+from ..model.trained.clip import MOST, Clip, TrainedClip
 from ..settings import OneOf, Whole, checked
 from .classify import held_out, noised, numbers
 from .guards import prepare, refuse_other_conditions

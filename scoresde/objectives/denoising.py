@@ -13,9 +13,9 @@ from ..data.views import redrawn
 from ..denoiser import Denoiser, Moments
 from ..loss import DenoisingLoss
 from ..making import recorded
-from ..model.denoiser import Model
 from ..model.description import describe
 from ..model.kept import moments
+from ..model.trained.denoiser import Model
 from ..settings import Fraction, Scale
 from .added.settings import ESTIMATE, Added, Coupling, estimate
 from .added.uncertainty import Uncertainty

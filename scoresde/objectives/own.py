@@ -5,7 +5,7 @@ from typing import Any
 from ..data import Data
 from ..denoiser import device_of
 from ..model.folder import load
-from ..model.known import facts
+from ..model.trained.known import facts
 from .base import Objective
 from .guards import look
 

@@ -27,11 +27,11 @@ from ..loss import DenoisingLoss
 from ..machine import files, launcher, locks, processes
 from ..machine.devices import best_device
 from ..model import folder as model
-from ..model.denoiser import Model
 from ..model.folder import MODEL
 from ..model.grid import fitted_grid
 from ..model.kept import averages
 from ..model.kept.weights import path_of
+from ..model.trained.denoiser import Model
 from ..sampling import Sampler, hardware
 from ..sampling.loop import ended
 from ..settings import Checked

@@ -1,4 +1,4 @@
-"""A command within a command: words that train what the one around them needs, where that is not trained yet."""
+"""A command within a command: words that make what the one around them needs, where that is not made yet."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,14 @@ from ..config import build
 from ..config.composed import choice, composed
 from ..config.options import checked
 from ..errors import InputError
-from ..machine import launcher, processes
+from ..machine import files, launcher, processes
 from ..settings import Text, brief, check
 from ..tracking.report import say
 from .base import Run, Task
 from .execute import execute
+
+# What may be a folder, or the words of the command that makes it; whether that is task=train, whatever the words say.
+FIRST = {"data.autoencoder": False, "train.start": True}
 
 
 class Within:
@@ -53,9 +56,9 @@ class Within:
 
 
 def begun(config: DictConfig, task: Task, choices: Mapping[str, str], said: Sequence[str] = ()) -> DictConfig:
-    """A config whose `train.start` is a folder, or null; where it is the words of a training, that of its model.
+    """A config in which what may be a folder, or the words of the command that makes it (`FIRST`), is a folder.
 
-    A task that trains trains that model first, where this is not done yet; what the words begin with before them.
+    A task that trains runs these commands first, where they are not done yet; what their words begin with before them.
 
     Arguments:
         config: a command's.
@@ -66,44 +69,53 @@ def begun(config: DictConfig, task: Task, choices: Mapping[str, str], said: Sequ
         InputError: the words compose nothing, or the start is not trained yet and the task trains nothing; what is
             wrong with the training itself, before that of its start.
     """
-    words = _words(config)
-    if words is None:
-        return config
-    if task.trains:
+    asked = {place: words for place in FIRST if (words := _words(config, place)) is not None}
+    if asked and task.trains:
         look(config, choices, said)
-    first = Within(words, config, "train.start", trains=True)
+    for place, words in asked.items():
+        config = _with(config, place, str(_first(config, place, words, task)))
+    return config
+
+
+def _first(config: DictConfig, place: str, words: Sequence[str], task: Task) -> Path:
+    """The folder that the command of these words makes, which is run where it is not done yet and the task trains."""
+    first = Within(words, config, place, trains=FIRST[place])
     run = first.run(task)
-    if run.trained():
-        return _with(config, str(run.folder))
+    folder = first.task.place(run)
+    if not task.trains and not FIRST[place]:
+        return folder  # whatever needs it says that it is not there
+    if run.trained() if FIRST[place] else files.read_json(folder / "summary.json", default={}).get("finished") is True:
+        return folder
     if not task.trains:
         told = "it is not trained yet: run the same command with task=train first"
-        raise InputError(f"train.start={brief(words)}: {told}", "train.start")
-    return _with(config, str(first()))
+        raise InputError(f"{place}={brief(list(words))}: {told}", place)
+    return first()
 
 
 def look(config: DictConfig, choices: Mapping[str, str], said: Sequence[str] = ()) -> None:
     """Looks at a training, and at all that it begins with, before any work.  Raises `InputError` for what is wrong."""
-    words = _words(config)
-    if words is not None:
-        look(*composed(words, config), words)
-        config = _with(config, None)
+    for place, starts in FIRST.items():
+        words = _words(config, place)
+        if words is not None:
+            Within(words, config, place, starts)
+            config = _with(config, place, None if starts else " ".join(words))
     Run(config, dict(choices), said=said)
 
 
-def _words(config: DictConfig) -> list[str] | None:
-    """The words that train the start; None where it is a folder, or nothing."""
+def _words(config: DictConfig, place: str) -> list[str] | None:
+    """The words of the command that makes it; None where it is a folder, or nothing."""
     checked(config)
-    node = OmegaConf.select(config, "train.start")
+    node = OmegaConf.select(config, place)
     if not OmegaConf.is_list(node):
         return None
     words = OmegaConf.to_container(node, resolve=True)
-    check("train.start", words, tuple[Text, ...])
+    check(place, words, tuple[Text, ...])
     if not words:
-        raise InputError("train.start=[]: give the words of a training, a folder, or null", "train.start")
+        raise InputError(f"{place}=[]: give the words of a training, a folder, or null", place)
     return words
 
 
-def _with(config: DictConfig, start: str | None) -> DictConfig:
+def _with(config: DictConfig, place: str, folder: str | None) -> DictConfig:
     config = copy.deepcopy(config)
-    config.train.start = start
+    OmegaConf.update(config, place, folder)
     return config

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from ..config.guide import Guide
 from ..errors import InputError
-from ..model.denoiser import Model
+from ..model.trained.denoiser import Model
 from ..objectives.validation import Validation
 from ..run import Run, Task
 from ..settings import Count

@@ -19,7 +19,7 @@ from ..denoiser import Counted, Denoiser, bind
 from ..errors import InputError
 from ..machine import files, processes
 from ..machine.progress import fewer
-from ..model.denoiser import Model
+from ..model.trained.denoiser import Model
 from ..pictures.animation import animation
 from ..pictures.pixels import check_files, save_files
 from ..run import Run, Task

@@ -10,8 +10,8 @@ from .. import making, pictures
 from ..denoiser import bind
 from ..errors import InputError
 from ..machine import files
-from ..model.denoiser import Model
 from ..model.folder import weights_of
+from ..model.trained.denoiser import Model
 from ..run import Run, Task
 from ..sampling import Sampler
 from ..settings import Positive, Range, Scale

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..adapters import Adapter, adapter_of, merge
 from ..model.kept import weights
 from ..model.kept.state import load_trained, plain_state, trained, trained_state
-from ..model.known import Known
+from ..model.trained.known import Known
 from . import power, snapshots
 from .settings import Training
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..machine import files
-from ..model.denoiser import Model
 from ..model.folder import described, load
 from ..model.kept import weights
 from ..model.kept.state import plain_state
+from ..model.trained.denoiser import Model
 from ..settings import Count, checked
 from .power import Width, coefficients, gamma_of
 

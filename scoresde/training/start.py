@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from ..denoiser import Denoiser
 from ..errors import InputError
 from ..machine import files, launcher
-from ..model.denoiser import Model
 from ..model.folder import MODEL, kept
 from ..model.kept.state import plain_state
 from ..model.kept.weights import hash_of
+from ..model.trained.denoiser import Model
 from ..settings import brief
 from .settings import Training
 

@@ -12,7 +12,7 @@ from ..denoiser import Denoiser
 from ..errors import InputError, outside
 from ..loss import DenoisingLoss
 from ..model import load
-from ..model.denoiser import Model
+from ..model.trained.denoiser import Model
 from ..objectives import Denoising
 from ..objectives.guards import refuse_other_conditions
 from ..settings import checked

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ...model.classifier import NoisyClassifier, TrainedClassifier
+from ...model.trained.classifier import NoisyClassifier, TrainedClassifier
 from ...nets import Encoder
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -13,8 +13,8 @@ from ...data import Batch, Data, collate
 from ...denoiser import device_of
 from ...errors import InputError
 from ...making import node_of
-from ...model.autoencoder import Autoencoder, TrainedAutoencoder
 from ...model.description import FORMAT, about, without_inputs
+from ...model.trained.autoencoder import Autoencoder, TrainedAutoencoder
 from ...nets.autoencoder import Codebook
 from ...settings import Scale, Whole, checked
 from ...spaces import Bins

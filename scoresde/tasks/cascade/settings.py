@@ -14,9 +14,9 @@ from ...data import Data
 from ...denoiser import Counted, Denoiser
 from ...errors import InputError, in_yaml
 from ...guidance import Guided, Thresholded
-from ...model.denoiser import Model
 from ...model.folder import MODEL, load
 from ...model.grid import fitted_grid
+from ...model.trained.denoiser import Model
 from ...report.again import value
 from ...run import Run, Within
 from ...sampling import Sampler

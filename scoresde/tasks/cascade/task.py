@@ -19,7 +19,7 @@ from ...errors import InputError
 from ...machine import files, launcher, locks
 from ...machine.devices import best_device
 from ...machine.progress import shown
-from ...model.denoiser import Model
+from ...model.trained.denoiser import Model
 from ...pictures.pixels import check_files, save_files
 from ...run import Task
 from ...settings import brief, nearest

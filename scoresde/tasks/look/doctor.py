@@ -9,8 +9,8 @@ from ...config import build, conditions, settle
 from ...config.guide import Guide
 from ...doctor import Finding
 from ...model import folder as model_folder
-from ...model.denoiser import Model
 from ...model.folder import MODEL
+from ...model.trained.denoiser import Model
 from ...run import Run, Task
 from ...settings import Count
 from ...tracking.report import graded

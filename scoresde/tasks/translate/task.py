@@ -18,7 +18,7 @@ from ...errors import InputError
 from ...machine import files, launcher
 from ...machine.progress import fewer
 from ...metrics import Estimate
-from ...model.denoiser import Model
+from ...model.trained.denoiser import Model
 from ...pictures.pixels import check_files, save_files
 from ...run import Run, Task
 from ...sampling import sample

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..adapters import Adapter
-from ..data import Data
-from ..denoiser.moments import Moments
-from ..spaces import Affine, Bins
-from .kept import codecs, moments, weights
-from .kept.state import plain_state
+from ...adapters import Adapter
+from ...data import Data
+from ...denoiser.moments import Moments
+from ...spaces import Affine, Bins
+from ..kept import codecs, moments, weights
+from ..kept.state import plain_state
 
 
 class Known(ABC):

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..adapters import Adapter
-from ..denoiser import Denoiser, Given, Wrapped
-from ..sampling import DPMpp2M, Sampler, sample
-from .kept.state import load_state, plain_state
+from ...adapters import Adapter
+from ...denoiser import Denoiser, Given, Wrapped
+from ...sampling import DPMpp2M, Sampler, sample
+from ..kept.state import load_state, plain_state
 from .known import Known
 
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..answers import answered
-from ..conditions import Kind, retold
-from ..denoiser import device_of
-from ..errors import InputError
-from ..sde import SDE
+from ...answers import answered
+from ...conditions import Kind, retold
+from ...denoiser import device_of
+from ...errors import InputError
+from ...sde import SDE
 from .classifier import seen
 from .known import Known
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..answers import answered
-from ..denoiser import device_of
-from ..errors import InputError
-from ..nets.autoencoder import Codebook, Coded, Gaussian
-from ..spaces import Bins
+from ...answers import answered
+from ...denoiser import device_of
+from ...errors import InputError
+from ...nets.autoencoder import Codebook, Coded, Gaussian
+from ...spaces import Bins
 from .known import Known
 
 AT_ONCE = 128  # items that are looked at together

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..answers import answered
-from ..conditions import Label
-from ..denoiser.base import rows
-from ..errors import InputError
-from ..sde import SDE, as_time, expand
+from ...answers import answered
+from ...conditions import Label
+from ...denoiser.base import rows
+from ...errors import InputError
+from ...sde import SDE, as_time, expand
 from .known import Known
 
 
