@@ -490,3 +490,27 @@ def test_an_execution_is_an_object_or_its_fields():
         "execution=", "batch_size", call=lambda: sample(model, DDIM(), (2, 2), execution=hardware.Execution(), **how)
     )
     refuses("batchsize=2", "did you mean batch_size", call=lambda: sample(model, DDIM(), (2, 2), batchsize=2))
+
+
+FAULTS = """
+import resource, torch
+from scoresde.machine import memory
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def tensors(n):
+    before = faults()
+    for _ in range(n):
+        torch.empty(2**24).fill_(1.0)  # 64 MiB
+    return faults() - before
+tensors(2)
+lost = tensors(10)
+kept = memory.keep_freed()
+tensors(2)
+print(lost, tensors(10) if kept else 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_what_is_freed_is_kept_for_the_next_tensor():
+    found = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, cwd=ROOT)
+    lost, kept = map(int, found.stdout.split())
+    assert kept <= lost / 20, found  # pages that the system handed out anew

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ..config.jobs import SWEEP, Job, fingerprint, sweep_name
-from ..machine import launcher, locks
+from ..machine import launcher, locks, memory
 from ..tracking.report import called, say
 from .ending import TOLD, end_sweep, fail, in_a_line, told
 from .explain import explain
@@ -43,6 +43,7 @@ def main(conf: Path) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ[SWEEP] = sweep_name(sys.argv[1:])
     sys.argv[1:] = sorted(map(quoted, sys.argv[1:]), key=lambda w: w not in ("--multirun", "-m"))  # as argparse wants
+    memory.keep_freed()
     with in_a_line():
         if words := launcher.ignored():
             say(words)
