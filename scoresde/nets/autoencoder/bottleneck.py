@@ -1,4 +1,5 @@
-"""What lies between the encoder and the decoder of an autoencoder: a Gaussian for each latent, or a book of codes."""
+"""What lies between the encoder and the decoder of an autoencoder: a Gaussian for each latent, a book of codes, or
+nothing."""
 
 import math
 from typing import Annotated, NamedTuple
@@ -51,6 +52,22 @@ class Gaussian(Network):
         mean, log_std = self.posterior(h)
         z = mean if eps is None else mean + log_std.exp() * eps
         return Coded(z, self.divergence(h).flatten(1).sum(1))
+
+
+class Plain(Network):
+    """z = h: the encoder answers with the latents themselves, which cost nothing.
+
+    Arguments:
+        latent: the channels of z and of h.
+    """
+
+    def __init__(self, latent: Count = 4):
+        super().__init__()
+        self.latent, self.features = latent, latent
+
+    def forward(self, h: Tensor, eps: Tensor | None = None) -> Coded:
+        """z of h (B, latent, *space); eps has no use here."""
+        return Coded(h, h.new_zeros(len(h)))
 
 
 class Codebook(Network):
