@@ -100,5 +100,5 @@ def _network(data: Data, states: Sequence[Mapping[str, Tensor]], paths: Sequence
             raise InputError(f"{paths[0]} holds no weights of the encoder of {LAYOUT}, a {name}: {words}")
     if len(data.shape) != 3 or first.shape[1] != data.shape[0]:
         words = f"{paths[0]} is of pictures of {first.shape[1]} channels, and {data.name} has {data.shape}"
-        raise InputError(words, "data")
+        raise InputError(words)
     return TinyCodec(data.shape, len(last), len(first), any(".pool." in name for name in states[0]))

@@ -12,6 +12,7 @@ from ...settings import Count, Range, Scale
 from ..base import Network
 
 LEAST, MOST = -10.0, 4.0  # of log std
+SILENT = 0.01  # nats of a channel of latents, the mean over its places, below which it says nothing
 
 
 class Coded(NamedTuple):
@@ -46,6 +47,10 @@ class Gaussian(Network):
         """The KL of each number of h (B, 2 latent, *space), in nats: (B, latent, *space)."""
         mean, log_std = self.posterior(h)
         return (mean.square() + (2 * log_std).exp() - 1) / 2 - log_std
+
+    def silent(self, h: Tensor) -> Tensor:
+        """Which channels say less than 0.01 nats a place of h (B, 2 latent, *space), (latent,): they collapsed."""
+        return self.divergence(h).flatten(2).mean((0, 2)) < SILENT
 
     def forward(self, h: Tensor, eps: Tensor | None = None) -> Coded:
         """z = mean + std eps of h (B, 2 latent, *space), and the KL; without eps the mean."""

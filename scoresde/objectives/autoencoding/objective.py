@@ -15,6 +15,7 @@ from ...making import node_of
 from ...model.autoencoder import Autoencoder, TrainedAutoencoder
 from ...model.description import FORMAT, about, without_inputs
 from ...nets.autoencoder import Codebook, Gaussian
+from ...nets.autoencoder.bottleneck import SILENT
 from ...settings import Scale, Whole, checked
 from ...spaces import Bins
 from ..guards import prepare
@@ -22,7 +23,6 @@ from ..own import Own
 from .codes import Upkeep
 from .losses import LOSSES
 
-SILENT = 0.01  # nats of a channel of latents, the mean over its places, below which it says nothing
 MOST = 512  # items that a validation looks at
 BALANCE = 1e4  # the most that the critic's gradient is multiplied by
 CRITIC, CODEC = "critic", "codec"
