@@ -46,9 +46,8 @@ def pretrained(
         InputError: pictures that are none of its; files that are not there, of another layout, or damaged.
     """
     if not isinstance(data.space, Bins) or _plain(data.space.scale) != 2 or _plain(data.space.shift) != -1:
-        raise InputError(
-            f"weights: they are of pictures with levels, black -1 and white 1: {data.name} has none", "data"
-        )
+        words = "the weights are of pictures with levels, black -1 and white 1"
+        raise InputError(f"{data.name} has none of these: {words}")
     paths = _paths(weights)
     states = [state_of(path) for path in paths]
     net = _network(data, states, paths)

@@ -215,8 +215,10 @@ class Autoencode(Own):
         """What the perceptual distance looks by, in a few words."""
         if self.perceptual is None:
             return None
-        part = getattr(getattr(self.perceptual, "features", None), "classifier", None)
-        return type(self.perceptual).__name__ + ("" if part is None else f" of a {type(part.net).__name__}")
+        features = getattr(self.perceptual, "features", None)
+        part = getattr(features, "classifier", None)
+        of = getattr(features, "kind", None) if part is None else f"a {type(part.net).__name__}"
+        return type(self.perceptual).__name__ + ("" if of is None else f" of {of}")
 
     def made(self, average: Autoencoder, step: int) -> TrainedAutoencoder:
         model = TrainedAutoencoder(average, self.facts, step)

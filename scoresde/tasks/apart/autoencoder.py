@@ -14,7 +14,7 @@ from ...model import Autoencoder as Coder
 from ...model import TrainedClassifier
 from ...model.named import named, same_items
 from ...nets import Codebook, Codec, Gaussian, PatchCritic
-from ...objectives import Autoencode, Perceptual
+from ...objectives import Autoencode, Perceptual, lpips
 from ...run import Run
 from ...settings import LATER, Count, OneOf, Range, Scale, Text, Whole
 from . import reconstructions
@@ -27,7 +27,8 @@ class Autoencoder(Apart):
 
     Its latents have `latent` channels at 1 / f of the resolution, f = `patch` 2^(len(mults) - 1); with `codes` each is
     one of so many, else a Gaussian. `loss`, `kl`, `perceptual`, `critic` and `start` are as `objectives.Autoencode` has
-    them; the perceptual distance is by the features of a `classifier`'s folder. With `pretrained`, a folder of weights
+    them; the perceptual distance is by the features of a `classifier`'s folder, or by `lpips`, files of weights that
+    `objectives.lpips` takes. With `pretrained`, a folder of weights
     as `latent.pretrained` takes it, nothing is trained. `items` held-out items are looked at, an `extractor` of
     task=evaluate adds a Frechet distance. The others are as `Apart` has them, of the codec.
 
@@ -51,10 +52,13 @@ class Autoencoder(Apart):
     start: Whole = 500
     pretrained: Annotated[Text | None, LATER] = None
     items: Annotated[Count, LATER] = 512
+    lpips: Annotated[Text | None, LATER] = None
     extractor: Annotated[Annotated[str, OneOf(EXTRACTORS)] | None, LATER] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.classifier is not None and self.lpips is not None:
+            raise InputError(f"lpips={self.lpips}: there is one perceptual distance: leave the classifier out", "lpips")
         here = ("folder", "pretrained", *self.looks)
         for field in () if self.pretrained is None else fields(self):
             value = getattr(self, field.name)
@@ -93,6 +97,11 @@ class Autoencoder(Apart):
         return self.fit(run, Autoencode(coder, data, self.loss, self.kl, **settings), "an autoencoder of")
 
     def _seen(self, data: Data) -> Perceptual | None:
+        if self.lpips is not None:
+            try:
+                return lpips(self.lpips, data.shape)
+            except InputError as error:
+                raise InputError(str(error).replace("weights=", "task.lpips=", 1), "task.lpips") from None
         if self.classifier is None:
             return None
         found = named("task.classifier", self.classifier, TrainedClassifier)
