@@ -60,7 +60,7 @@ TRAININGS = {
         ROOT / "tests" / "coding.py",
         coding.main,
         draws=False,
-        turns=(("critic", "critic."), ("codec", "product.")),
+        turns=(("critic", "critic."), ("codec", "net.")),
     ),
 }
 TRAININGS["codes"] = replace(TRAININGS["coder"], rest=["train.steps=60", "codes=16"])
