@@ -28,7 +28,9 @@ def test_fault(tmp_path, of, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("of", "sampling"), [("plain", False), ("plain", True), ("label", False), ("label", True), ("turns", False)]
+    ("of", "sampling"),
+    [("plain", False), ("plain", True), ("label", False), ("label", True)]
+    + [(of, False) for of in ("turns", "coder", "codes")],
 )
 def test_random_kills(tmp_path, of, sampling):
     counts = kills(Box(tmp_path, of), 25 if of == "plain" else 10, sampling, seed=1)

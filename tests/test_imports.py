@@ -39,11 +39,11 @@ FLOOR = {
     "sampling": {"machine", "ode", "sde", "noise", "denoiser", "grids", "likelihood"},
     "plot": {"noise", "sde", "denoiser", "likelihood", "sampling"},
     "tuning": {"sde", "denoiser", "sampling"},
-    "model": {"machine", "adapters", "nets", "spaces", "conditions", "sde", "data", "denoiser", "sampling"},
+    "model": {"machine", "noise", "adapters", "nets", "spaces", "conditions", "sde", "data", "denoiser", "sampling"},
     "cascade": {"noise", "conditions", "denoiser", "sampling", "likelihood"},
     "tracking": {"machine"},
     "unclip": {"machine", "conditions", "data", "denoiser", "sampling", "model"},
-    "latent": {"machine", "noise", "data", "denoiser", "model"},
+    "latent": {"machine", "noise", "nets", "data", "denoiser", "model"},
     "objectives": {"noise", "sde", "conditions", "spaces", "nets", "data", "denoiser", "loss", "model"},
     "training": {"machine", "adapters", "data", "denoiser", "loss", "model", "objectives", "tracking"},
     "doctor": {

@@ -1,5 +1,6 @@
 """Latents as data: their law, folders that carry their autoencoder, the commands, and what is refused in a line."""
 
+import copy
 import json
 import shutil
 
@@ -12,7 +13,9 @@ from test_autoencoder import made
 
 import scoresde
 from scoresde.data import collate, from_tensor, stack
-from scoresde.demo import Subject
+from scoresde.demo import Desk, Subject
+from scoresde.demo.ways import denoising, walk
+from scoresde.demo.wishes import SAMPLERS, Walk, Wish
 from scoresde.latent import latents
 from scoresde.model import Autoencoder, TrainedAutoencoder
 from scoresde.model.trained.known import facts
@@ -49,11 +52,33 @@ def test_latents_are_of_the_posterior_and_have_variance_one_in_the_models_space(
     assert torch.equal(stack(latents(digits, model, tmp_path, seed=4).test, index), batch.x)
 
 
+def test_latents_that_are_not_kept_are_those_that_are(tmp_path):
+    digits = scoresde.data.digits()
+    model = coder(digits)
+    whole, made_later = (latents(digits, model, kept=kept) for kept in (True, False))
+    index = torch.tensor([3, 0, 700])
+    for part in ("train", "test"):
+        mine, theirs = (collate(getattr(data, part), index % 200, ["label"]) for data in (whole, made_later))
+        torch.testing.assert_close(mine.x, theirs.x)
+        assert torch.equal(mine.cond["label"], theirs.cond["label"])
+    torch.testing.assert_close(made_later.space.scale, whole.space.scale)
+    assert not hasattr(made_later.train, "x") and made_later.train[5]["x"].shape == (2, 4, 4)
+    net = scoresde.nets.MLP(made_later.shape, width=8, blocks=1)
+    trained = [
+        scoresde.train(copy.deepcopy(scoresde.Preconditioned(net, scoresde.VP())), data, steps=3, batch_size=8)
+        for data in (whole, made_later)
+    ]
+    for a, b in zip(*(m.parameters() for m in trained), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    refuses("kept=False: there is nothing to keep", call=lambda: latents(digits, model, tmp_path, kept=False))
+    refuses("are latents of them: leave it out", call=lambda: scoresde.data.viewed(whole, scoresde.data.views.Grey()))
+
+
 def test_latents_of_other_items_and_broken_ones_are_refused():
     digits = scoresde.data.digits()
     other = coder(from_tensor(torch.randn(10, 1, 8, 8)))
     refuses(
-        "the autoencoder is of items (1, 8, 8), and digits has (1, 8, 8) with 17 levels",
+        "autoencoder: it is of items (1, 8, 8), and digits has (1, 8, 8) with 17 levels",
         call=lambda: latents(digits, other),
     )
     refuses("or a TrainedAutoencoder", call=lambda: latents(digits, torch.nn.Linear(2, 2)))
@@ -62,6 +87,10 @@ def test_latents_of_other_items_and_broken_ones_are_refused():
         for p in flat.bare.net.encoder[-1].parameters():
             p.zero_()
     refuses("channels [0, 1] of the latents are constant", call=lambda: latents(digits, flat, posterior="mean"))
+    refuses("the latents say nothing of items", call=lambda: latents(digits, flat))  # which are drawn, and not constant
+    with torch.no_grad():
+        flat.bare.net.encoder[-1].bias[1] = 0.5
+    assert latents(digits, flat).notes[-1] == "channels [0] of the latents say nothing, the posterior collapsed there"
     with torch.no_grad():
         flat.bare.net.encoder[-1].bias.fill_(torch.nan)
     refuses("items are not finite", call=lambda: latents(digits, flat))
@@ -100,14 +129,29 @@ def test_the_commands_give_pictures_of_latents(folders, monkeypatch, capfd):
     assert command(monkeypatch, capfd, folders, "folder=m", *FEW, *few, "task=evaluate")[0] == 0
     (found,) = folders.glob("m/evaluate-*/summary.json")
     assert json.loads(found.read_text())["reference"] == f"{len(digits.test)} digits test"
-    refuses("a model of latents has no page yet", call=lambda: Subject(scoresde.load(folders / "m")))
 
 
-def test_a_folder_moved_elsewhere_without_its_autoencoders_own_still_samples(folders, tmp_path):
+def test_the_page_shows_what_the_autoencoder_makes_of_latents(folders):
+    desk = Desk(Subject(scoresde.load(folders / "m"), folders / "m", lambda: pytest.fail("it needs no data")))
+    assert "1 x 8 x 8 by way of 2 x 4 x 4, 17 levels, 10 classes" in desk.title
+    *_, (sheet, strip, _) = desk.sample(n=4, steps=2, sampler="ddim", label=3)
+    assert sheet.shape[2] == strip.shape[2] == 3
+    (*_, last) = denoising(desk.subject, Wish(n=4, steps=2, sampler="ddim", label=3))
+    asked = desk.subject.model.generate(4, SAMPLERS["ddim"](2), cond={"label": 3})
+    assert torch.equal(last.samples, asked) and last.x.shape == (4, 2, 4, 4)
+    raw = walk(desk.subject, Walk(points=3))
+    assert raw.shape == (3, 1, 8, 8) and desk.interpolate(points=3)[0].ndim == 3
+    refuses("no data beside them", call=lambda: desk.interpolate(points=3, between="items"))
+    refuses("is that of latents: say task=likelihood", call=lambda: desk.likelihood(number=0))
+
+
+def test_a_folder_moved_elsewhere_without_its_autoencoders_own_still_samples(folders, tmp_path, monkeypatch, capfd):
     shutil.copytree(folders / "m", tmp_path / "m")
     before = scoresde.load(folders / "m").generate(3, DPMpp2M(3), cond={"label": 1})
     gone = (folders / "ae").rename(folders / "away")
     try:
+        code, out, err = command(monkeypatch, capfd, tmp_path, "folder=m", "n=4", *FEW, "given.label=1", "task=sample")
+        assert code == 0 and "the pictures are without the data" in out, (out, err)
         model = scoresde.load(tmp_path / "m")
         assert torch.equal(model.generate(3, DPMpp2M(3), cond={"label": 1}), before)
         assert model.codec.weights == scoresde.load(gone).weights and model.outer.levels == 17
@@ -126,6 +170,34 @@ def test_another_autoencoder_in_the_codecs_place_is_refused(folders, tmp_path):
     assert isinstance(net, Autoencoder)
     TrainedAutoencoder(net, facts(digits), 3).save(tmp_path / "m" / "codec")
     refuses("has other weights than those", call=lambda: scoresde.load(tmp_path / "m"))
+
+
+def test_what_is_no_codec_of_these_items_is_one_line_of_the_command(folders, monkeypatch, capfd):
+    words = [*TINY, "data=latents", "data@data.data=digits", "cond=[]", "folder=new", "task=train"]
+
+    def said(*more):
+        code, _, err = command(monkeypatch, capfd, folders, *words, *more)
+        assert code == 1 and err.startswith("error: ") and err.count("\n") == 1, err
+        return err
+
+    assert "data.autoencoder=none is not a model folder" in said("data.autoencoder=none")
+    assert "holds a Model: give the folder of a TrainedAutoencoder" in said("data.autoencoder=m")
+    scenes = ["data@data.data=scenes", "data.data.size=16", "data.data.n=40", "data.data.test=9"]
+    assert "error: data.autoencoder: it is of items (1, 8, 8) with 17 levels, and scenes16 has" in said(
+        *scenes, "data.autoencoder=ae"
+    )
+    assert "digits latents has no levels; choose rule=v" in said("data.autoencoder=ae", "rule=levels")
+    assert "are latents of them: leave it out" in said("data.autoencoder=ae", "view=hole")
+    assert "data.kept=false: there is nothing to keep" in said(
+        "data.autoencoder=ae", "data.kept=false", "data.folder=k"
+    )
+    shutil.copytree(folders / "ae", folders / "newer")
+    about = json.loads((folders / "newer" / "model.json").read_text()) | {"format": 99}
+    (folders / "newer" / "model.json").write_text(json.dumps(about))
+    assert "has format 99, of a newer scoresde" in said("data.autoencoder=newer")
+    assert "holds an autoencoder and no denoiser" in command(monkeypatch, capfd, folders, "folder=ae", "task=sample")[2]
+    assert "is told no picture" in command(monkeypatch, capfd, folders, "folder=m", "task=translate")[2]
+    assert not (folders / "new").exists()
 
 
 def test_until_a_training_that_began_anew_has_ended_the_codec_is_that_of_its_autoencoders_folder(

@@ -1,10 +1,11 @@
-"""What faults happen to: a training of items alone, one with their labels, one by turns; the words of the commands."""
+"""What faults happen to: a training of items alone, one with their labels, some by turns; the words of the commands."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import adversarial
+import coding
 
 ROOT = Path(__file__).resolve().parent.parent
 # Trains in half a second once Python is warm.
@@ -53,4 +54,13 @@ TRAININGS = {
         draws=False,
         turns=(("critic", "critic."), ("generator", "mean")),
     ),
+    "coder": Trained(
+        [],
+        ["train.steps=60"],
+        ROOT / "tests" / "coding.py",
+        coding.main,
+        draws=False,
+        turns=(("critic", "critic."), ("codec", "net.")),
+    ),
 }
+TRAININGS["codes"] = replace(TRAININGS["coder"], rest=["train.steps=60", "codes=16"])

@@ -112,7 +112,8 @@ def _of_commands(folder: Path) -> dict:
     """What a folder's description says.  Raises `InputError` for a model that the command does not know."""
     there, remedy = described(folder), "scoresde.load reads it"
     if (kind := kind_of(there)) != "denoiser":
-        raise InputError(f"folder={folder} holds a {kind} and no denoiser: {remedy}", "folder")
+        a = "an" if kind[0] in "aeiou" else "a"
+        raise InputError(f"folder={folder} holds {a} {kind} and no denoiser: {remedy}", "folder")
     if "format" not in there:
         words = f"{remedy}; for the command train it again, with fresh=true"
         raise InputError(f"folder={folder} was made by scoresde 0.1.0: {words}", "folder")

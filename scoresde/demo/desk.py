@@ -29,9 +29,10 @@ class Desk:
     @property
     def title(self) -> str:
         """The model in a line."""
-        model = self.subject.model
-        shape = f"{model.shape[0]} columns" if len(model.shape) == 1 else " x ".join(map(str, model.shape))
-        levels = f", {model.levels} levels" if model.levels else ""
+        model, words = self.subject.model, lambda shape: " x ".join(map(str, shape))
+        shape = f"{model.shape[0]} columns" if len(model.shape) == 1 else words(model.shape)
+        shape = f"{words(model.outer.shape)} by way of {shape}" if self.subject.latent else shape
+        levels = f", {self.subject.levels} levels" if self.subject.levels else ""
         known = f", {len(self.subject.classes)} classes" if self.subject.classes else ""
         return f"{type(model.sde).__name__} on {model.name}: {shape}{levels}{known}, {model.step} steps of training"
 
@@ -120,7 +121,12 @@ class Desk:
 
         Returns:
             (H, W, 3), (H, W, 3) or None, and the words.
+
+        Raises:
+            InputError: what is given is no item; a model of latents, whose likelihood is not that of items.
         """
+        if self.subject.latent:
+            raise InputError("the likelihood of a model of latents is that of latents: say task=likelihood")
         raw, cond = self._item(picture, invert, text, file, number)
         cond = self.subject.cond(label, 1, said) if number is None else cond
         held = self.held

@@ -36,7 +36,7 @@ def made(draw: Callable[[Path], None]) -> np.ndarray:
 def sheet(subject: Subject, raw: Tensor, small: int = SMALL) -> np.ndarray:
     """Samples (n, *shape): a sheet of images, enlarged to at most `small` pixels, points over real ones, or series."""
     real = None if len(raw) == 1 else subject.real
-    picture = made(lambda path: pictures.samples(path, raw, subject.model.levels, real, names=subject.names))
+    picture = made(lambda path: pictures.samples(path, raw, subject.levels, real, names=subject.names))
     factor = max(1, small // picture.shape[1]) if subject.kind.is_image else 1
     return picture.repeat(factor, 0).repeat(factor, 1)
 
@@ -79,8 +79,11 @@ def strip(subject: Subject, frames: list[Frame]) -> np.ndarray:
     few = shown(subject.kind, frames)
     n = ROWS if subject.kind.is_image else len(few[0].x)
     times, x, x0 = [f.t for f in few], [f.x[:n] for f in few], [f.x0[:n] for f in few]
-    model = subject.model
-    return made(lambda path: pictures.trajectory(path, times, x, x0, model.decode, model.levels, subject.names))
+    decode = subject.model.decode
+    if subject.latent:  # they are shown as what the autoencoder makes of them
+        x, x0 = ([decode(part) for part in parts] for parts in (x, x0))
+    shown_by = (lambda raw: raw) if subject.latent else decode
+    return made(lambda path: pictures.trajectory(path, times, x, x0, shown_by, subject.levels, subject.names))
 
 
 def walk(subject: Subject, raw: Tensor, ends: Tensor | None) -> np.ndarray:
@@ -88,14 +91,14 @@ def walk(subject: Subject, raw: Tensor, ends: Tensor | None) -> np.ndarray:
     if ends is None:
         return _steps(subject, raw)
     extra = {"real": subject.real, "names": subject.names}
-    return made(lambda path: pictures.walks(path, ends[:1], raw[None], ends[1:], subject.model.levels, **extra))
+    return made(lambda path: pictures.walks(path, ends[:1], raw[None], ends[1:], subject.levels, **extra))
 
 
 def _steps(subject: Subject, raw: Tensor) -> np.ndarray:
     """The points of a walk: images in a row, others over each other, from blue to red."""
-    kind, names, model = subject.kind, subject.names, subject.model
+    kind, names = subject.kind, subject.names
     if kind.is_image:
-        return made(lambda path: pictures.samples(path, raw, model.levels, columns=len(raw), names=names))
+        return made(lambda path: pictures.samples(path, raw, subject.levels, columns=len(raw), names=names))
     x, real = kind.view(raw).double().cpu(), subject.real
     colours = [(w, 0.2, 1 - w) for w in np.linspace(0, 1, len(x))]
 

@@ -47,8 +47,9 @@ def page(gr, desk: Desk) -> tuple[Any, dict]:
                 _sampling(gr, desk)
             with gr.Tab("Interpolate"):
                 _walking(gr, desk)
-            with gr.Tab("Likelihood"):
-                _scoring(gr, desk)
+            if not desk.subject.latent:
+                with gr.Tab("Likelihood"):
+                    _scoring(gr, desk)
     return blocks, {"theme": theme, "css": CSS}
 
 

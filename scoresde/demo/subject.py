@@ -32,8 +32,6 @@ class Subject:
 
     def __init__(self, model: Model, folder: Path | None = None, data: Callable[[], Data] | None = None):
         self.model, self.folder, self._data, self.lost = model, folder, data, ""
-        if model.codec is not None:
-            raise InputError("a model of latents has no page yet: draw its samples by task=sample")
         labels = [name for name, kind in model.conditions.items() if isinstance(kind, Label)]
         self.label = labels[0] if labels else None
         texts = [name for name, kind in model.conditions.items() if takes_words(kind)]
@@ -46,6 +44,9 @@ class Subject:
     @cached_property
     def data(self) -> Data | None:
         """The data set; None where it cannot be read (what Raises `InputError` there), and `lost` then says why."""
+        if self.latent:
+            self.lost = "of a model of latents the page shows samples, and no data beside them"
+            return None
         if self._data is None:
             self.lost = "the folder does not say what data it was trained on"
             return None
@@ -60,9 +61,19 @@ class Subject:
         return found
 
     @property
+    def latent(self) -> bool:
+        """Whether the model is of latents, which are shown as what the autoencoder makes of them."""
+        return self.model.codec is not None
+
+    @property
     def kind(self) -> Drawn:
         """How its items are drawn."""
-        return kind_of(self.model.shape)
+        return kind_of(self.model.outer.shape)
+
+    @property
+    def levels(self) -> int | None:
+        """Of what is drawn."""
+        return self.model.outer.levels
 
     @property
     def device(self) -> str:
@@ -72,7 +83,7 @@ class Subject:
     @property
     def names(self) -> Sequence[str] | None:
         """The names of a table's columns."""
-        return pictures.names_of(self.model)
+        return pictures.names_of(self.model.outer)
 
     @property
     def classes(self) -> list[str]:

@@ -1,11 +1,12 @@
 """Data of latents."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ..data import Affine, Data, Tensors, stack
 from ..data.items import held
@@ -14,10 +15,11 @@ from ..errors import InputError
 from ..model import TrainedAutoencoder
 from ..model.kept.splits import splits
 from ..model.named import named
-from ..noise import Stream, normal
-from ..settings import Seed, Text, checked
+from ..nets import Gaussian
+from ..settings import LATER, Seed, Text, checked
+from .encoded import BATCH, Encoded
 
-BATCH = 256  # items that are looked at at once
+SOME = 8192  # items of each split that say what the mean and the deviation are, where latents are not kept
 
 
 @checked
@@ -27,6 +29,7 @@ def latents(
     folder: Text | Path | None = None,
     posterior: Literal["sample", "mean"] = "sample",
     seed: Seed = 0,
+    kept: Annotated[bool, LATER] = True,
 ) -> Data:
     """Data whose items are latents z ~ q(z | x) of other items x, with what those come with.
 
@@ -41,12 +44,14 @@ def latents(
         folder: where the latents are kept for the next time; None: they are computed now.
         posterior: "sample": one z for each item, drawn by (seed, its number); "mean": the mean of q(z | x).
         seed: of those that are drawn.
+        kept: in memory, all of them; False: each is made whenever it is asked for, of data that is too large for that.
 
     Returns:
         A `Data` of shape (C, *space), with `codec`, the autoencoder, and `origin`, the data of x.
 
     Raises:
-        InputError: an autoencoder of other items, or that gives latents which are not finite.
+        InputError: an autoencoder of other items, or one that gives latents which are not finite or say nothing;
+            latents that are to be kept and not kept.
     """
     found = autoencoder
     if isinstance(found, str | Path):
@@ -54,52 +59,65 @@ def latents(
     there, here = (found.shape, found.levels), (tuple(data.shape), data.levels)
     if there != here:
         say = lambda shape, levels: f"{shape} with {levels} levels" if levels else f"{shape}"
-        raise InputError(f"the autoencoder is of items {say(*there)}, and {data.name} has {say(*here)}", "autoencoder")
-    parts = _kept(data, found, folder, posterior, seed)
+        raise InputError(f"autoencoder: it is of items {say(*there)}, and {data.name} has {say(*here)}", "autoencoder")
+    if not kept and folder is not None:
+        raise InputError("kept=False: there is nothing to keep in a folder: leave it out", "kept")
+    own = lambda part: {name: held(part, name) for name in data.conditions}
+    drawn, splits_of = (seed if posterior == "sample" else None), ((data.train, 0), (data.test, len(data.train)))
+    sets = [Encoded(part, data, found, drawn, start, own(part)) for part, start in splits_of]
+    if kept:
+        sets = [
+            Tensors(z, cond=part.cond)
+            for z, part in zip(_kept(sets, folder, posterior + str(seed) * (drawn is not None)), sets, strict=True)
+        ]
+    mean, std = _moments([part.rows(_spaced(len(part), len(part) if kept else SOME)) for part in sets])
+    per = lambda value: value.reshape(-1, *[1] * (len(found.latent_shape) - 1))
+    more = {"conditions": dict(data.conditions), "notes": (*data.notes, *_said(data, found)), "judge": data.judge}
+    space = Affine(per(1 / std), per(-mean / std))
+    return Data(f"{data.name} latents", *sets, space, **more, codec=found, origin=data)
+
+
+def _moments(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The mean and the deviation of each channel of latents.  Raises `InputError` where they are of no use."""
     for name, z in zip(("train", "test"), parts, strict=True):
         if not bool(z.isfinite().all()):
             bad = int((~z.isfinite().flatten(1).all(1)).sum())
-            raise InputError(
-                f"the latents of {bad} of {len(z)} {name} items are not finite: train another", "autoencoder"
-            )
+            words = f"autoencoder: the latents of {bad} of {len(z)} {name} items are not finite: train another"
+            raise InputError(words, "autoencoder")
     axes = (0, *range(2, parts[0].ndim))
     mean, std = parts[0].double().mean(axes), parts[0].double().std(axes)
     if bool((std < 1e-6).any()):
         flat = (std < 1e-6).nonzero()[:, 0].tolist()
         raise InputError(
-            f"channels {flat} of the latents are constant, the posterior collapsed: a smaller kl", "autoencoder"
+            f"autoencoder: channels {flat} of the latents are constant, the posterior collapsed: a smaller kl",
+            "autoencoder",
         )
-    per = lambda value: value.reshape(-1, *[1] * (parts[0].ndim - 2))
-    sets = [
-        Tensors(z, cond={name: held(part, name) for name in data.conditions})
-        for z, part in zip(parts, (data.train, data.test), strict=True)
-    ]
-    space, kinds = Affine(per(1 / std), per(-mean / std)), dict(data.conditions)
-    return Data(f"{data.name} latents", *sets, space, conditions=kinds, judge=data.judge, codec=found, origin=data)
-
-
-def _kept(
-    data: Data, model: TrainedAutoencoder, folder: str | Path | None, posterior: str, seed: int
-) -> tuple[Tensor, Tensor]:
-    """The latents of both splits, float32, read from the folder if they are there."""
-    make = lambda: tuple(
-        _seen(part, data, model, seed if posterior == "sample" else None, start)
-        for part, start in ((data.train, 0), (data.test, len(data.train)))
-    )
-    how = posterior if posterior == "mean" else f"{posterior}{seed}"
-    place = Path("." if folder is None else folder).expanduser()
-    path = None if folder is None else place / f"latents-{data.fingerprint}-{model.weights}-{how}.npz"
-    return splits(path, [(len(part), *model.latent_shape) for part in (data.train, data.test)], make)
+    return mean, std
 
 
 @torch.no_grad()
-def _seen(items: Dataset, data: Data, model: TrainedAutoencoder, seed: int | None, start: int) -> Tensor:
-    """z of all items, the first of which has the number `start`."""
-    device, found = device_of(model), [torch.empty(0, *model.latent_shape)]
-    for index in torch.arange(len(items)).split(BATCH):
-        x, eps = data.encode(stack(items, index)).to(device), None
-        if seed is not None:
-            like = torch.empty(len(index), *model.latent_shape, device=device)
-            eps = normal(like, (start + index).to(device), seed, *Stream.LATENT())
-        found.append(model.compress(x, eps).float().cpu())
-    return torch.cat(found)
+def _said(data: Data, model: TrainedAutoencoder) -> list[str]:
+    """A note on channels of a Gaussian's latents that say nothing of items.  Raises `InputError` where none does."""
+    own = model.bare
+    if not isinstance(own.bottleneck, Gaussian):
+        return []
+    index = _spaced(len(data.train), BATCH)
+    silent = own.bottleneck.silent(own.net.down(data.encode(stack(data.train, index)).to(device_of(model))))
+    channels = silent.nonzero()[:, 0].tolist()
+    if len(channels) == len(silent):
+        words = "autoencoder: the latents say nothing of items (less than 0.01 nats a place), the posterior collapsed"
+        raise InputError(f"{words}: train one with a smaller kl", "autoencoder")
+    return [f"channels {channels} of the latents say nothing, the posterior collapsed there"] if channels else []
+
+
+def _kept(parts: Sequence[Encoded], folder: str | Path | None, how: str) -> tuple[Tensor, Tensor]:
+    """The latents of both splits, float32, read from the folder if they are there."""
+    data, model = parts[0].data, parts[0].model
+    place = Path("." if folder is None else folder).expanduser()
+    path = None if folder is None else place / f"latents-{data.fingerprint}-{model.weights}-{how}.npz"
+    make = lambda: tuple(part.rows(np.arange(len(part))) for part in parts)
+    return splits(path, [(len(part), *model.latent_shape) for part in parts], make)
+
+
+def _spaced(n: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))

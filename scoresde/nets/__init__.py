@@ -8,7 +8,7 @@ in the sizes of their papers, `auto.py` in one by the data and the time.  `parts
 
 from . import presets
 from .auto import auto
-from .autoencoder import Codebook, Codec, Gaussian, PatchCritic
+from .autoencoder import Codebook, Codec, Gaussian, PatchCritic, Plain, TinyCodec
 from .base import Network
 from .edm2 import EDM2
 from .encoder import Encoder
@@ -33,9 +33,11 @@ __all__ = [
     "JiT",
     "Network",
     "PatchCritic",
+    "Plain",
     "Reader",
     "RefineNet",
     "SimpleUViT",
+    "TinyCodec",
     "UNet",
     "UViT",
     "auto",

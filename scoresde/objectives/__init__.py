@@ -7,7 +7,7 @@ latents; `validation.py`: what they are watched by; `guards.py`: what a training
 `loss/`, `data/`, `spaces/`, `nets/`, `denoiser/` and `model/`, and know nothing of the loop that trains them.
 """
 
-from .autoencoding import Autoencode, Perceptual
+from .autoencoding import Autoencode, Perceptual, lpips
 from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
@@ -27,5 +27,6 @@ __all__ = [
     "Perceptual",
     "Sliced",
     "Validation",
+    "lpips",
     "noise_levels",
 ]

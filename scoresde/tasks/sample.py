@@ -20,10 +20,12 @@ from ..errors import InputError
 from ..machine import files, processes
 from ..machine.progress import fewer
 from ..model.trained.denoiser import Model
+from ..model.trained.tiles import Tiles
 from ..pictures.animation import animation
 from ..pictures.pixels import check_files, save_files
 from ..run import Run, Task
 from ..sampling import Trajectory, joined, sample, share
+from ..settings import Count, Whole
 from ..tracking import tables
 from ..tracking.report import bar
 from ..tracking.track import Metrics
@@ -36,23 +38,43 @@ class Sample(Task):
     """Samples the trained model: samples.npy, samples.png, trajectory.png; where the data's columns have names also
     samples.csv, and with `png` the images in samples/0000.png, ...
 
-    Of several processes each draws its share, and the first one writes.  Raises `InputError` before it draws for a
-    `png` that cannot be written.
+    Of several processes each draws its share, and the first one writes.  Latents are decoded in tiles of `tile` a side,
+    neighbours of which share `overlap` (a quarter of it), or whole.  Raises `InputError` before it draws for a `png`
+    that cannot be written, and for tiles of a model that has no latents.
     """
 
+    tile: Count | None = None
+    overlap: Whole | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tile is None and self.overlap is not None:
+            raise InputError(f"overlap={self.overlap}: it is that of tiles: say tile= too", "overlap")
+        self.tiles()
+
+    def tiles(self) -> Tiles | None:
+        """By which latents are decoded.  Raises `InputError` for an overlap that is too large."""
+        return None if self.tile is None else Tiles(self.tile, self.overlap)
+
     def __call__(self, run: Run) -> None:
-        draw(run)
+        draw(run, self.tiles())
 
 
-def draw(run: Run) -> None:
+def draw(run: Run, tiles: Tiles | None = None) -> None:
     """Does what `Sample` says."""
     config, model, sampler = run.config, run.model, run.fitted_sampler
     check(run, model)
+    if tiles is not None and model.codec is None:
+        raise InputError(
+            f"task.tile={tiles.size}: it is of latents, and {run.folder} has none: leave it out", "task.tile"
+        )
+    if model.codec is not None:
+        model.codec.tiles = tiles
     choice = run.choices.get("sampler", build.name_of(config.sampler))
-    precision = [config.autocast] if config.autocast else []
+    more = [*([config.autocast] if config.autocast else []), *run.told(), *([repr(tiles)] if tiles else [])]
     cond = given(run, config.n)
     denoiser = run.guided(cond)
-    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.weights, *precision, *run.told())
+    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.weights, *more)
     processes.join(config.device)
     x, figures = _drawn(run, choice, denoiser, cond)
     if not run.lead:

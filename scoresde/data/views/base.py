@@ -109,8 +109,11 @@ def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Dr
         A `Data`.
 
     Raises:
-        InputError: items without such a view, or with a condition of that name.
+        InputError: items without such a view, or with a condition of that name; latents, which are no pictures.
     """
+    if data.codec is not None:
+        words = f"{view}: is of pictures, and the items of {data.name} are latents of them: leave it out"
+        raise InputError(words, "view")
     if view.levels and data.levels is None:
         raise InputError(f"{view}: is of bytes, and the values of {data.name} have no levels: say levels=256", "view")
     if name in data.conditions:

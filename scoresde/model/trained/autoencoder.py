@@ -1,5 +1,6 @@
 """An autoencoder: items to latents, and back."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +11,15 @@ from torch import Tensor, nn
 from ...answers import answered
 from ...denoiser import device_of
 from ...errors import InputError
-from ...nets.autoencoder import Codebook, Coded, Gaussian
+from ...nets.autoencoder import Codebook, Coded, Gaussian, Plain
+from ...noise import Stream, normal
+from ...sampling.hardware import Fitting, OutOfMemory
 from ...spaces import Bins
 from .known import Known
+from .tiles import Tiles
 
 AT_ONCE = 128  # items that are looked at together
+HELD_OUT = Stream.HELD_OUT_NOISE()  # by which z is drawn for bounds
 START = -2.0  # of log s, s a seventh of half the range
 
 
@@ -33,7 +38,7 @@ class Coding(nn.Module, ABC):
 
     @property
     def codes(self) -> int | None:
-        """How many codes there are, of a codebook; None of a Gaussian bottleneck."""
+        """How many codes there are, of a codebook; None of others."""
         bottleneck = self.bare.bottleneck
         return bottleneck.size if isinstance(bottleneck, Codebook) else None
 
@@ -68,6 +73,39 @@ class Coding(nn.Module, ABC):
         mean = self.expand(z)
         return space.log_mass(raw, mean, log_std.exp().expand_as(mean))
 
+    @torch.no_grad()
+    def bits(self, raw: Tensor, space: Bins, seed: int = 0) -> Tensor:
+        """An upper bound of -log2 P(v) / D of raw levels v, in two parts whose sum it is.
+
+            -log2 P(v | z) / D,  z ~ q(z | v)      and      KL(q(z | v) || N(0, I)) / (D log 2)
+
+        Of a codebook of K codes the second is log2 K of each place: all are as likely.
+
+        Kingma, Welling (2014), arXiv 1312.6114.
+
+        Arguments:
+            raw: v (B, *shape).
+            space: of the data's values.
+            seed: of z; that of row i is the same whatever B is.
+
+        Returns:
+            (B, 2), float64.
+
+        Raises:
+            InputError: an autoencoder without `likelihood`, or whose latents have no distribution.
+        """
+        if isinstance(self.bare.bottleneck, Plain):
+            raise InputError("the latents of this autoencoder have no distribution, and so there is no bound", "bits")
+        device, places, rows = device_of(self), math.prod(self.latent_shape[1:]), []
+        for index in torch.arange(len(raw), device=device).split(AT_ONCE):
+            part = raw.to(device)[index]
+            like = torch.zeros(len(index), *self.latent_shape, device=device)
+            found = self.coded(space.encode(part), normal(like, index, seed, *HELD_OUT))
+            nats = -self.log_likelihood(part, found.z, space)
+            cost = found.cost if self.codes is None else torch.full_like(nats, places * math.log(self.codes))
+            rows.append(torch.stack([nats, cost], 1).double().cpu())
+        return torch.cat(rows) / (math.prod(self.bare.net.shape) * math.log(2))
+
     def expand(self, z: Tensor) -> Tensor:
         """x (B, *shape) in the model's space, of z (B, *latent_shape).
 
@@ -85,14 +123,14 @@ class Autoencoder(Coding):
 
     Arguments:
         net: its `down(x)` (B, features, *space), `up(z)` like x, `shape` and `latent_shape` are those of `nets.Codec`.
-        bottleneck: a `nets.Gaussian` or a `nets.Codebook`, of the network's `latent` and as many features.
+        bottleneck: a `nets.Gaussian`, `nets.Codebook` or `nets.Plain`, of the network's `latent` and as many features.
         likelihood: whether it has p(v | z), of data with levels v: the mass in the bins of N(x(z), s^2), s learned.
 
     Raises:
         InputError: a bottleneck of another number of channels than the network's.
     """
 
-    def __init__(self, net: nn.Module, bottleneck: Gaussian | Codebook, likelihood: bool = False):
+    def __init__(self, net: nn.Module, bottleneck: Gaussian | Codebook | Plain, likelihood: bool = False):
         super().__init__()
         latent = net.latent_shape[0]
         if bottleneck.latent != latent:
@@ -119,6 +157,9 @@ class TrainedAutoencoder(Known, Coding):
         facts, step: as in `Model`.
     """
 
+    tiles: Tiles | None = None  # by which latents are decoded; None: whole
+    at_once: int = AT_ONCE  # items that are decoded together, fewer where memory ran out
+
     def __init__(self, autoencoder: Autoencoder, facts: Mapping[str, Any], step: int):
         super().__init__()
         self.autoencoder = autoencoder.eval().requires_grad_(False)
@@ -131,9 +172,27 @@ class TrainedAutoencoder(Known, Coding):
 
     @torch.no_grad()
     def restored(self, z: Tensor) -> Tensor:
-        """Raw values (B, *shape) of latents z (B, *latent_shape), on the CPU, some at a time."""
+        """Raw values (B, *shape) of latents z (B, *latent_shape), on the CPU.
+
+        Some at a time, half as many where memory runs out, and in `tiles`, if there are any.
+
+        Raises:
+            MemoryError: not even one fits.
+        """
         device, dtype = device_of(self), next(self.parameters()).dtype
-        return torch.cat([self.decode(self.expand(part.to(device, dtype))).cpu() for part in z.split(AT_ONCE)])
+
+        def some(start: int, stop: int, _: None) -> Tensor:
+            part = z[start:stop].to(device, dtype)
+            x = self.expand(part) if self.tiles is None else self.tiles.decoded(self.bare.net.up, part, self.shape)
+            return self.decode(x).cpu()
+
+        fitting = Fitting(self, some, self.at_once, None)
+        try:
+            found = fitting(0, len(z))
+        except OutOfMemory as error:
+            raise MemoryError(f"one item of {self.name} ran out of memory: decode it in (smaller) tiles") from error
+        self.at_once = fitting.size
+        return torch.cat(found) if found else self.decode(z.new_zeros(0, *self.shape)).cpu()
 
     @torch.no_grad()
     def reconstruct(self, raw: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""The parts of an autoencoder: `codec.py` down to a small grid and up again, `bottleneck.py` what lies between, and
-`critic.py`, which tells true pictures from its own."""
+"""The parts of an autoencoder: `codec.py` down to a small grid and up again, `tiny.py` as others trained it;
+`bottleneck.py`, what lies between, and `critic.py`, which tells true pictures from its own."""
 
-from .bottleneck import Codebook, Coded, Gaussian
+from .bottleneck import Codebook, Coded, Gaussian, Plain
 from .codec import Codec
 from .critic import PatchCritic
+from .tiny import TinyCodec
 
-__all__ = ["Codebook", "Codec", "Coded", "Gaussian", "PatchCritic"]
+__all__ = ["Codebook", "Codec", "Coded", "Gaussian", "PatchCritic", "Plain", "TinyCodec"]

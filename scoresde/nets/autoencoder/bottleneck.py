@@ -1,4 +1,5 @@
-"""What lies between the encoder and the decoder of an autoencoder: a Gaussian for each latent, or a book of codes."""
+"""What lies between the encoder and the decoder of an autoencoder: a Gaussian for each latent, a book of codes, or
+nothing."""
 
 import math
 from typing import Annotated, NamedTuple
@@ -11,6 +12,7 @@ from ...settings import Count, Range, Scale
 from ..base import Network
 
 LEAST, MOST = -10.0, 4.0  # of log std
+SILENT = 0.01  # nats of a channel of latents, the mean over its places, below which it says nothing
 
 
 class Coded(NamedTuple):
@@ -46,11 +48,31 @@ class Gaussian(Network):
         mean, log_std = self.posterior(h)
         return (mean.square() + (2 * log_std).exp() - 1) / 2 - log_std
 
+    def silent(self, h: Tensor) -> Tensor:
+        """Which channels say less than 0.01 nats a place of h (B, 2 latent, *space), (latent,): they collapsed."""
+        return self.divergence(h).flatten(2).mean((0, 2)) < SILENT
+
     def forward(self, h: Tensor, eps: Tensor | None = None) -> Coded:
         """z = mean + std eps of h (B, 2 latent, *space), and the KL; without eps the mean."""
         mean, log_std = self.posterior(h)
         z = mean if eps is None else mean + log_std.exp() * eps
         return Coded(z, self.divergence(h).flatten(1).sum(1))
+
+
+class Plain(Network):
+    """z = h: the encoder answers with the latents themselves, which cost nothing.
+
+    Arguments:
+        latent: the channels of z and of h.
+    """
+
+    def __init__(self, latent: Count = 4):
+        super().__init__()
+        self.latent, self.features = latent, latent
+
+    def forward(self, h: Tensor, eps: Tensor | None = None) -> Coded:
+        """z of h (B, latent, *space); eps has no use here."""
+        return Coded(h, h.new_zeros(len(h)))
 
 
 class Codebook(Network):

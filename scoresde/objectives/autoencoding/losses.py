@@ -18,21 +18,29 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class Perceptual(nn.Module):
     """The distance of two pictures in features f_l of a network that was trained for something else:
 
-        sum_l mean over positions of |f_l(x) / |f_l(x)| - f_l(y) / |f_l(y)||^2,    norms over channels
+        sum_l mean over positions of sum_c w_lc (f_l(x)_c / |f_l(x)| - f_l(y)_c / |f_l(y)|)^2,    norms over channels c
 
-    Zhang, Isola, Efros, Shechtman, Wang (2018), arXiv 1801.03924, there of ImageNet's networks and with weights of
-    channels that were fitted to people's answers; here of the data's own classifier, all weights 1.
+    Zhang, Isola, Efros, Shechtman, Wang (2018), arXiv 1801.03924, there of ImageNet's networks and with weights w_l
+    that were fitted to people's answers (`lpips`); here of the data's own classifier by default, and w = 1.
 
     Arguments:
         features: gives maps (B, C_l, *space_l), a list, of x (B, *shape); or a `TrainedClassifier` of a `nets.Encoder`,
             whose blocks' answers at the least noise they are.  It is frozen.
+        weights: w_l (C_l,) of each map; None: all 1.
 
     Raises:
         InputError: a classifier of another network.
     """
 
-    def __init__(self, features: Callable[[Tensor], Sequence[Tensor]] | TrainedClassifier | NoisyClassifier):
+    def __init__(
+        self,
+        features: Callable[[Tensor], Sequence[Tensor]] | TrainedClassifier | NoisyClassifier,
+        weights: Sequence[Tensor] | None = None,
+    ):
         super().__init__()
+        self.layers = 0 if weights is None else len(weights)
+        for layer, weight in enumerate(weights or ()):
+            self.register_buffer(f"weight{layer}", weight.detach().clone(), persistent=False)
         if isinstance(features, TrainedClassifier | NoisyClassifier):
             features = _Maps(features)
         self.features = features
@@ -42,9 +50,10 @@ class Perceptual(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The distance of x and y (B, *shape), each row's (B,)."""
         found = 0.0
-        for a, b in zip(self.features(x), self.features(y), strict=True):
-            difference = nn.functional.normalize(a, dim=1) - nn.functional.normalize(b, dim=1)
-            found = found + difference.square().sum(1).flatten(1).mean(1)
+        for layer, (a, b) in enumerate(zip(self.features(x), self.features(y), strict=True)):
+            far = (nn.functional.normalize(a, dim=1) - nn.functional.normalize(b, dim=1)).square().flatten(2)
+            weight = getattr(self, f"weight{layer}")[:, None] if self.layers else 1.0
+            found = found + (weight * far).sum(1).mean(1)
         return found
 
 

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ... import noise
 from ...data import Batch, Data, collate
 from ...denoiser import device_of
 from ...errors import InputError
 from ...making import node_of
 from ...model.description import FORMAT, about, without_inputs
 from ...model.trained.autoencoder import Autoencoder, TrainedAutoencoder
-from ...nets.autoencoder import Codebook
+from ...nets.autoencoder import Codebook, Gaussian
+from ...nets.autoencoder.bottleneck import SILENT
 from ...settings import Scale, Whole, checked
 from ...spaces import Bins
 from ..guards import prepare
@@ -23,7 +23,6 @@ from ..own import Own
 from .codes import Upkeep
 from .losses import LOSSES
 
-SILENT = 0.01  # nats of a channel of latents, the mean over its places, below which it says nothing
 MOST = 512  # items that a validation looks at
 BALANCE = 1e4  # the most that the critic's gradient is multiplied by
 CRITIC, CODEC = "critic", "codec"
@@ -43,7 +42,7 @@ class Autoencode(Own):
     Each validation looks at up to 512 held-out items by the means of their latents: `validation`, the loss without the
     critic; `psnr`, decibels; of a Gaussian `kl`, nats an item, and `silent`, how many channels of the latents say less
     than 0.01 nats a place; of a codebook `used`, the share of its codes among them, and `perplexity`, by how many even
-    ones; of loss=levels `bits_per_dim`, an upper bound of -log2 P(v) / D.
+    ones; of loss=levels `bits_per_dim`, an upper bound of -log2 P(v) / D, of codes too.
 
     Kingma, Welling (2014), arXiv 1312.6114; van den Oord et al. (2017), arXiv 1711.00937; Esser, Rombach, Ommer (2021),
     arXiv 2012.09841; Rombach et al. (2022), arXiv 2112.10752.
@@ -162,11 +161,11 @@ class Autoencode(Own):
             again, found = average(x)
             error = (x - again).square().flatten(1).mean(1) / 4  # of a range of 2
             rows.append(torch.stack([self._rest(raw, x, again, found), -10 * error.clamp_min(1e-10).log10()], 1))
-            if found.codes is None:
+            if isinstance(average.bottleneck, Gaussian):
                 each = average.bottleneck.divergence(average.net.down(x))
                 silence.append(each.flatten(2).mean(2))
                 rows[-1] = torch.cat([rows[-1], each.flatten(1).sum(1, keepdim=True)], 1)
-            else:
+            elif found.codes is not None:
                 codes.append(found.codes.flatten())
         return self._told(torch.cat(rows).mean(0).tolist(), codes, silence, average)
 
@@ -177,22 +176,11 @@ class Autoencode(Own):
             p = count / count.sum()
             found["used"] = float((count > 0).double().mean())
             found["perplexity"] = float(torch.exp(-(p * p.clamp_min(1e-12).log()).sum()))
-            return found
-        found |= {"kl": means[2], "silent": int((torch.cat(silence).mean(0) < SILENT).sum())}
-        if self.how == "levels":
-            found["bits_per_dim"] = self._bits(average)
+        if silence:
+            found |= {"kl": means[2], "silent": int((torch.cat(silence).mean(0) < SILENT).sum())}
+        if self.how == "levels" and (codes or silence):
+            found["bits_per_dim"] = float(average.bits(self.held, Bins.of(self.data)).sum(1).mean())
         return found
-
-    def _bits(self, average: Autoencoder) -> float:
-        """The bound in bits a number, one z drawn from q for each item with fixed numbers."""
-        total, index = 0.0, torch.arange(len(self.held))
-        for raw, some in zip(self.held.split(128), index.split(128), strict=True):
-            like = torch.zeros(len(raw), *average.latent_shape, device=raw.device)
-            eps = noise.normal(like, some.to(raw.device), 0, *noise.Stream.HELD_OUT_NOISE())
-            found = average.coded(self.data.encode(raw), eps)
-            bound = found.cost - average.log_likelihood(raw, found.z, Bins.of(self.data))
-            total += float(bound.sum())
-        return total / (len(index) * self.numbers * math.log(2))
 
     def state(self):
         found = super().state() | {"made_steps": torch.tensor(self.made_steps)}
@@ -227,8 +215,10 @@ class Autoencode(Own):
         """What the perceptual distance looks by, in a few words."""
         if self.perceptual is None:
             return None
-        part = getattr(getattr(self.perceptual, "features", None), "classifier", None)
-        return type(self.perceptual).__name__ + ("" if part is None else f" of a {type(part.net).__name__}")
+        features = getattr(self.perceptual, "features", None)
+        part = getattr(features, "classifier", None)
+        of = getattr(features, "kind", None) if part is None else f"a {type(part.net).__name__}"
+        return type(self.perceptual).__name__ + ("" if of is None else f" of {of}")
 
     def made(self, average: Autoencoder, step: int) -> TrainedAutoencoder:
         model = TrainedAutoencoder(average, self.facts, step)

@@ -1,23 +1,24 @@
 """The task that trains an autoencoder, and looks at what it gives back."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import torch
 
-from ... import metrics, pictures
-from ...data import Data, stack
+from ...data import Data
+from ...errors import InputError
+from ...latent import pretrained
+from ...making import node_of
+from ...metrics.features import EXTRACTORS
 from ...model import Autoencoder as Coder
 from ...model import TrainedClassifier
 from ...model.named import named, same_items
 from ...nets import Codebook, Codec, Gaussian, PatchCritic
-from ...objectives import Autoencode, Perceptual
+from ...objectives import Autoencode, Perceptual, lpips
 from ...run import Run
-from ...settings import Count, Range, Scale, Text, Whole
+from ...settings import LATER, Count, OneOf, Range, Scale, Text, Whole
+from . import reconstructions
 from .base import Apart
-
-FEW = 512  # held-out items that are looked at
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,17 @@ class Autoencoder(Apart):
 
     Its latents have `latent` channels at 1 / f of the resolution, f = `patch` 2^(len(mults) - 1); with `codes` each is
     one of so many, else a Gaussian. `loss`, `kl`, `perceptual`, `critic` and `start` are as `objectives.Autoencode` has
-    them; the perceptual distance is by the features of a `classifier`'s folder. The others are as `Apart` has them, of
-    the codec.
+    them; the perceptual distance is by the features of a `classifier`'s folder, or by `lpips`, files of weights that
+    `objectives.lpips` takes. With `pretrained`, a folder of weights
+    as `latent.pretrained` takes it, nothing is trained. `items` held-out items are looked at, an `extractor` of
+    task=evaluate adds a Frechet distance. The others are as `Apart` has them, of the codec.
+
+    Raises:
+        InputError: `pretrained`, and a setting of what would be trained.
     """
 
     name = "autoencoder"
+    looks = ("items", "extractor")
 
     mults: tuple[Count, ...] = (1, 2, 2)
     dropout: Annotated[float, Range(0, below=1)] = 0.0
@@ -43,8 +50,41 @@ class Autoencoder(Apart):
     perceptual: Scale = 0.1
     critic: Scale = 0.0
     start: Whole = 500
+    pretrained: Annotated[Text | None, LATER] = None
+    items: Annotated[Count, LATER] = 512
+    lpips: Annotated[Text | None, LATER] = None
+    extractor: Annotated[Annotated[str, OneOf(EXTRACTORS)] | None, LATER] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classifier is not None and self.lpips is not None:
+            raise InputError(f"lpips={self.lpips}: there is one perceptual distance: leave the classifier out", "lpips")
+        here = ("folder", "pretrained", *self.looks)
+        for field in () if self.pretrained is None else fields(self):
+            value = getattr(self, field.name)
+            if field.name not in here and node_of(value) != node_of(field.default):
+                words = "what others trained (pretrained) is not trained here: leave it out"
+                raise InputError(f"{field.name}={value}: {words}", field.name)
 
     def __call__(self, run: Run) -> None:
+        reconstructions.check(run.data, self.items, self.extractor)
+        found = self._others(run) if self.pretrained is not None else self._trained(run)
+        if run.lead:
+            self._tell(run, run.data, found)
+
+    def _others(self, run: Run) -> dict:
+        """Those of others, in a folder of its own."""
+        if (run.folder / "checkpoint.pt").exists():
+            raise InputError(f"task.folder={run.folder} is of a training: give another, or none", "task")
+        try:
+            model = pretrained(run.data, self.pretrained, run.folder if run.lead else None)
+        except InputError as error:
+            raise InputError(str(error).replace("weights=", "task.pretrained=", 1), "task.pretrained") from None
+        if run.lead:
+            run.keep_config(run.folder)
+        return {"took": f"of {self.pretrained}, made by others", "trained": model}
+
+    def _trained(self, run: Run) -> dict:
         data, training = run.data, run.training
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
@@ -54,11 +94,14 @@ class Autoencoder(Apart):
             critic = PatchCritic(data.shape) if self.critic else None
         settings = {"perceptual": self._seen(data), "perceptual_weight": self.perceptual}
         settings |= {"critic": critic, "critic_weight": self.critic, "start": self.start}
-        found = self.fit(run, Autoencode(coder, data, self.loss, self.kl, **settings), "an autoencoder of")
-        if run.lead:
-            self._tell(run, data, found)
+        return self.fit(run, Autoencode(coder, data, self.loss, self.kl, **settings), "an autoencoder of")
 
     def _seen(self, data: Data) -> Perceptual | None:
+        if self.lpips is not None:
+            try:
+                return lpips(self.lpips, data.shape)
+            except InputError as error:
+                raise InputError(str(error).replace("weights=", "task.lpips=", 1), "task.lpips") from None
         if self.classifier is None:
             return None
         found = named("task.classifier", self.classifier, TrainedClassifier)
@@ -66,18 +109,8 @@ class Autoencoder(Apart):
         return Perceptual(found)
 
     def _tell(self, run: Run, data: Data, found: dict) -> None:
-        model, raw = found["trained"], stack(data.test, range(min(FEW, len(data.test))))
-        again = model.reconstruct(raw)
-        pictures.translations(run.folder / "reconstructions.png", raw, again[:, None], None, data.levels)
-        shape, fewer = " x ".join(map(str, model.latent_shape)), math.prod(data.shape) / math.prod(model.latent_shape)
         run.results.append(("autoencoder", found["took"]))
-        run.results.append(("latents", f"{shape}, {fewer:.3g} times fewer numbers"))
-        if data.levels and len(raw) > 1:
-            of = (again, raw, data.levels - 1)
-            for name, e, unit in (("psnr", metrics.psnr(*of), " dB"), ("ssim", metrics.ssim(*of), "")):
-                run.tracker.log("autoencoder/", run.training.steps, {name: e.value})
-                words = f"{e.value:.4g}{unit} ({e.low:.4g} to {e.high:.4g}) of {e.n} held-out items"
-                run.results.append((name, words))
+        run.results += reconstructions.told(run, data, found["trained"], self.items, self.extractor)
         run.results += health(found)
         run.results.append(("use it", f"data=latents data.autoencoder={run.folder}"))
 
@@ -92,6 +125,4 @@ def health(found: dict) -> list[tuple[str, str]]:
     if found.get("silent"):
         words = f"{found['silent']} channels of the latents say nothing, the posterior collapsed: a smaller task.kl"
         rows.append(("warning", words))
-    if "bits_per_dim" in found:
-        rows.append(("bits/dim", f"{found['bits_per_dim']:.3f} at most (the bound of the autoencoder alone)"))
     return rows

@@ -9,6 +9,7 @@ from ...config import build
 from ...data import Data
 from ...machine import files
 from ...machine.progress import fewer
+from ...making import node_of
 from ...nets import Encoder
 from ...objectives import Objective
 from ...run import Run, Task
@@ -26,6 +27,7 @@ class Apart(Task):
     """
 
     name: ClassVar[str]
+    looks: ClassVar[tuple[str, ...]] = ()  # settings that only look at what was trained
 
     folder: Text | None = None
     channels: Annotated[int, Range(8, 2**16)] = 32
@@ -38,7 +40,8 @@ class Apart(Task):
             return Path(self.folder).expanduser()
         known = build.model_config(run.config)
         made = [known[part] for part in ("sde", "data", "train", "code")]
-        asked = {k: v for k, v in run.plain["task"].items() if k != "negatives" or v} | {"folder": None}  # came later
+        kept = node_of(self).keys() - self.looks  # what came later has a say where it is asked for
+        asked = {k: v for k, v in run.plain["task"].items() if k in kept} | {"folder": None}
         names = f"{self.name}-{build.name_of(run.config.sde)}-{build.name_of(run.config.data)}"
         return Path(run.config.out).expanduser() / f"{names}-{build.short_hash([*made, asked])}"
 
