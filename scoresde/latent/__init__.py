@@ -1,9 +1,12 @@
 """Latents: data whose items an autoencoder has made of others, and which it makes them of again.
 
-`latents.py`: the data set; what samples, guides and scores is that of any data.  It may import `model/` and what lies
-below it.
+`latents.py`: the data set; what samples, guides and scores is that of any data.  `pca.py`: a linear autoencoder whose
+density is known; `bound.py`: what a model of latents says of log p(x).  It may import `likelihood/`, `model/` and what
+lies below them.
 """
 
+from .bound import LatentBound, bound
 from .latents import latents
+from .pca import pca
 
-__all__ = ["latents"]
+__all__ = ["LatentBound", "bound", "latents", "pca"]

@@ -1,5 +1,6 @@
 """An autoencoder: items to latents, and back."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from ..answers import answered
 from ..denoiser import device_of
 from ..errors import InputError
 from ..nets.autoencoder import Codebook, Coded, Gaussian
-from ..spaces import Bins
+from ..spaces import Bins, Space
 from .known import Known
 
 AT_ONCE = 128  # items that are looked at together
@@ -52,12 +53,23 @@ class Coding(nn.Module, ABC):
         h = answered(net.down(x), (len(x), bottleneck.features, *space), f"the encoder of {type(net).__name__}")
         return bottleneck(h, eps)
 
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and log std (B, *latent_shape) of q(z | x), of x (B, *shape).
+
+        Raises:
+            InputError: an autoencoder of codes, which has none.
+        """
+        if self.codes is not None:
+            raise InputError("the latents are codes: they have no density", "bottleneck")
+        return self.bare.bottleneck.posterior(self.bare.net.down(x))
+
     def compress(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
         """z (B, *latent_shape) of x (B, *shape), drawn from q(z | x) by eps, or its mean: see `coded`."""
         return self.coded(x, eps).z
 
-    def log_likelihood(self, raw: Tensor, z: Tensor, space: Bins) -> Tensor:
-        """log P(v | z) of raw levels v (B, *shape), in nats: `Bins.log_mass` of N(x(z), s^2).
+    def log_likelihood(self, raw: Tensor, z: Tensor, space: Space) -> Tensor:
+        """log P(v | z) of raw levels v (B, *shape), in nats: `Bins.log_mass` of N(x(z), s^2); without levels log p(v | z),
+        in the units of v.
 
         Raises:
             InputError: an autoencoder without `likelihood`.
@@ -66,7 +78,11 @@ class Coding(nn.Module, ABC):
         if log_std is None:
             raise InputError("the autoencoder has no likelihood: train it with loss=levels", "likelihood")
         mean = self.expand(z)
-        return space.log_mass(raw, mean, log_std.exp().expand_as(mean))
+        if isinstance(space, Bins):
+            return space.log_mass(raw, mean, log_std.exp().expand_as(mean))
+        far = (space(raw.to(mean.dtype)) - mean) / log_std.exp()
+        each = -0.5 * far.square() - log_std - 0.5 * math.log(2 * math.pi)
+        return each.flatten(1).sum(1) + space.log_det(mean.shape[1:])
 
     def expand(self, z: Tensor) -> Tensor:
         """x (B, *shape) in the model's space, of z (B, *latent_shape).
@@ -86,7 +102,8 @@ class Autoencoder(Coding):
     Arguments:
         net: its `down(x)` (B, features, *space), `up(z)` like x, `shape` and `latent_shape` are those of `nets.Codec`.
         bottleneck: a `nets.Gaussian` or a `nets.Codebook`, of the network's `latent` and as many features.
-        likelihood: whether it has p(v | z), of data with levels v: the mass in the bins of N(x(z), s^2), s learned.
+        likelihood: whether it has p(v | z), of data with levels v: the mass in the bins of N(x(z), s^2), s learned; of
+            data without levels that density.
 
     Raises:
         InputError: a bottleneck of another number of channels than the network's.

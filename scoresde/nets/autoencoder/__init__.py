@@ -1,8 +1,9 @@
-"""The parts of an autoencoder: `codec.py` down to a small grid and up again, `bottleneck.py` what lies between, and
-`critic.py`, which tells true pictures from its own."""
+"""The parts of an autoencoder: `codec.py` down to a small grid and up again, `linear.py` by matrices, `bottleneck.py`
+what lies between, and `critic.py`, which tells true pictures from its own."""
 
 from .bottleneck import Codebook, Coded, Gaussian
 from .codec import Codec
 from .critic import PatchCritic
+from .linear import LinearCodec
 
-__all__ = ["Codebook", "Codec", "Coded", "Gaussian", "PatchCritic"]
+__all__ = ["Codebook", "Codec", "Coded", "Gaussian", "LinearCodec", "PatchCritic"]
