@@ -1,7 +1,7 @@
 """Data of latents."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from ..model import TrainedAutoencoder
 from ..model.kept.splits import splits
 from ..model.named import named
 from ..noise import Stream, normal
-from ..settings import Seed, Text, checked
+from ..settings import LATER, Seed, Text, checked
 
 BATCH = 256  # items that are looked at at once
 
@@ -27,6 +27,7 @@ def latents(
     folder: Text | Path | None = None,
     posterior: Literal["sample", "mean"] = "sample",
     seed: Seed = 0,
+    standardize: Annotated[bool, LATER] = True,
 ) -> Data:
     """Data whose items are latents z ~ q(z | x) of other items x, with what those come with.
 
@@ -41,6 +42,8 @@ def latents(
         folder: where the latents are kept for the next time; None: they are computed now.
         posterior: "sample": one z for each item, drawn by (seed, its number); "mean": the mean of q(z | x).
         seed: of those that are drawn.
+        standardize: False: the model's space is that of the latents themselves, as where both were trained together
+            (`objectives.LSGM`).
 
     Returns:
         A `Data` of shape (C, *space), with `codec`, the autoencoder, and `origin`, the data of x.
@@ -74,7 +77,8 @@ def latents(
         Tensors(z, cond={name: held(part, name) for name in data.conditions})
         for z, part in zip(parts, (data.train, data.test), strict=True)
     ]
-    space, kinds = Affine(per(1 / std), per(-mean / std)), dict(data.conditions)
+    space = Affine(per(1 / std), per(-mean / std)) if standardize else Affine()
+    kinds = dict(data.conditions)
     return Data(f"{data.name} latents", *sets, space, conditions=kinds, judge=data.judge, codec=found, origin=data)
 
 

@@ -8,6 +8,7 @@ import torch
 
 from ... import metrics, pictures
 from ...data import Data, stack
+from ...latent import pca
 from ...model import Autoencoder as Coder
 from ...model import TrainedClassifier
 from ...model.named import named, same_items
@@ -43,9 +44,16 @@ class Autoencoder(Apart):
     perceptual: Scale = 0.1
     critic: Scale = 0.0
     start: Whole = 500
+    pca: Annotated[int, Range(1, 4095)] | None = None
 
     def __call__(self, run: Run) -> None:
         data, training = run.data, run.training
+        if self.pca is not None:
+            if run.lead:
+                found = pca(data, self.pca, folder=run.folder, fresh=run.config.fresh)
+                run.keep_config(run.folder)
+                self._tell(run, data, {"trained": found, "took": "linear, in closed form"})
+            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             bottleneck = Gaussian(self.latent) if self.codes is None else Codebook(self.latent, self.codes)
