@@ -216,8 +216,7 @@ def build_data(config: DictConfig, trust: bool = True) -> Data:
 
 
 def at_hand(config: DictConfig, folder: Path) -> DictConfig:
-    """A config whose data of latents are by the autoencoder that a model's folder has within it, where their own is gone:
-    the folder was moved."""
+    """A config whose data of latents are by the autoencoder within the model's folder, where their own is gone."""
     place = config.data.get("autoencoder") if config.data else None
     within = folder / codecs.FOLDER
     if not isinstance(place, str) or Path(place).expanduser().exists() or not (within / codecs.ABOUT).exists():

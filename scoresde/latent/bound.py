@@ -59,7 +59,7 @@ def bound(
     Kingma, Welling (2014), arXiv 1312.6114; Vahdat, Kreis, Kautz (2021), arXiv 2106.05931.
 
     Arguments:
-        model: of latents, with its `codec`, whose training had a likelihood (loss=levels, `latent.pca`, `objectives.LSGM`).
+        model: of latents, with its `codec`, which has a likelihood: of loss=levels, `latent.pca` or `objectives.LSGM`.
         raw: items (B, *shape) in their own values, of the codec's.
         by: of log p(z): "flow" (`likelihood.log_likelihood`) or "elbo" (`likelihood.elbo`).
         draws: of z; their mean is the bound.

@@ -36,8 +36,8 @@ def pca(
 
         KL(q(z | x), p(z | x)) = K (spread^2 - 1 - 2 log spread) / 2
 
-    of K latents.  For data with levels p(v | z) is the mass of p(x | z) in the bins, and the posterior that of bins that
-    are narrow beside s.
+    of K latents.  For data with levels p(v | z) is the mass of p(x | z) in the bins, and the posterior that of bins
+    that are narrow beside s.
 
     Tipping, Bishop (1999), Probabilistic Principal Component Analysis, Journal of the Royal Statistical Society B 61.
 
@@ -56,7 +56,7 @@ def pca(
     """
     size = math.prod(data.shape)
     if size > LARGEST:
-        raise InputError(f"{data.name} has items of {size} numbers: give up to {LARGEST}, or another autoencoder", "data")
+        raise InputError(f"{data.name} has items of {size} numbers: pca takes up to {LARGEST}", "data")
     net = LinearCodec(data.shape, latent)
     mean, values, vectors = _spectrum(data)
     rest = values[: size - latent].mean()

@@ -68,8 +68,8 @@ class Coding(nn.Module, ABC):
         return self.coded(x, eps).z
 
     def log_likelihood(self, raw: Tensor, z: Tensor, space: Space) -> Tensor:
-        """log P(v | z) of raw levels v (B, *shape), in nats: `Bins.log_mass` of N(x(z), s^2); without levels log p(v | z),
-        in the units of v.
+        """log P(v | z) of raw levels v (B, *shape), in nats: `Bins.log_mass` of N(x(z), s^2); of values without levels
+        log p(v | z), in their units.
 
         Raises:
             InputError: an autoencoder without `likelihood`.

@@ -16,8 +16,8 @@ class Mixed(Network):
 
         net(x, c) = (1 - a) sigma / n x + a f(x, c),    n^2 = alpha^2 + sigma^2,  x here x_t / n
 
-    The first part alone is exact where x_0 ~ N(0, I); a in (0, 1) is learned for each channel, and begins small, so that
-    a training begins at that distribution: for latents that are trained with the model, and are near it.
+    The first part alone is exact where x_0 ~ N(0, I); a in (0, 1) is learned for each channel, and begins small, so
+    that a training begins at that distribution: for latents that are trained with the model, and are near it.
 
     Vahdat, Kreis, Kautz (2021), Score-based Generative Modeling in Latent Space, arXiv 2106.05931, section 3.2.
 

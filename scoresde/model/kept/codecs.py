@@ -11,7 +11,7 @@ FOLDER, ABOUT, WITH = "codec", "model.json", "with"
 
 
 def in_training(folder: Path, known: Mapping[str, Any]) -> None:
-    """Raises `InputError` for a model that is still trained together with its autoencoder: its folder has neither yet."""
+    """Raises `InputError` for a model that is trained together with its autoencoder, whose folder has neither yet."""
     said = known.get("codec")
     if isinstance(said, Mapping) and WITH in said:
         raise InputError(f"{folder} is still trained together with its autoencoder: let that end first")

@@ -14,8 +14,8 @@ from ..base import Network
 class LinearCodec(Network):
     """x (B, *shape) -> h = (A (x - mu), log std) (B, 2 latent), and z (B, latent) -> W z + mu, like x.
 
-    With a `Gaussian` bottleneck q(z | x) = N(A (x - mu), diag std^2), one std for all x.  Latents are vectors.  `latent.pca`
-    fits it to data; it begins at 0 with std 1.
+    With a `Gaussian` bottleneck q(z | x) = N(A (x - mu), diag std^2), one std for all x.  Latents are vectors.
+    `latent.pca` fits it to data; it begins at 0 with std 1.
 
     Tipping, Bishop (1999), Probabilistic Principal Component Analysis.
 

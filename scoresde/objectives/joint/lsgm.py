@@ -104,6 +104,9 @@ class LSGM(Own):
             raw: items (B, *shape).
             eps_z, eps: standard normal numbers (B, *latent_shape), of z ~ q(z | x) and of z_t.
             t: the times (B,), of `bound`.
+
+        Returns:
+            `parts.Terms`, each (B,).
         """
         coder = joint.autoencoder
         mean, log_std = coder.posterior(self.data.encode(raw).to(eps_z.dtype))

@@ -3,7 +3,6 @@
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from ...denoiser import Denoiser
@@ -83,6 +82,6 @@ def cross_entropy(denoiser: Denoiser, loss: DenoisingLoss, z: Tensor, t: Tensor,
 
 
 def terms(joint: Joint, loss: DenoisingLoss, log_p: Tensor, z: Tensor, log_std: Tensor, at: tuple) -> Terms:
-    """The terms of rows, of their log p(x | z) (B,), z and the log std of q(z | x) (B, *latent_shape); `at` is (t, eps)."""
+    """The terms of rows of log p(x | z) (B,), z and the log std of q(z | x) (B, *latent_shape); `at` is (t, eps)."""
     entropy = (log_std + 0.5 * math.log(2 * math.pi * math.e)).flatten(1).sum(1)
     return Terms(-log_p, cross_entropy(joint.denoiser, loss, z, *at), entropy)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from omegaconf import DictConfig, open_dict
 
 from ... import pictures
-from ...config import build, settle
-from ...data import Affine, Data, Tensors, stack
+from ...config import build
+from ...config.latents import of_latents
+from ...data import Data, stack
 from ...errors import InputError
 from ...model import Autoencoder, TrainedAutoencoder
-from ...model.description import DENOISING
 from ...model.named import named, same_items
 from ...nets import Codec, Gaussian
 from ...objectives import LSGM as Objective
@@ -28,9 +27,9 @@ from .base import Apart
 class LSGM(Apart):
     """Trains an autoencoder and a denoiser of its latents together, in a folder of their own, by the settings `train`.
 
-    The denoiser is that of `net`, `sde` and `rule`, the `weighting` its objective's (`objectives.LSGM`). The autoencoder
-    begins as that of a folder, or as `Autoencoder` has it by the other settings. The folder is that of a model of
-    latents, which is sampled, scored and evaluated as any.
+    The denoiser is that of `net`, `sde` and `rule`, the `weighting` its objective's (`objectives.LSGM`). The
+    autoencoder begins as that of a folder, or as `Autoencoder` has it by the other settings. The folder is that of a
+    model of latents, which is sampled, scored and evaluated as any.
     """
 
     name = "lsgm"
@@ -55,11 +54,11 @@ class LSGM(Apart):
         if run.config.cond:
             raise InputError(f"cond={list(run.config.cond)}: a model of task=lsgm takes no conditions", "cond")
         if isinstance(training.ema, tuple | list) or training.lora or training.snapshots:
-            raise InputError("train: task=lsgm keeps one average of all weights; say ema, no lora, no snapshots", "train")
+            raise InputError("train: task=lsgm keeps one average of all weights: one ema, no lora, no snapshots")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             coder = self._coder(data)
-        config = self._config(run, coder.latent_shape)
+        config = of_latents(run.config, coder.latent_shape, run.folder)
         denoiser = build.build_denoiser(config, coder.latent_shape, run.adopted)
         made = build.model_config(config) | {"paths": list(run.config.paths)}
         found = self.fit(run, Objective(coder, denoiser, data, self.weighting), "latents and their model of", made)
@@ -74,16 +73,6 @@ class LSGM(Apart):
         found = named("task.autoencoder", self.autoencoder, TrainedAutoencoder)
         same_items(f"task.autoencoder={self.autoencoder}", found, data, data.name)
         return copy.deepcopy(found.bare).requires_grad_(True)
-
-    def _config(self, run: Run, shape: tuple[int, ...]) -> DictConfig:
-        """The config of the model as one of latents, by which later commands know it."""
-        config, codec = copy.deepcopy(run.config), str(run.folder / "codec")
-        items = {k: v for k, v in run.plain["data"].items() if k != build.OTHER}
-        node = {"_target_": "scoresde.latent.latents", "data": items, "autoencoder": codec, "standardize": False}
-        with open_dict(config):
-            config.data, config.objective = node, {"_target_": DENOISING}
-        one = Tensors(torch.zeros(1, *shape))
-        return settle.settled(config, Data("latents", one, one, Affine()), {})
 
     def _tell(self, run: Run, data: Data, found: dict[str, Any]) -> None:
         model, raw = found["trained"], stack(data.test, range(min(FEW, len(data.test))))

@@ -30,7 +30,7 @@ def scored(run: Run) -> Data:
 
 
 def columns(run: Run, flow: dict[str, Any], t_min: float) -> Callable[..., dict[str, Tensor]]:
-    """A function (raw items, their numbers, conditions) -> columns in nats, the model's space apart, as of other models.
+    """A function (raw items, their numbers, conditions) -> columns in nats, the model's space apart, as of others.
 
     `flow` are the keywords of `log_likelihood`.  Raises `InputError` for settings that such a model has no use for.
     """
