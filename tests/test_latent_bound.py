@@ -55,7 +55,7 @@ def log_density(codec, raw, weights, means, stds):
     return torch.logsumexp(weights.log() + torch.stack(each, 1), 1) + codec.space.log_det(codec.shape)
 
 
-SPACE = Affine(torch.tensor([0.5, 2.0]).double(), torch.tensor([1.0, -3.0]).double())
+SPACE = Affine(torch.tensor([0.5, 3.0]).double(), torch.tensor([1.0, -3.0]).double())
 GAUSS = torch.ones(1).double(), torch.zeros(1, 2).double(), torch.ones(1, 2).double()
 MIXED = (
     torch.tensor([0.3, 0.7]).double(),

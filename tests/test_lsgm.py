@@ -219,10 +219,10 @@ def test_the_commands_train_sample_and_score(tmp_path, monkeypatch, capfd):
     assert code == 0 and "at most" in out, err
     (found,) = tmp_path.glob("G/likelihood-*/summary.json")
     known = json.loads(found.read_text())
-    terms = [known[f"bits_per_dim_{name}"] for name in ("reconstruction", "prior", "entropy")]
+    terms = [known[f"bits_per_dim_{name}"] for name in ("reconstruction", "latents", "entropy")]
     assert sum(terms) == pytest.approx(known["bits_per_dim"]) and known["bound_of"] == "latents"
     assert known["nats"] == pytest.approx(-64 * math.log(2) * known["bits_per_dim"])
-    assert all(known[f"bits_per_dim_{name}_stderr"] > 0 for name in ("reconstruction", "prior", "entropy"))
+    assert all(known[f"bits_per_dim_{name}_stderr"] > 0 for name in ("reconstruction", "latents", "entropy"))
     for words, line in (
         (["likelihood.bound=elbo"], "is a bound by itself"),
         (["likelihood.dequantiser=decoder"], "a probability needs declared levels"),

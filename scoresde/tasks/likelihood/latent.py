@@ -15,7 +15,7 @@ from ...run import Run
 from ...spaces import Bins
 from ..given import of_items
 
-TERMS = ("reconstruction", "prior", "entropy")
+TERMS = {"reconstruction": "reconstruction", "latents": "prior", "entropy": "entropy"}  # what the terms are called here
 
 
 def bounded(run: Run) -> bool:
@@ -46,12 +46,13 @@ def columns(run: Run, flow: dict[str, Any], t_min: float) -> Callable[..., dict[
     def found(raw: Tensor, index: range, cond: dict[str, Tensor]) -> dict[str, Tensor]:
         known = cond if run.model.conditions else None
         one = bound(run.model, raw, settings.by, seed=seed, offset=index.start, cond=known, **how)
-        figures = {name: getattr(one, name) for name in (*TERMS, "stderr", "nfe")}
+        figures = {name: getattr(one, own) for name, own in TERMS.items()} | {"stderr": one.stderr, "nfe": one.nfe}
         if data.levels:
+            figures["bits_per_dim"] = -one.log_prob / (math.prod(data.shape) * math.log(2))
             figures |= {"log_prob": one.prior + one.entropy, "decoder": one.reconstruction}
             figures |= {"dequantisation": torch.full_like(one.prior, -volume)}  # P(v) is of points, without a volume
         else:
-            figures["log_prob"] = one.log_prob - volume
+            figures |= {"log_prob": one.log_prob - volume, "nats": one.log_prob}
         return {k: v.detach().double().cpu() for k, v in figures.items()}
 
     return found
@@ -79,7 +80,7 @@ def summarised(run: Run, found: dict[str, Tensor]) -> tuple[dict, list[tuple[str
     if data.levels is None:
         return figures, rows
     unit = -1 / (math.prod(data.shape) * math.log(2))
-    parts = {name: found[name] for name in ("prior", "entropy")}
+    parts = {name: found[name] for name in ("latents", "entropy")}
     known = (found["log_prob"], math.prod(data.shape), data.levels, data.log_det, parts)
     bits = lik.bits_per_dim(*known, found["dequantisation"], found["decoder"], seed=run.config.seed)
     figures |= {"bits_per_dim": bits.total, "bits_per_dim_stderr": bits.stderr}
