@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from commands import command
 from problems import refuses
 from test_autoencoder import made
 
@@ -196,3 +197,18 @@ def test_levels_have_a_probability_and_what_has_no_density_is_refused():
     refuses("its latents are codes", call=lambda: bound(model, raw))
     model.carry(None)
     refuses("the model has no codec", call=lambda: bound(model, raw))
+
+
+def test_the_linear_autoencoder_has_a_folder_and_a_command(tmp_path, monkeypatch, capfd):
+    digits = scoresde.data.digits()
+    model = pca(digits, 5, folder=tmp_path / "P")
+    assert pca(digits, 5, folder=tmp_path / "P").weights == model.weights == scoresde.load(tmp_path / "P").weights
+    raw = stack(digits.test, range(3))
+    assert torch.equal(scoresde.load(tmp_path / "P").reconstruct(raw), model.reconstruct(raw))
+    refuses("holds another model", call=lambda: pca(digits, 6, folder=tmp_path / "P"))
+    refuses("pca takes up to 4096", call=lambda: pca(from_tensor(torch.randn(3, 4097)), 5))
+    said = ["task=autoencoder", "task.pca=6", "task.folder=P"]
+    code, _, err = command(monkeypatch, capfd, tmp_path, *said)
+    assert code and "holds another model" in err
+    code, out, _ = command(monkeypatch, capfd, tmp_path, *said, "fresh=true")
+    assert code == 0 and "in closed form" in out and scoresde.load(tmp_path / "P").latent_shape == (6,)
