@@ -212,3 +212,26 @@ def test_the_linear_autoencoder_has_a_folder_and_a_command(tmp_path, monkeypatch
     assert code and "holds another model" in err
     code, out, _ = command(monkeypatch, capfd, tmp_path, *said, "fresh=true")
     assert code == 0 and "in closed form" in out and scoresde.load(tmp_path / "P").latent_shape == (6,)
+
+
+def test_a_mixture_for_each_number_is_a_distribution_and_of_one_component_the_normal_one():
+    digits = scoresde.data.digits()
+    several, z = made(Gaussian(2), likelihood=True, components=3, patch=2, mults=(1,)), torch.randn(2, 2, 4, 4)
+    log_weight, mean, _ = several.net.mixture(z)
+    assert log_weight.shape == mean.shape == (3, 2, 1, 8, 8)
+    torch.testing.assert_close(several.expand(z), (log_weight.exp() * mean).sum(0))
+    v = torch.randint(0, 17, (2, 1, 8, 8))
+    levels = torch.arange(17).reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8)  # all numbers are of one level each time
+    _, mean, own = several.net.mixture(z[:1])
+    std = (several.log_std + own).exp().expand(-1, 17, -1, -1, -1)
+    masses = digits.space.log_masses(levels, mean.expand_as(std), std).exp().sum(1)
+    torch.testing.assert_close(masses, torch.ones_like(masses))
+    each = torch.stack([several.log_likelihood(levels[k : k + 1], z[:1], digits.space) for k in range(17)])
+    by_hand = digits.space.log_masses(levels, mean.expand_as(std), std) + log_weight[:, :1]
+    torch.testing.assert_close(each[:, 0], by_hand.logsumexp(0).flatten(1).sum(1))
+    one = made(Gaussian(2), likelihood=True, components=1)
+    with torch.no_grad():  # its own deviation is the autoencoder's
+        for p in one.net.decoder[-1].parameters():
+            p[2:] = 0
+    want = digits.space.log_mass(v, one.expand(z), one.log_std.exp().expand_as(v))
+    torch.testing.assert_close(one.log_likelihood(v, z, digits.space), want)

@@ -17,6 +17,7 @@ from .known import Known
 
 AT_ONCE = 128  # items that are looked at together
 START = -2.0  # of log s, s a seventh of half the range
+LEAST = -5.0  # of log s, of a component
 
 
 class Coding(nn.Module, ABC):
@@ -57,10 +58,10 @@ class Coding(nn.Module, ABC):
         """The mean and log std (B, *latent_shape) of q(z | x), of x (B, *shape).
 
         Raises:
-            InputError: an autoencoder of codes, which has none.
+            InputError: an autoencoder of codes, say, which has none.
         """
-        if self.codes is not None:
-            raise InputError("the latents are codes: they have no density", "bottleneck")
+        if not isinstance(self.bare.bottleneck, Gaussian):
+            raise InputError("the latents are no Gaussian ones: they have no density", "bottleneck")
         return self.bare.bottleneck.posterior(self.bare.net.down(x))
 
     def compress(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
@@ -68,8 +69,8 @@ class Coding(nn.Module, ABC):
         return self.coded(x, eps).z
 
     def log_likelihood(self, raw: Tensor, z: Tensor, space: Space) -> Tensor:
-        """log P(v | z) of raw levels v (B, *shape), in nats: `Bins.log_mass` of N(x(z), s^2); of values without levels
-        log p(v | z), in their units.
+        """log P(v | z) of raw levels v (B, *shape), in nats: `Bins.log_mass` of N(x(z), s^2), or of a mixture that the
+        network gives each number (`components` of `nets.Codec`); of values without levels log p(v | z), in their units.
 
         Raises:
             InputError: an autoencoder without `likelihood`.
@@ -77,12 +78,12 @@ class Coding(nn.Module, ABC):
         log_std = self.bare.log_std
         if log_std is None:
             raise InputError("the autoencoder has no likelihood: train it with loss=levels", "likelihood")
-        mean = self.expand(z)
-        if isinstance(space, Bins):
-            return space.log_mass(raw, mean, log_std.exp().expand_as(mean))
-        far = (space(raw.to(mean.dtype)) - mean) / log_std.exp()
-        each = -0.5 * far.square() - log_std - 0.5 * math.log(2 * math.pi)
-        return each.flatten(1).sum(1) + space.log_det(mean.shape[1:])
+        if not getattr(self.bare.net, "components", 0):
+            mean = self.expand(z)
+            return _each(raw, mean, log_std.exp().expand_as(mean), space).flatten(1).sum(1)
+        log_weight, mean, own = self.bare.net.mixture(z)
+        each = log_weight + _each(raw, mean, (log_std + own).clamp_min(LEAST).exp(), space)
+        return each.logsumexp(0).flatten(1).sum(1)
 
     def expand(self, z: Tensor) -> Tensor:
         """x (B, *shape) in the model's space, of z (B, *latent_shape).
@@ -161,3 +162,12 @@ class TrainedAutoencoder(Known, Coding):
     def forward(self, x: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Coded]:
         """x (B, *shape) again, of its latents, drawn by eps or their means, and these."""
         return self.autoencoder(x, eps)
+
+
+def _each(raw: Tensor, mean: Tensor, std: Tensor, space: Space) -> Tensor:
+    """log of the mass of N(mean, std^2) in the bins of raw v (B, *shape), or of the density at v, like mean."""
+    if isinstance(space, Bins):
+        return space.log_masses(raw, mean, std)
+    far = (space(raw.to(mean.dtype)) - mean) / std
+    scale = torch.as_tensor(space.scale, device=far.device, dtype=far.dtype).abs().log()
+    return scale - 0.5 * far.square() - std.log() - 0.5 * math.log(2 * math.pi)

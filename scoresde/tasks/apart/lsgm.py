@@ -18,7 +18,7 @@ from ...model.named import named, same_items
 from ...nets import Codec, Gaussian
 from ...objectives import LSGM as Objective
 from ...run import Run
-from ...settings import Count, Text
+from ...settings import Count, Text, Whole
 from .autoencoder import FEW
 from .base import Apart
 
@@ -28,8 +28,8 @@ class LSGM(Apart):
     """Trains an autoencoder and a denoiser of its latents together, in a folder of their own, by the settings `train`.
 
     The denoiser is that of `net`, `sde` and `rule`, the `weighting` its objective's (`objectives.LSGM`). The
-    autoencoder begins as that of a folder, or as `Autoencoder` has it by the other settings. The folder is that of a
-    model of latents, which is sampled, scored and evaluated as any.
+    autoencoder begins as that of a folder, or as `Autoencoder` has it by the other settings, with `components` of
+    `nets.Codec`. The folder is that of a model of latents, which is sampled, scored and evaluated as any.
     """
 
     name = "lsgm"
@@ -40,6 +40,7 @@ class LSGM(Apart):
     autoencoder: Text | None = None
     latent: Count = 4
     patch: Count = 1
+    components: Whole = 0
 
     def place(self, run: Run) -> Path:
         if self.folder is not None:
@@ -68,7 +69,7 @@ class LSGM(Apart):
     def _coder(self, data: Data) -> Autoencoder:
         if self.autoencoder is None:
             bottleneck = Gaussian(self.latent)
-            how = {k: getattr(self, k) for k in ("channels", "mults", "blocks", "patch", "dropout")}
+            how = {k: getattr(self, k) for k in ("channels", "mults", "blocks", "patch", "dropout", "components")}
             return Autoencoder(Codec(data.shape, self.latent, bottleneck.features, **how), bottleneck, likelihood=True)
         found = named("task.autoencoder", self.autoencoder, TrainedAutoencoder)
         same_items(f"task.autoencoder={self.autoencoder}", found, data, data.name)
