@@ -12,6 +12,8 @@ from ..data import Affine, Data, Tensors, stack
 from ..data.items import held
 from ..denoiser import device_of
 from ..errors import InputError
+from ..machine import launcher
+from ..machine.progress import shown
 from ..model import TrainedAutoencoder
 from ..model.kept.splits import splits
 from ..model.named import named
@@ -29,6 +31,7 @@ def latents(
     folder: Text | Path | None = None,
     posterior: Literal["sample", "mean"] = "sample",
     seed: Seed = 0,
+    standardize: Annotated[bool, LATER] = True,
     kept: Annotated[bool, LATER] = True,
 ) -> Data:
     """Data whose items are latents z ~ q(z | x) of other items x, with what those come with.
@@ -44,6 +47,8 @@ def latents(
         folder: where the latents are kept for the next time; None: they are computed now.
         posterior: "sample": one z for each item, drawn by (seed, its number); "mean": the mean of q(z | x).
         seed: of those that are drawn.
+        standardize: False: the model's space is that of the latents themselves, as where both were trained together
+            (`objectives.LSGM`).
         kept: in memory, all of them; False: each is made whenever it is asked for, of data that is too large for that.
 
     Returns:
@@ -73,7 +78,7 @@ def latents(
     mean, std = _moments([part.rows(_spaced(len(part), len(part) if kept else SOME)) for part in sets])
     per = lambda value: value.reshape(-1, *[1] * (len(found.latent_shape) - 1))
     more = {"conditions": dict(data.conditions), "notes": (*data.notes, *_said(data, found)), "judge": data.judge}
-    space = Affine(per(1 / std), per(-mean / std))
+    space = Affine(per(1 / std), per(-mean / std)) if standardize else Affine()
     return Data(f"{data.name} latents", *sets, space, **more, codec=found, origin=data)
 
 
@@ -115,8 +120,22 @@ def _kept(parts: Sequence[Encoded], folder: str | Path | None, how: str) -> tupl
     data, model = parts[0].data, parts[0].model
     place = Path("." if folder is None else folder).expanduser()
     path = None if folder is None else place / f"latents-{data.fingerprint}-{model.weights}-{how}.npz"
-    make = lambda: tuple(part.rows(np.arange(len(part))) for part in parts)
-    return splits(path, [(len(part), *model.latent_shape) for part in parts], make)
+    return splits(path, [(len(part), *model.latent_shape) for part in parts], lambda: _made(parts))
+
+
+def _made(parts: Sequence[Encoded]) -> tuple[Tensor, ...]:
+    """The latents of both splits, and meanwhile how far this is."""
+    done, total = 0, sum(len(part) for part in parts)
+    with shown(launcher.rank() == 0, "encoding", total) as advance:
+        made = []
+        for part in parts:
+            made.append(torch.empty(len(part), *part.model.latent_shape))
+            for some in np.array_split(np.arange(len(part)), max(1, len(part) // 2048)):
+                made[-1][some] = part.rows(some)
+                done += len(some)
+                if advance is not None:
+                    advance(done, f"{done} of {total} items")
+    return tuple(made)
 
 
 def _spaced(n: int, most: int) -> np.ndarray:

@@ -197,6 +197,7 @@ def _kept(
         about = known.get("data") or {}
         found = {k: about.get(k) for k in ("shape", "levels", "columns")} | {"name": str(about.get("name")), **space}
     else:
+        codecs.in_training(folder, known)
         whole = checkpoint.load(folder / "checkpoint.pt", device, ("step", "ema", "facts"))
         state = averages.of_checkpoint(folder, whole, average)
         found, step = whole["facts"], whole["step"]

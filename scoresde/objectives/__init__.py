@@ -3,8 +3,9 @@
 `base.py`: what an objective is; `own.py`: one of this package's models; `denoising.py`: denoising score matching, and
 `added/` what may be added to it; `hybrid.py`: with learned variances; `sliced.py`: sliced score matching;
 `classify.py`: a classifier of noisy data; `contrastive.py`: pictures and their words; `autoencoding/`: items as
-latents; `validation.py`: what they are watched by; `guards.py`: what a training is not begun with.  They may import
-`loss/`, `data/`, `spaces/`, `nets/`, `denoiser/` and `model/`, and know nothing of the loop that trains them.
+latents; `joint/`: latents and their denoiser together; `validation.py`: what they are watched by; `guards.py`: what a
+training is not begun with.  They may import `loss/`, `data/`, `spaces/`, `nets/`, `denoiser/` and `model/`, and know
+nothing of the loop that trains them.
 """
 
 from .autoencoding import Autoencode, Perceptual, lpips
@@ -13,16 +14,19 @@ from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
 from .hybrid import Hybrid
+from .joint import LSGM, Joint
 from .sliced import Sliced
 from .validation import HeldOut, Validation, noise_levels
 
 __all__ = [
+    "LSGM",
     "Autoencode",
     "Classify",
     "Contrastive",
     "Denoising",
     "HeldOut",
     "Hybrid",
+    "Joint",
     "Objective",
     "Perceptual",
     "Sliced",

@@ -166,7 +166,8 @@ class Run:
         """The data set that the config names, whatever the model was trained on."""
         if self.config.data is None:
             raise InputError(f"{self.folder} was trained from Python, on data that it does not name: say data=...")
-        data = conditions.as_kept(build.build_data(self.config, self.trusts("data")), self.config, self.folder)
+        config = build.at_hand(self.config, self.folder)
+        data = conditions.as_kept(build.build_data(config, self.trusts("data")), self.config, self.folder)
         for note in getattr(data, "notes", ()):
             self.say(note)
         return data

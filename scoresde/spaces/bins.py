@@ -151,6 +151,18 @@ class Bins(Space):
         Returns:
             (B,), in nats.
         """
+        return self.log_masses(raw, mean, std).flatten(1).sum(1)
+
+    def log_masses(self, raw: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """The logs of the factors of `log_mass`, number by number.
+
+        Arguments:
+            raw: v (B, *shape), levels.
+            mean, std: (B, *shape), or with more axes in front.
+
+        Returns:
+            Like mean, in nats.
+        """
         width, v = _at(self.width, mean), raw.to(mean.dtype)
         place, s, far = (mean - _at(self.first, mean)) / width, std / abs(width), torch.full_like(mean, 1e8)
         low = torch.where(v <= 0, -far, (v - 0.5 - place) / s)
@@ -158,7 +170,7 @@ class Bins(Space):
         under, over = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)  # the tail that is small
         top = torch.special.log_ndtr(over)
         share = torch.log(-torch.expm1((torch.special.log_ndtr(under) - top).clamp(max=-1e-12)))
-        return (top + share).flatten(1).sum(1)
+        return top + share
 
 
 def raw_dtype(levels: int) -> torch.dtype:

@@ -7,7 +7,14 @@ from typing import Any
 from ...errors import InputError
 from ...machine import files
 
-FOLDER, ABOUT = "codec", "model.json"
+FOLDER, ABOUT, WITH = "codec", "model.json", "with"
+
+
+def in_training(folder: Path, known: Mapping[str, Any]) -> None:
+    """Raises `InputError` for a model that is trained together with its autoencoder, whose folder has neither yet."""
+    said = known.get("codec")
+    if isinstance(said, Mapping) and WITH in said:
+        raise InputError(f"{folder} is still trained together with its autoencoder: let that end first")
 
 
 def save(folder: Path, codec: Any) -> None:
@@ -24,11 +31,15 @@ def of(folder: Path, known: Mapping[str, Any], load: Callable[[Path], Any]) -> A
     """The autoencoder of a model of latents, by what its folder says of it: that within the folder, or until the
     training has ended the one that it is trained by; None of other models.
 
-    Raises `InputError` where there is none, or another.
+    One that was trained with the model is that within the folder.  Raises `InputError` where there is none, or another.
     """
     said = known.get("codec")
     if not isinstance(said, Mapping):
         return None
+    if WITH in said:
+        if not (folder / FOLDER / ABOUT).exists():
+            raise InputError(f"{folder} has no {FOLDER}/, the autoencoder that was trained with it: put it back")
+        return load(folder / FOLDER)
     there = [place for place in (folder / FOLDER, Path(str(said.get("folder")))) if (place / ABOUT).exists()]
     if not there:
         raise InputError(f"{folder} is of latents of {said.get('folder')}, which is not there: put it back")

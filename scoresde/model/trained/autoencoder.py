@@ -14,13 +14,14 @@ from ...errors import InputError
 from ...nets.autoencoder import Codebook, Coded, Gaussian, Plain
 from ...noise import Stream, normal
 from ...sampling.hardware import Fitting, OutOfMemory
-from ...spaces import Bins
+from ...spaces import Bins, Space
 from .known import Known
 from .tiles import Tiles
 
 AT_ONCE = 128  # items that are looked at together
 HELD_OUT = Stream.HELD_OUT_NOISE()  # by which z is drawn for bounds
 START = -2.0  # of log s, s a seventh of half the range
+LEAST = -5.0  # of log s, of a component
 
 
 class Coding(nn.Module, ABC):
@@ -57,12 +58,23 @@ class Coding(nn.Module, ABC):
         h = answered(net.down(x), (len(x), bottleneck.features, *space), f"the encoder of {type(net).__name__}")
         return bottleneck(h, eps)
 
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and log std (B, *latent_shape) of q(z | x), of x (B, *shape).
+
+        Raises:
+            InputError: an autoencoder of codes, say, which has none.
+        """
+        if not isinstance(self.bare.bottleneck, Gaussian):
+            raise InputError("the latents are no Gaussian ones: they have no density", "bottleneck")
+        return self.bare.bottleneck.posterior(self.bare.net.down(x))
+
     def compress(self, x: Tensor, eps: Tensor | None = None) -> Tensor:
         """z (B, *latent_shape) of x (B, *shape), drawn from q(z | x) by eps, or its mean: see `coded`."""
         return self.coded(x, eps).z
 
-    def log_likelihood(self, raw: Tensor, z: Tensor, space: Bins) -> Tensor:
-        """log P(v | z) of raw levels v (B, *shape), in nats: `Bins.log_mass` of N(x(z), s^2).
+    def log_likelihood(self, raw: Tensor, z: Tensor, space: Space) -> Tensor:
+        """log P(v | z) of raw levels v (B, *shape), in nats: `Bins.log_mass` of N(x(z), s^2), or of a mixture that the
+        network gives each number (`components` of `nets.Codec`); of values without levels log p(v | z), in their units.
 
         Raises:
             InputError: an autoencoder without `likelihood`.
@@ -70,8 +82,12 @@ class Coding(nn.Module, ABC):
         log_std = self.bare.log_std
         if log_std is None:
             raise InputError("the autoencoder has no likelihood: train it with loss=levels", "likelihood")
-        mean = self.expand(z)
-        return space.log_mass(raw, mean, log_std.exp().expand_as(mean))
+        if not getattr(self.bare.net, "components", 0):
+            mean = self.expand(z)
+            return _each(raw, mean, log_std.exp().expand_as(mean), space).flatten(1).sum(1)
+        log_weight, mean, own = self.bare.net.mixture(z)
+        each = log_weight + _each(raw, mean, (log_std + own).clamp_min(LEAST).exp(), space)
+        return each.logsumexp(0).flatten(1).sum(1)
 
     @torch.no_grad()
     def bits(self, raw: Tensor, space: Bins, seed: int = 0) -> Tensor:
@@ -123,6 +139,9 @@ class Autoencoder(Coding):
 
     Arguments:
         net: its `down(x)` (B, features, *space), `up(z)` like x, `shape` and `latent_shape` are those of `nets.Codec`.
+        bottleneck: a `nets.Gaussian` or a `nets.Codebook`, of the network's `latent` and as many features.
+        likelihood: whether it has p(v | z), of data with levels v: the mass in the bins of N(x(z), s^2), s learned; of
+            data without levels that density.
         bottleneck: a `nets.Gaussian`, `nets.Codebook` or `nets.Plain`, of the network's `latent` and as many features.
         likelihood: whether it has p(v | z), of data with levels v: the mass in the bins of N(x(z), s^2), s learned.
 
@@ -203,3 +222,12 @@ class TrainedAutoencoder(Known, Coding):
     def forward(self, x: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Coded]:
         """x (B, *shape) again, of its latents, drawn by eps or their means, and these."""
         return self.autoencoder(x, eps)
+
+
+def _each(raw: Tensor, mean: Tensor, std: Tensor, space: Space) -> Tensor:
+    """log of the mass of N(mean, std^2) in the bins of raw v (B, *shape), or of the density at v, like mean."""
+    if isinstance(space, Bins):
+        return space.log_masses(raw, mean, std)
+    far = (space(raw.to(mean.dtype)) - mean) / std
+    scale = torch.as_tensor(space.scale, device=far.device, dtype=far.dtype).abs().log()
+    return scale - 0.5 * far.square() - std.log() - 0.5 * math.log(2 * math.pi)

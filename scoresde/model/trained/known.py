@@ -86,6 +86,8 @@ class Known(ABC):
 
         Of what was trained as an adapter, adapter.safetensors in place of the first.
         """
+        if self.codec is not None:  # before the weights, without which a folder is in training
+            codecs.save(folder, self.codec)
         if self.moments is not None:
             moments.save(folder, self.moments)
         self.folder = Path(folder)
@@ -93,8 +95,6 @@ class Known(ABC):
         if self.adapter is not None:
             name, state = weights.ADAPTER, self.adapter.state
         weights.write(folder / name, weights.with_space(state, self.space), self.step)
-        if self.codec is not None:
-            codecs.save(folder, self.codec)
 
 
 def facts(data: Data) -> dict:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ...settings import Count, Range
+from ...settings import LATER, Count, Range, Whole
 from ..base import Network
 from ..parts.blocks import norm, zero
 
@@ -29,6 +30,8 @@ class Codec(Network):
         blocks: residual blocks for each of them.
         patch: pixels of a side that become channels: 2 makes a network four times as cheap on pictures.
         dropout: the chance of a feature within a block.
+        components: of p(x_i | z), a mixture of so many normal distributions for each number of x (`mixture`), which an
+            `Autoencoder` with a likelihood needs the network for; x(z) is then its mean.  0: one, of mean x(z).
 
     Raises:
         InputError: data without a channel and one to three space axes, or of sizes that f does not divide.
@@ -44,9 +47,10 @@ class Codec(Network):
         blocks: Count = 1,
         patch: Count = 1,
         dropout: Annotated[float, Range(0, below=1)] = 0.0,
+        components: Annotated[Whole, LATER] = 0,
     ):
         super().__init__()
-        self.shape, self.latent, self.patch = tuple(shape), latent, patch
+        self.shape, self.latent, self.patch, self.components = tuple(shape), latent, patch, components
         if not 2 <= len(self.shape) <= 4:
             raise InputError(f"shape={self.shape}: give (channels, *space) with 1 to 3 space axes", "shape")
         if channels % 8:
@@ -68,7 +72,7 @@ class Codec(Network):
         for i in reversed(range(len(widths))):
             up += several(widths[i])
             up += [nn.Upsample(scale_factor=2), layer(widths[i], widths[i - 1])] if i else []
-        self.decoder = nn.Sequential(*up, *ending(widths[0], pixels))
+        self.decoder = nn.Sequential(*up, *ending(widths[0], pixels * max(1, 3 * components)))
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -86,7 +90,20 @@ class Codec(Network):
 
     def up(self, z: Tensor) -> Tensor:
         """What is like x (B, *shape) of z (B, latent, *space / f)."""
-        return unfolded(self.decoder(z), self.patch)
+        if not self.components:
+            return unfolded(self.decoder(z), self.patch)
+        log_weight, mean, _ = self.mixture(z)
+        return (log_weight.exp() * mean).sum(0)
+
+    def mixture(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights, means and log deviations (components, B, *shape) of p(x_i | z), of z (B, latent, *space / f).
+
+        The deviations are in units of the autoencoder's own s; the means begin apart.
+        """
+        parts = torch.stack([unfolded(part, self.patch) for part in self.decoder(z).chunk(3 * self.components, 1)])
+        log_weight, mean, log_std = parts.unflatten(0, (3, self.components))
+        apart = torch.linspace(-1, 1, self.components + 2, device=z.device, dtype=z.dtype)[1:-1]
+        return log_weight.log_softmax(0), mean + apart.reshape(-1, *[1] * (mean.ndim - 1)), log_std
 
     def forward(self, x: Tensor) -> Tensor:
         """h of x."""

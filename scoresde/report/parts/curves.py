@@ -18,6 +18,9 @@ TERMS = {
     "levels": "log2 of the number of levels",
     "dequantisation": "of values to points within their bins",
     "truncation": "of the decoder's levels",
+    "reconstruction": "of the items given their latents",
+    "latents": "of the latents, under the model",
+    "entropy": "of the latents given the items, taken back",
 }
 LN2 = math.log(2)
 
@@ -145,6 +148,9 @@ def _terms(held: Held, result: Result) -> Html:
 
 def per_example(held: Held, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, str] | None:
     """Bits/dim of each example where the data has levels, else nats in the data's units; and the units."""
+    for name, units in (("bits_per_dim", "bits/dim"), ("nats", "nats")):
+        if name in columns:  # of a bound by way of latents
+            return columns[name].astype(float), units
     if "log_prob" not in columns or held.space is None or not held.shape:
         return None
     nats = columns["log_prob"].astype(float) + held.space.log_det(held.shape)
@@ -174,7 +180,9 @@ def _how(result: Result) -> Html:
     kind = s.get("divergence") or ("exact" if s.get("probes") is None else "rademacher")
     probes = "" if s.get("probes") is None else f"{s['probes']} x "
     words = [f"{s.get('n')} {s.get('split')} examples", f"divergence {probes}{kind}"]
-    words += [f"dequantisation {s.get('dequantiser')}"] if "bits_per_dim" in s else []
+    through = s.get("bound_of") == "latents"
+    words += [f"dequantisation {s.get('dequantiser')}"] if "bits_per_dim" in s and not through else []
+    words += ["an upper bound, by one draw of the latents of each example"] if through else []
     if number(s.get("evaluations")) and number(s.get("seconds")):
         words += [f"{s['evaluations']:.0f} evaluations an example", f"{s['seconds']:.1f} s in all"]
     return tag("p", ", ".join(words) + f", seed {s.get('seed')}, t_min {s.get('t_min')}.", class_="note")

@@ -134,7 +134,7 @@ def settings(held: Held) -> Html:
     data = held.data
     if data:
         where = part(data, "settings")
-        words = f"{data.get('name')}, fingerprint {data.get('fingerprint')}"
+        words = str(data.get("name")) + (f", fingerprint {data['fingerprint']}" if data.get("fingerprint") else "")
         words += f", {held.summary['examples']} training items" if number(held.summary.get("examples")) else ""
         words += f", {', '.join(f'{k} {_brief(v)}' for k, v in where.items() if k != '_target_' and v is not None)}"
         rows.insert(2, ("data", words.rstrip(", ")))

@@ -7,7 +7,7 @@ import torch
 
 from ...data import Data
 from ...errors import InputError
-from ...latent import pretrained
+from ...latent import pca, pretrained
 from ...making import node_of
 from ...metrics.features import EXTRACTORS
 from ...model import Autoencoder as Coder
@@ -50,6 +50,7 @@ class Autoencoder(Apart):
     perceptual: Scale = 0.1
     critic: Scale = 0.0
     start: Whole = 500
+    pca: Annotated[int, Range(1, 4095)] | None = None
     pretrained: Annotated[Text | None, LATER] = None
     items: Annotated[Count, LATER] = 512
     lpips: Annotated[Text | None, LATER] = None
@@ -86,6 +87,12 @@ class Autoencoder(Apart):
 
     def _trained(self, run: Run) -> dict:
         data, training = run.data, run.training
+        if self.pca is not None:
+            if run.lead:
+                found = pca(data, self.pca, folder=run.folder, fresh=run.config.fresh)
+                run.keep_config(run.folder)
+                self._tell(run, data, {"trained": found, "took": "linear, in closed form"})
+            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             bottleneck = Gaussian(self.latent) if self.codes is None else Codebook(self.latent, self.codes)

@@ -18,6 +18,8 @@ from ...tracking.report import bar
 from ...tracking.track import read_rows
 from ...training import fit
 
+LATER = ("negatives", "pca")  # settings that came later: at their defaults they name no folder
+
 
 @dataclass(frozen=True)
 class Apart(Task):
@@ -40,14 +42,18 @@ class Apart(Task):
             return Path(self.folder).expanduser()
         known = build.model_config(run.config)
         made = [known[part] for part in ("sde", "data", "train", "code")]
+        asked = {k: v for k, v in run.plain["task"].items() if k not in LATER or v} | {"folder": None}
         kept = node_of(self).keys() - self.looks  # what came later has a say where it is asked for
         asked = {k: v for k, v in run.plain["task"].items() if k in kept} | {"folder": None}
         names = f"{self.name}-{build.name_of(run.config.sde)}-{build.name_of(run.config.data)}"
         return Path(run.config.out).expanduser() / f"{names}-{build.short_hash([*made, asked])}"
 
-    def fit(self, run: Run, objective: Objective, what: str) -> dict[str, Any]:
-        """Trains `what`; the last figures, and how many steps and seconds it took under "took"."""
-        data, training, last = run.data, run.training, {}
+    def fit(self, run: Run, objective: Objective, what: str, made: dict | None = None) -> dict[str, Any]:
+        """Trains `what`; the last figures, and how many steps and seconds it took under "took".
+
+        `made` is more of what makes it, for its folder to know.
+        """
+        data, training, last = objective.data, run.training, {}
         done = files.read_json(run.folder / "summary.json", default={}).get("finished") is True and not run.config.fresh
         words = f"training {what} {data.name} {data.shape}, {len(data.train)} examples"
         run.say(f"{run.folder} is trained already" if done else words)
@@ -59,6 +65,7 @@ class Apart(Task):
         words = fewer("train.steps=", training.steps)
         with bar(run.console, "training", training.steps, 0, words) as advance:
             options = {"report": report, "say": run.say, "device": run.config.device, "fresh": run.config.fresh}
+            options |= {"made": made} if made else {}
             trained = fit(objective, data, training, run.folder, progress=advance, **options)
         if not last:  # trained before
             last = {key: value for row in read_rows(run.folder / "metrics.jsonl") for key, value in row.items()}

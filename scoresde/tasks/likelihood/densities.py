@@ -13,6 +13,8 @@ from ...errors import InputError
 from ...run import Run
 from ...spaces import Bins
 from ..given import of_items
+from . import latent
+from .latent import bounded
 
 OF_CENTRES = ("truncated_normal", "decoder")  # dequantisers for models that were trained on the bins' centres
 Columns = Callable[[Tensor, range, dict[str, Tensor]], dict[str, Tensor]]
@@ -30,6 +32,9 @@ def scorer(run: Run) -> Columns:
     """A function (raw items, their numbers, conditions) -> columns of figures in nats, the model's space apart."""
     data, settings, seed, t_min = run.data, run.likelihood, run.config.seed, time_of(run)
     _check_places(run)
+    if bounded(run):
+        flow = settings.flow | {"t_min": t_min, "control": _control(run, t_min)}
+        return latent.columns(run, flow, t_min)
     if settings.by == "elbo":
         return _bound_alone(run, t_min)
     flow = settings.flow | {"t_min": t_min, "seed": seed, "control": _control(run, t_min)}

@@ -13,7 +13,9 @@ from ...data import Data, stack
 from ...likelihood.discrete.dequantisation import PARTS
 from ...run import Run
 from ...tracking import tables
+from . import latent
 from .densities import OF_CENTRES
+from .latent import bounded, scored
 
 LN2 = math.log(2)
 
@@ -48,9 +50,12 @@ def _mean(values: Tensor) -> tuple[float, float]:
 
 def summarised(run: Run, columns: dict[str, Tensor]) -> tuple[dict, list[tuple[str, str]]]:
     """Nats in the data's own units, with bits/dim and its terms for discrete data; and the rows of the table."""
+    if bounded(run):
+        return latent.summarised(run, columns)
     data, settings = run.data, run.likelihood
     mean, stderr = _mean(columns["log_prob"] + data.log_det)
     units = "of the unit cube" if data.levels else "in the data's units"
+    units = units if run.model.codec is None else "of the latents, which say nothing of log p(x)"
     n, split = len(columns["log_prob"]), settings.split
     figures = {"nats": mean, "nats_stderr": stderr, "probes_stderr": float(columns["stderr"].mean())}
     rows = [("log-likelihood", f"{mean:.3f} +- {stderr:.3f} nats {units}, {n} {split} examples")]
@@ -95,20 +100,20 @@ def _bound_bits(run: Run, columns: dict[str, Tensor]) -> lik.BitsPerDim:
 
 def compare(run: Run, name: str, columns: dict[str, dict[str, Tensor]]) -> tuple[dict, tuple[str, str]]:
     """The mean of the other data, and the chance that one of its examples is less likely than one of the test data."""
-    own, far = (_per_example(run.data, columns[k]) for k in (run.likelihood.split, name))
-    if run.data.levels is not None:
+    own, far = (_per_example(scored(run), columns[k]) for k in (run.likelihood.split, name))
+    if scored(run).levels is not None:
         own, far = -own, -far
     pairs = torch.searchsorted(far.sort().values, own.contiguous())
     above = float(pairs.double().mean() / len(far))
-    mean, stderr = _mean(far if run.data.levels is None else -far)
-    units = "nats" if run.data.levels is None else "bits/dim"
+    mean, stderr = _mean(far if scored(run).levels is None else -far)
+    units = "nats" if scored(run).levels is None else "bits/dim"
     figures = {"other": name, "other_mean": mean, "other_stderr": stderr, "other_n": len(far), "auroc": above}
     return figures, (name, f"{mean:.3f} +- {stderr:.3f} {units}, {len(far)} examples; AUROC {above:.3f}")
 
 
 def draw(run: Run, folder: Path, sets: dict[str, Dataset], columns: dict[str, dict[str, Tensor]]) -> None:
     """histogram.png of the figures of single examples, and extremes.png: the most and the least likely ones."""
-    data, split = run.data, run.likelihood.split
+    data, split = scored(run), run.likelihood.split
     values = {name: _per_example(data, found) for name, found in columns.items()}
     units = "nats" if data.levels is None else "bits/dim"
     pictures.histogram(folder / "histogram.png", values, units)

@@ -23,6 +23,7 @@ from ...tracking.track import Metrics, read_rows
 from ..given import of_items
 from .densities import scorer, time_of
 from .figures import by_name, compare, draw, summarised
+from .latent import bounded, scored
 from .other import other
 from .parts import Examples, batches, write_columns
 
@@ -69,10 +70,10 @@ class Score(Task):
 
 def score(run: Run) -> None:
     """Does what `Score` says, by the settings `run.likelihood`."""
-    model, data, settings, seed = run.model, run.data, run.likelihood, run.config.seed
+    model, data, settings, seed = run.model, scored(run), run.likelihood, run.config.seed
     second = other(run.config, data)
     parts = (run.plain["likelihood"], seed, model.weights, *([str(run.config.data.other)] if second else []))
-    parts = (*parts, *run.told())
+    parts = (*parts, *run.told(), *(["bound"] if bounded(run) else []))
     folder = run.place("likelihood", settings.split, *parts)
     if _known(run, folder):
         return
