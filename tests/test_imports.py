@@ -44,7 +44,6 @@ FLOOR = {
     "tracking": {"machine"},
     "unclip": {"machine", "conditions", "data", "denoiser", "sampling", "model"},
     "latent": {"machine", "noise", "nets", "data", "denoiser", "likelihood", "model"},
-    "latent": {"machine", "noise", "nets", "data", "denoiser", "model"},
     "objectives": {"noise", "sde", "conditions", "spaces", "nets", "data", "denoiser", "loss", "model"},
     "training": {"machine", "adapters", "data", "denoiser", "loss", "model", "objectives", "tracking"},
     "doctor": {

@@ -18,7 +18,7 @@ from ...objectives import Autoencode, Perceptual, lpips
 from ...run import Run
 from ...settings import LATER, Count, OneOf, Range, Scale, Text, Whole
 from . import reconstructions
-from .base import Apart
+from .base import FEW, Apart
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Autoencoder(Apart):
     perceptual: Scale = 0.1
     critic: Scale = 0.0
     start: Whole = 500
-    pca: Annotated[int, Range(1, 4095)] | None = None
+    pca: Annotated[Annotated[int, Range(1, 4095)] | None, LATER] = None
     pretrained: Annotated[Text | None, LATER] = None
-    items: Annotated[Count, LATER] = 512
+    items: Annotated[Count, LATER] = FEW
     lpips: Annotated[Text | None, LATER] = None
     extractor: Annotated[Annotated[str, OneOf(EXTRACTORS)] | None, LATER] = None
 
@@ -69,7 +69,10 @@ class Autoencoder(Apart):
 
     def __call__(self, run: Run) -> None:
         reconstructions.check(run.data, self.items, self.extractor)
-        found = self._others(run) if self.pretrained is not None else self._trained(run)
+        if self.pretrained is not None:
+            found = self._others(run)
+        else:
+            found = self._trained(run) if self.pca is None else self._linear(run)
         if run.lead:
             self._tell(run, run.data, found)
 
@@ -85,14 +88,15 @@ class Autoencoder(Apart):
             run.keep_config(run.folder)
         return {"took": f"of {self.pretrained}, made by others", "trained": model}
 
+    def _linear(self, run: Run) -> dict:
+        """The linear one, in closed form."""
+        found = pca(run.data, self.pca, folder=run.folder if run.lead else None, fresh=run.config.fresh)
+        if run.lead:
+            run.keep_config(run.folder)
+        return {"took": "linear, in closed form", "trained": found}
+
     def _trained(self, run: Run) -> dict:
         data, training = run.data, run.training
-        if self.pca is not None:
-            if run.lead:
-                found = pca(data, self.pca, folder=run.folder, fresh=run.config.fresh)
-                run.keep_config(run.folder)
-                self._tell(run, data, {"trained": found, "took": "linear, in closed form"})
-            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             bottleneck = Gaussian(self.latent) if self.codes is None else Codebook(self.latent, self.codes)

@@ -18,7 +18,7 @@ from ...tracking.report import bar
 from ...tracking.track import read_rows
 from ...training import fit
 
-LATER = ("negatives", "pca")  # settings that came later: at their defaults they name no folder
+FEW = 512  # held-out items that are looked at
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class Apart(Task):
             return Path(self.folder).expanduser()
         known = build.model_config(run.config)
         made = [known[part] for part in ("sde", "data", "train", "code")]
-        asked = {k: v for k, v in run.plain["task"].items() if k not in LATER or v} | {"folder": None}
         kept = node_of(self).keys() - self.looks  # what came later has a say where it is asked for
         asked = {k: v for k, v in run.plain["task"].items() if k in kept} | {"folder": None}
         names = f"{self.name}-{build.name_of(run.config.sde)}-{build.name_of(run.config.data)}"

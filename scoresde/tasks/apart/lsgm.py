@@ -19,8 +19,7 @@ from ...nets import Codec, Gaussian
 from ...objectives import LSGM as Objective
 from ...run import Run
 from ...settings import Count, Text, Whole
-from .autoencoder import FEW
-from .base import Apart
+from .base import FEW, Apart
 
 
 @dataclass(frozen=True)
