@@ -56,6 +56,9 @@ class FittedLinear(Sampler):
             raise InputError(f"weights with rows of {sizes}: each row has one more weight than the one before")
 
     def begin(self, sde, times):
+        if len(times) != self.steps + 1:
+            words = f"its weights are for all {self.steps} steps from noise: choose another sampler to begin later"
+            raise InputError(f"FittedLinear: {words}", "sampler")
         return Line(torch.tensor([t.phi for t in times], dtype=torch.float64), self.deviation).numbers(), 0, [], None
 
     def step(self, denoiser, x, t, s, state: Any, noise):
