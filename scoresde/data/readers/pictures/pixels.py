@@ -63,7 +63,19 @@ def header(path: Path, known: bool = True) -> Header:
         return Header(size, image.mode in GREY, moves, _clear(image))
 
 
-def load(path: Path, channels: int, size: int | None = None, background: str = "white") -> Tensor:
+def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """(width, height) once the shorter side of an image of this `size` is `shorter`."""
+    scale = shorter / min(size)
+    return max(shorter, round(scale * size[0])), max(shorter, round(scale * size[1]))
+
+
+def load(
+    path: Path,
+    channels: int,
+    size: int | None = None,
+    background: str = "white",
+    corner: tuple[int, int] | None = None,
+) -> Tensor:
     """One image file as a uint8 tensor (channels, H, W), the first frame of several; with alpha one channel more.
 
     Arguments:
@@ -71,6 +83,7 @@ def load(path: Path, channels: int, size: int | None = None, background: str = "
         size: the shorter side is resized to it (Lanczos), and the centre size x size is kept; None: as it is.
         background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide; "keep":
             alpha is one more channel, and where it is 0 the colour is white.
+        corner: (top, left) of what is kept, in pixels of the resized image; None: the centre.
 
     Raises:
         InputError: it cannot be decoded.
@@ -87,9 +100,8 @@ def load(path: Path, channels: int, size: int | None = None, background: str = "
         if turn in UPRIGHT:
             image = image.transpose(module.Transpose[UPRIGHT[turn]])
         if size is not None:
-            scale = size / min(image.size)
-            width, height = (max(size, round(scale * side)) for side in image.size)
-            left, top = (width - size) // 2, (height - size) // 2
+            width, height = resized(image.size, size)
+            top, left = corner or ((height - size) // 2, (width - size) // 2)
             image = image.resize((width, height), module.Resampling.LANCZOS)
             image = image.crop((left, top, left + size, top + size))
         x = np.array(image).reshape(image.height, image.width, -1)

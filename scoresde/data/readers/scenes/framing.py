@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ....noise import uniform
+from ....noise import Stream, uniform
 from .drawing import pictures
 from .scene import SIDE, WIDTH, Scene
 
 BESIDE = (0, 8, 16)  # sixteenths by which an original is wider than high, or higher than wide
 FINER = (0.5, 1.0, 4.0)  # pixels of an original's shorter side, per pixel of the picture
-STREAM = 2  # of the numbers, beside those of the scenes of the two splits; and the next
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def framed(index: Tensor, seed: int, side: int, test: bool = False) -> Framing:
     Returns:
         A `Framing`.
     """
-    u = uniform(torch.empty(len(index), 4, dtype=torch.float64), index, seed, STREAM + test)
+    u = uniform(torch.empty(len(index), 4, dtype=torch.float64), index, seed, *Stream.CROP(int(test)))
     more = torch.tensor(BESIDE)[(u[:, 0] * len(BESIDE)).long()]
     across = u[:, 1] < 0.5
     beside = torch.stack([more * ~across, more * across], 1)
