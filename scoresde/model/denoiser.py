@@ -1,7 +1,7 @@
 """A trained denoiser."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -66,6 +66,7 @@ class Model(Known, Wrapped):
         seed: int = 0,
         cond: Given = None,
         guide: Callable[[Denoiser], Denoiser] | None = None,
+        shape: Sequence[int] | None = None,
         **options: Any,
     ) -> Tensor:
         """Samples in the data's own values.
@@ -76,6 +77,8 @@ class Model(Known, Wrapped):
             seed: of the noise.
             cond: conditions by name, a row for each sample or one for all: {"label": 3}.
             guide: what leads the samples there: `lambda model: Guided(model, 3.0)`.
+            shape: of one sample, in the model's space; None: that of the data.  A network that was trained on several
+                shapes (`Data.buckets`) takes these.
             options: those of `sample`.
 
         Returns:
@@ -86,7 +89,8 @@ class Model(Known, Wrapped):
             FloatingPointError: as `sample` does.
         """
         denoiser = self if guide is None else guide(self)
-        return self.decode(sample(denoiser, sampler or DPMpp2M(), (n, *self.shape), seed, cond=cond, **options))
+        whole = (n, *(self.shape if shape is None else shape))
+        return self.decode(sample(denoiser, sampler or DPMpp2M(), whole, seed, cond=cond, **options))
 
     def edit(
         self,
