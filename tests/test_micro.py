@@ -11,6 +11,8 @@ import scoresde
 from scoresde import data as D
 from scoresde.data import collate, stack
 from scoresde.data.readers.pictures.crops import shapes_of
+from scoresde.data.readers.scenes.reading import read
+from scoresde.data.readers.scenes.scene import WIDTH
 from scoresde.training.order import Buckets, batches
 
 
@@ -145,6 +147,14 @@ def test_scenes_are_told_how_they_were_taken():
     found = data.judge(batch.x, batch.cond)
     assert (found["centred"][square & sharp] == 1).all() and (found["whole"][square & sharp] == 1).all()
     assert found["centred"][~square & sharp].mean() < 0.4 and found["whole"][~sharp].mean() < 0.2
+    whole = ~square & sharp & (found["whole"] == 1) & (data.train.scene(torch.arange(600)).count == read(batch.x).count)
+    scene = read(batch.x[whole])
+    assert len(scene) > 100 and (crop[whole] > 0).any(1).float().mean() > 0.8
+    for axis, place in enumerate((scene.y, scene.x)):
+        there, width = scene.shape >= 0, torch.tensor(WIDTH)[scene.size.clamp_min(0)]
+        middle = (torch.where(there, place, 99).amin(1) + torch.where(there, place + width, -99).amax(1)) / 2
+        away = middle - (shown[whole, axis] / 2 - crop[whole, axis])  # from where that of the original must be
+        assert (away.abs() <= 0.5).float().mean() > 0.95  # a shape that is cut off just beyond an edge is read as none
     # The same scene, moved: what is seen of an original that is square is that in the middle.
     assert torch.equal(data.train.scene(torch.arange(9)).shape, plain.train.scene(torch.arange(9)).shape)
     assert list(plain.conditions) == ["caption"] and "whole" not in plain.judge(
