@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -103,13 +103,13 @@ def images(
     found.read(given.files)
     values, kinds = _conditions(given.found, crops if micro else None, index[0])
     keep = len(paths) * int(np.prod(shape)) < IN_MEMORY
-    made = [
-        ImageFiles([paths[i] for i in part], root, like, size, background, _rows(values, part), crops, part).checked(
-            keep
-        )
-        for part, like in _parts(index, shape, crops)
-    ]
-    notes = (found.note(background), *parts.notes, *given.notes, *given.found.notes, *_shapes_note(made, crops, index))
+    made = []
+    for part, like in _parts(index, shape, crops):
+        own = {name: value[torch.from_numpy(part)] for name, value in values.items()}
+        items = ImageFiles([paths[i] for i in part], root, like, size, background, own, crops, part)
+        made.append(items.checked(keep))
+    notes = (found.note(background), *parts.notes, *given.notes, *given.found.notes)
+    notes = (*notes, *_shapes_note(made, crops, index, given.found.more))
     more = {k: of_parts(make, (index[0], index[1])) for k, make in given.found.more.items()} if len(made) == 2 else {}
     name, space = root.resolve().name or "images", Bins(256)
     return Data(name, *made[:2], space, conditions=kinds, notes=notes, more=more, buckets=tuple(made[2:]))
@@ -160,10 +160,6 @@ class ImageFiles(Rows):
         return Tensors(x, self.names, self.cond) if keep else self
 
 
-def _rows(values: Mapping[str, Tensor], part: np.ndarray) -> dict[str, Tensor]:
-    return {name: value[torch.from_numpy(part)] for name, value in values.items()}
-
-
 def _conditions(found: Offered, crops: Crops | None, train: np.ndarray) -> tuple[dict[str, Tensor], dict[str, Kind]]:
     """What all images come with: of their own, and of how they are cropped."""
     values, kinds = ({}, {}) if crops is None else crops.told(train)
@@ -187,14 +183,19 @@ def _parts(
     return found + [(part, like) for part, like in others if len(part)]
 
 
-def _shapes_note(made: list[Rows], crops: Crops | None, index: tuple[np.ndarray, np.ndarray]) -> list[str]:
+def _shapes_note(
+    made: list[Rows], crops: Crops | None, index: tuple[np.ndarray, np.ndarray], texts: Collection[str]
+) -> list[str]:
     """How many images there are of each shape."""
     if crops is None or len(crops.shapes) == 1:
         return []
     many = [(part, item(part[0]).shape[1:]) for part in (made[0], *made[2:])]
     words = ", ".join(f"{len(part)} of {height} x {width}" for part, (height, width) in many)
     left = len(index[1]) - len(made[1])
-    return [f"training images by shape: {words}", *[f"{left} test images of other shapes are not used"] * bool(left)]
+    notes = [f"training images by shape: {words}", *[f"{left} test images of other shapes are not used"] * bool(left)]
+    if texts:
+        notes.append(f"of several shapes {', '.join(texts)} is read where it is named: cond=[{next(iter(texts))}, ...]")
+    return notes
 
 
 def _common_size(paths: list[Path], headers: list[pixels.Header], size: int | None) -> tuple[int, int]:
