@@ -146,6 +146,10 @@ def test_the_recipe_of_sdxl_in_small(tmp_path, monkeypatch, capfd):
     assert (np.load(drawn["plain"] / "given.npz")["crop"] == 0).all()
     out = run(*refined, "task=evaluate", "n=40", "given.size=[64,64]", "task.metrics=[frechet]", "task.extractor=pca")
     assert "whole" in out and "centred" in out
+    out = run(
+        "folder=base", "task=evaluate", "n=40", "given.crop=[nan,nan]", "task.metrics=[frechet]", "task.extractor=pca"
+    )
+    assert "centred" in out
     run(*refined, "task=likelihood", "likelihood.n=2", "likelihood.probes=1")
     whole = scoresde.load(tmp_path / "refiner")
     assert "crop" in whole.conditions and collate(scoresde.data.scenes(micro=True, n=4).train, [0], ["crop"])
