@@ -19,6 +19,7 @@ WRONG = {  # by the words of what a setting asks for
     "a whole number": [-1, 1.5, "x", True, ["x"], 10**30],
     "one of": ["x", 3.5, True, ["a"]],
     "a number": ["x", None, True, float("inf"), float("nan"), [1.0]],
+    "true or false": ["x", 3, 1.5, None, ["a"]],
     "a text": [1.5, ["a"], True],
     "a list": ["abc", 3, {"a": 1}],
 }

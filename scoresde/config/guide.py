@@ -16,7 +16,7 @@ from ..model import Model, TrainedClassifier, TrainedClip
 from ..model.named import MAKERS, named, same_items
 
 # Settings that are folders of models.
-MODELS = {"classifier": TrainedClassifier, "weaker": Model, "clip": TrainedClip}
+MODELS = {"classifier": TrainedClassifier, "weaker": Model, "refiner": Model, "clip": TrainedClip}
 INPUTS = ("denoiser", "label", "text", *MODELS)  # what is not of a config
 
 
@@ -24,8 +24,8 @@ class Guide:
     """The model, or the denoiser that `guidance` makes of it and the conditions of samples.
 
     The settings are a node of a denoiser around a denoiser; one with a `denoiser` of its own, a node too, is around
-    that.  A `classifier`, a `weaker` model or a `clip` is the folder of one; a classifier's label is the condition of
-    its name, a CLIP's text that which it reads.
+    that.  A `classifier`, a `weaker` model, a `refiner` or a `clip` is the folder of one; a classifier's label is the
+    condition of its name, a CLIP's text that which it reads.
     """
 
     def __init__(self, config: DictConfig, model: Denoiser):

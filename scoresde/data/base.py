@@ -61,6 +61,8 @@ class Data:
         codec: what makes of items raw values of something else, as an autoencoder does of latents: its `restored(raw)`
             is what `decode` gives, of its `shape` and `levels`; None: items are what they are.
         origin: with a codec the data that the items were made of, whose raw values it gives.
+        buckets: more training items, a dataset for each other shape; a batch of a training is of one shape.  All but
+            the training sees `train` and `test` alone.
 
     Raises:
         InputError: levels is not an integer in 2..65536; an item that lacks one of the conditions.
@@ -78,6 +80,7 @@ class Data:
     more: Mapping[str, Callable[[], More]] = field(default_factory=dict)
     codec: Any = None
     origin: Data | None = None
+    buckets: tuple[Dataset, ...] = ()
 
     def __post_init__(self, levels: int | None) -> None:
         if levels is not None and isinstance(self.space, Affine):
@@ -86,7 +89,7 @@ class Data:
         if "x" in self.conditions:
             raise InputError("a condition cannot be called x, which is the item's own value", "conditions")
         for name, kind in self.conditions.items():
-            for split in (self.train, self.test):
+            for split in (self.train, self.test, *self.buckets):
                 if len(split):
                     self._check(name, kind, split)
 

@@ -52,7 +52,7 @@ def fingerprint(data: Data) -> str:
         for value in (data.space.scale, data.space.shift)
     ]
     digest.update(repr((tuple(data.shape), data.levels, numbers)).encode())
-    for items in (data.train, data.test):
+    for items in (data.train, data.test, *data.buckets):
         index = np.arange(len(items)) if _whole(items) else _spaced(len(items), SOME)
         kind = stack(items, index[:1]).dtype if _lasting(items) else None
         digest.update(f"{len(items)} of {kind};".encode())
@@ -77,7 +77,7 @@ def condition_prints(data: Data, names: Iterable[str]) -> dict[str, str]:
             known = nearest(name, data.conditions) if data.conditions else ": they come with nothing"
             raise InputError(f"{data.name}: its items have no condition {name}{known}", "conditions")
         digest = hashlib.sha256()
-        for items in (data.train, data.test):
+        for items in (data.train, data.test, *data.buckets):
             index = np.arange(len(items)) if _together(items, name) else _spaced(len(items), SOME)
             value = column(items, name, index) if len(items) else torch.empty(0)
             digest.update(f"{tuple(value.shape)} of {value.dtype};".encode())

@@ -13,10 +13,12 @@ from ..answers import answered
 from ..denoiser import Cond, Denoiser
 from ..errors import InputError
 from ..sde import SDE, expand, widest
-from ..settings import Checked, OneOf, Positive, Scale
+from ..settings import LATER, Checked, OneOf, Positive, Scale
+from . import within
 from .spread import DRAWS, spread
 from .times import TIMES, Times, draw_of, lognormal, named_times
 from .weights import Weighting, edm, named_weight
+from .within import Interval
 
 V_ERROR, AROUND_DATA = edm(1.0), lognormal(None, None)
 
@@ -45,6 +47,8 @@ class DenoisingLoss(Checked):
             p up to constants.
         draw: how the u of a batch are spread: "iid", "stratified", "even" or "antithetic" (see `spread`); None: "iid"
             for "uniform", else "stratified".
+        interval: (low, high) of sigma / alpha, within which times are drawn, and those of `base` count: the loss of an
+            expert for these noise levels (`guidance.Experts`); None: all.
         control: adds, in rows with sigma / alpha < `control`, a term of mean zero (in its gradient too): with f(x) = (x
             - alpha D) / sigma, the answer for eps, and W = w sigma^2 / alpha^2, the loss W |f(x_t) - eps|^2 becomes W
             (|f(x_t)|^2 - 2 <f(x_t) - f(alpha x_0), eps> + 1).  For sigma small against the scale on which f changes,
@@ -61,9 +65,11 @@ class DenoisingLoss(Checked):
     base: Annotated[str, OneOf(TIMES)] | Times | None = None
     draw: Annotated[str, OneOf(DRAWS)] | None = None
     control: Positive | None = None
+    interval: Annotated[Interval, LATER] = None
 
     def __post_init__(self):
         super().__post_init__()
+        within.check(self.interval)
         if self.base is not None:
             for name in ("base", "times"):
                 if not hasattr(named_times(getattr(self, name)), "log_density"):
@@ -118,7 +124,9 @@ class DenoisingLoss(Checked):
 
         Raises `InputError` for an answer of `times` that is none, as `weight_at` does for one of `weight`.
         """
-        t = answered(named_times(self.times)(sde, u.double(), self.start(sde)), u.shape, "times")
+        times, start, u = named_times(self.times), self.start(sde), u.double()
+        t = times(sde, u, start) if self.interval is None else within.placed(times, sde, u, start, self.interval)
+        t = answered(t, u.shape, "times")
         if t.device.type == "cpu":
             low, high = float(t.min()), float(t.max())
             if not (low >= 0 and high <= sde.t_max * (1 + 1e-6)):
@@ -134,8 +142,15 @@ class DenoisingLoss(Checked):
         weight = answered(named_weight(self.weight)(sde, t), t.shape, "weight")
         if self.base is None:
             return weight
-        base, times = (named_times(p).log_density(sde, t, self.start(sde)) for p in (self.base, self.times))
-        return weight * (base - times).exp()
+        start, both = self.start(sde), [named_times(p) for p in (self.base, self.times)]
+        base, times = (p.log_density(sde, t, start) for p in both)
+        shares = [1.0, 1.0] if self.interval is None else [self._share(p, sde, start) for p in both]
+        return weight * (base - times).exp() * (shares[1] / shares[0])
+
+    def _share(self, times: Times, sde: SDE, start: float) -> float:
+        """How much of a distribution is within the interval."""
+        low, high = within.span(times, sde, start, self.interval)
+        return high - low
 
     def at(self, denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: Cond = None) -> Tensor:
         """The loss of each row at given times, with given noise.

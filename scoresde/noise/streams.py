@@ -56,6 +56,7 @@ class Stream(Enum):
     TOLD = Words(_ANY, _one(1 << 24))  # of pictures that a model is told
     VIEW = Words(_ANY, _one(1 << 25))  # of what is seen of an item: a step for each choice
     LATENT = Words(_one(0), _one(1 << 26))  # of an item's latents
+    CROP = Words(range(2), _one(1 << 27))  # of where an item is cropped: of train and of test
     POSTERIOR = Words(_ANY, _one(1 << 29))  # of draws of a latent, for a bound
     HELD_OUT_BIN = Words(_one(0), _one(0))
     HELD_OUT_NOISE = Words(_one(1), _one(0))

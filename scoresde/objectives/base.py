@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ..conditions import Kind
-from ..data import Batch
+from ..data import Batch, Data
+from ..errors import InputError
 from ..model.kept.state import load_state, plain_state
 
 
@@ -63,6 +65,16 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, drawn: Any, turn: str) -> Tensor:
         """The loss of each row (B,), from what was drawn, for this turn."""
+
+    def others(self, data: Data) -> Sequence[Dataset]:
+        """The training items of other shapes (`Data.buckets`) that batches are of too.
+
+        Raises `InputError` where the data has some, and this objective is of items of one shape.
+        """
+        if data.buckets:
+            words = f"{type(self).__name__} is of items of one shape, and {data.name} has {len(data.buckets) + 1}"
+            raise InputError(f"{words}: say aspect=1")
+        return ()
 
     def after(self, step: int, average: nn.Module) -> None:
         """Runs when step number `step` (1 is the first) has been made, with the average of the product so far."""

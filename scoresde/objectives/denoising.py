@@ -20,7 +20,7 @@ from ..settings import Fraction, Scale
 from .added.settings import ESTIMATE, Added, Coupling, estimate
 from .added.uncertainty import Uncertainty
 from .base import load_named, named
-from .guards import prepare
+from .guards import check_shapes, prepare
 from .own import Own
 from .validation import Validation
 
@@ -116,7 +116,7 @@ class Denoising(Own):
 
     def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> tuple:
         data, device = self.data, batch.x.device
-        whole, dequantised = (size, *data.shape), self.dequantise == "uniform" and data.levels
+        whole, dequantised = (size, *batch.x.shape[1:]), self.dequantise == "uniform" and data.levels
         u = torch.rand(whole, device=device)[part] if dequantised else None
         x0, t = data.encode(batch.x, u), self.loss.sample_times(self.product.sde, size)
         eps = torch.randn(whole, dtype=x0.dtype, device=device)[part]
@@ -142,6 +142,11 @@ class Denoising(Own):
             cond = {**cond, ESTIMATE: estimate(self.product, x0, t, eps, cond, *told)}
         losses = self.loss(self.product, x0, t, eps, cond)
         return self.uncertainty(losses, -self.product.sde.log_snr(t) / 2) if self.uncertainty else losses
+
+    def others(self, data):
+        if data.buckets:
+            check_shapes(self.product, data)
+        return data.buckets
 
     def begin(self, device):
         prepare(self.product, self.data)

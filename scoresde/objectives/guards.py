@@ -38,6 +38,22 @@ def _ask(product: nn.Module, data: Data) -> None:
     product(data.encode(first.x), product.sde.t_max, *([first.cond] if names else []))
 
 
+@torch.no_grad()
+def check_shapes(product: nn.Module, data: Data) -> None:
+    """Raises `InputError` for what is trained if it does not take items of one of the other shapes of the data."""
+    names, mode = of_items(getattr(product, "conditions", {})), product.training
+    product.eval()
+    for items in data.buckets:
+        first = collate(items, [0], names).to(device_of(product))
+        try:
+            product(data.encode(first.x), product.sde.t_max, *([first.cond] if names else []))
+        except (RuntimeError, ValueError) as error:
+            shape, net = tuple(first.x.shape[1:]), type(getattr(product, "net", product)).__name__
+            words = f"{net} takes items of {tuple(data.shape)} and none of {shape}, which {data.name} has too"
+            raise InputError(f"{words}: choose net=unet, or aspect=1", "net") from error
+    product.train(mode)
+
+
 def refuse_other_conditions(conditions: Mapping[str, Kind], data: Data) -> None:
     """Raises `InputError` for conditions of a model that the data has not, or has of another kind."""
     for name, kind in of_items(conditions).items():

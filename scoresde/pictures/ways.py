@@ -124,7 +124,15 @@ def walks(
         figure(path, count, draw, 5.0 if count == 1 else 4.0, title="from circles (data) to squares (data)")
 
 
-def translations(path: Path, seen: Tensor, ways: Tensor, truth: Tensor | None, levels: int, most: int = 10) -> None:
+def translations(
+    path: Path,
+    seen: Tensor,
+    ways: Tensor,
+    truth: Tensor | None,
+    levels: int,
+    most: int = 10,
+    heads: Sequence[str] | None = None,
+) -> None:
     """Draws pictures that were translated: a row each, what was seen, the samples of it and the truth.
 
     Arguments:
@@ -134,10 +142,13 @@ def translations(path: Path, seen: Tensor, ways: Tensor, truth: Tensor | None, l
         truth: (N, *shape); None: it is not known.
         levels: their number.
         most: rows, and samples in a row.
+        heads: over each of the K; None: their numbers.
     """
     if not kind_of(seen.shape[1:]).drawable():
         return
-    columns = [("seen", seen)] + [(f"{k + 1}", ways[:, k]) for k in range(min(ways.shape[1], most))]
+    columns = [("seen", seen)] + [
+        (heads[k] if heads else f"{k + 1}", ways[:, k]) for k in range(min(ways.shape[1], most))
+    ]
     columns += [] if truth is None else [("truth", truth)]
     drawn = [as_bytes(x[:most], levels, SIDE) for _, x in columns]
     save_png(path, sheet([np.stack(row) for row in zip(*drawn, strict=True)], heads=[name for name, _ in columns]))

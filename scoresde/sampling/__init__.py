@@ -5,6 +5,7 @@ from .adaptive.inversion import RoundTrip, from_latent, round_trip, slerp, to_la
 from .adaptive.reverse_sde import AdaptiveSDE
 from .adaptive.reversible import Reversible
 from .adaptive.with_torchsde import ReverseSDE
+from .edit import edit
 from .fitting.grid import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fitting.through import fit_through
 from .hardware import Execution
@@ -60,6 +61,7 @@ __all__ = [
     "UniPC",
     "Within",
     "decode",
+    "edit",
     "encode",
     "fit_grid",
     "fit_multistep",

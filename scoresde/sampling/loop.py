@@ -19,6 +19,7 @@ from ..noise import Ahead, Draws, Stream, normal
 from ..sde import SDE, Marginal
 from ..settings import Checked, Count, OneOf, Range, Seed, Whole, checked
 from . import hardware
+from .begin import Begin, cut
 from .shares import joined, share, together
 from .watch import Asked, watched
 
@@ -123,6 +124,7 @@ def sample(
     offset: Whole = 0,
     progress: bool | Callable[..., None] = True,
     execution: hardware.Execution | None = None,
+    begin: Begin = None,
     **short: Any,
 ) -> Tensor:
     """n samples of the denoiser's model, whose noise is a function of (seed, sample, step).
@@ -139,6 +141,9 @@ def sample(
         progress: the samples done and the time left are shown, on standard error, where that takes 2 seconds or more;
             a function (done, words) gets them instead, after every step: words() are for reading.
         execution: how it is run.
+        begin: (x_0, t), x_0 of `shape` in the model's space: the samples begin at x_t = alpha_t x_0 + sigma_t eps, with
+            the noise eps that they have at t_max otherwise, and take those times of the sampler that are before t;
+            None: at pure noise.
         short: the fields of an `Execution` in its place: batch_size=100, dtype=torch.float64, compile=True, ...
 
     Returns:
@@ -159,7 +164,7 @@ def sample(
     hardware.check(how.compile, how.cuda_graphs, how.autocast, device)
     like = torch.empty(0, *item, dtype=how.dtype or torch.get_default_dtype(), device=device)
     sampler = ended(sampler, denoiser).informed(denoiser)
-    times = denoiser.sde.along(sampler.times(denoiser.sde))
+    times = denoiser.sde.along(cut(sampler.times(denoiser.sde), shape, begin))
     ranks = joined() if how.processes else (0, 1)
     with watched(progress, ranks[0], len(share(n, *ranks)), len(times) - 1) as watch:
         asked = Asked(denoiser, watch, times) if watch and len(times) == 2 else denoiser
@@ -169,7 +174,8 @@ def sample(
             if watch:
                 watch.over(stop - start)
             part = asked.select(torch.arange(start, stop, device=device))
-            x = _chunk(part, sampler, times, like.new_empty(stop - start, *item), seed, index, report, watch)
+            rows = like.new_empty(stop - start, *item) if begin is None else begin[0][start:stop].to(like)
+            x = _chunk(part, sampler, times, rows, seed, index, report, watch, begin is not None)
             if watch:
                 watch.done()
             return x
@@ -203,10 +209,11 @@ class _Refused:
 
 
 @torch.no_grad()
-def _chunk(denoiser, sampler, times, like, seed, index, callback, watch) -> Tensor:
+def _chunk(denoiser, sampler, times, like, seed, index, callback, watch, begun) -> Tensor:
     own = self_conditioned(denoiser)
     model = own if callback is None else Counted(own)
-    x = denoiser.sde.prior(_first(denoiser.source, like, index, seed)).to(like)
+    x = _first(denoiser.source, like, index, seed)
+    x = (times[0].alpha * like + times[0].sigma * x if begun else denoiser.sde.prior(x)).to(like)
     state, ahead = sampler.begin(denoiser.sde, times), Ahead(seed, index, len(times))
     refused = None if denoiser.source.plain else _Refused(sampler, denoiser.source)
     if begin := getattr(callback, "start", None):

@@ -38,11 +38,14 @@ class Sample(Task):
     """Samples the trained model: samples.npy, samples.png, trajectory.png; where the data's columns have names also
     samples.csv, and with `png` the images in samples/0000.png, ...
 
+    A `shape` of one sample, other than that of the data, is for a model that was trained on several (`Data.buckets`).
+
     Of several processes each draws its share, and the first one writes.  Latents are decoded in tiles of `tile` a side,
     neighbours of which share `overlap` (a quarter of it), or whole.  Raises `InputError` before it draws for a `png`
     that cannot be written, and for tiles of a model that has no latents.
     """
 
+    shape: tuple[Count, ...] | None = None
     tile: Count | None = None
     overlap: Whole | None = None
 
@@ -57,10 +60,10 @@ class Sample(Task):
         return None if self.tile is None else Tiles(self.tile, self.overlap)
 
     def __call__(self, run: Run) -> None:
-        draw(run, self.tiles())
+        draw(run, self.shape, self.tiles())
 
 
-def draw(run: Run, tiles: Tiles | None = None) -> None:
+def draw(run: Run, shape: Sequence[int] | None = None, tiles: Tiles | None = None) -> None:
     """Does what `Sample` says."""
     config, model, sampler = run.config, run.model, run.fitted_sampler
     check(run, model)
@@ -74,16 +77,19 @@ def draw(run: Run, tiles: Tiles | None = None) -> None:
     more = [*([config.autocast] if config.autocast else []), *run.told(), *([repr(tiles)] if tiles else [])]
     cond = given(run, config.n)
     denoiser = run.guided(cond)
-    folder = run.place("sample", choice, repr(sampler), config.n, config.seed, model.weights, *more)
+    other = [] if shape is None or tuple(shape) == model.shape else [list(shape)]
+    shape = tuple(other[0]) if other else model.shape
+    named = (config.n, config.seed, model.weights, *more, *other)
+    folder = run.place("sample", choice, repr(sampler), *named)
     processes.join(config.device)
-    x, figures = _drawn(run, choice, denoiser, cond)
+    x, figures = _drawn(run, choice, denoiser, cond, shape)
     if not run.lead:
         return
-    data = _data(run)
+    data = None if other else _data(run)
     names = pictures.names_of(data or model.outer)
     _write(run, folder, model.decode(x), data, names, cond)
-    few = min(1000 if len(model.shape) == 1 else 6, config.n)
-    some = {name: value[torch.arange(few) * config.n // few] for name, value in cond.items()}
+    few = (min(1000 if len(shape) == 1 else 6, config.n), *shape)
+    some = {name: value[torch.arange(few[0]) * config.n // few[0]] for name, value in cond.items()}
     _trajectory(run, folder / "trajectory.png", names, denoiser if denoiser.bound is None else model, some, few)
     for name in ("samples.png", "trajectory.png", *(["trajectory.gif"] if config.gif else [])):
         run.tracker.image(f"sample/{name.replace('.png', '').replace('.', '_')}", folder / name)
@@ -101,7 +107,9 @@ def check(run: Run, data: Data | Model) -> None:
         check_files(data.outer.shape, data.outer.levels)
 
 
-def _drawn(run: Run, choice: str, denoiser: Denoiser, cond: dict[str, Tensor]) -> tuple[Tensor, dict]:
+def _drawn(
+    run: Run, choice: str, denoiser: Denoiser, cond: dict[str, Tensor], shape: Sequence[int]
+) -> tuple[Tensor, dict]:
     """The samples, and what they cost."""
     config, counted, began = run.config, Counted(denoiser), time.perf_counter()
     cond = cond if denoiser.conditions else None
@@ -115,7 +123,7 @@ def _drawn(run: Run, choice: str, denoiser: Denoiser, cond: dict[str, Tensor]) -
             advance(done, lambda: f"{words()}  {counted.rows / max(done, 1):.0f} evaluations a sample")
 
         options |= {"progress": progress, "cond": cond}
-        x = sample(counted, run.fitted_sampler, (config.n, *run.model.shape), config.seed, **options)
+        x = sample(counted, run.fitted_sampler, (config.n, *shape), config.seed, **options)
     seconds, evaluations = time.perf_counter() - began, processes.total(counted.rows, config.device) / config.n
     figures = {"n": config.n, "evaluations": evaluations, "seconds": seconds}
     return x, figures | {"seconds_per_sample": seconds / config.n}
@@ -146,15 +154,18 @@ def _data(run: Run) -> Data | None:
         return None
 
 
-def _trajectory(run: Run, path: Path, names: Sequence[str] | None, denoiser: Denoiser, cond: dict, n: int) -> None:
-    """The way of a few samples from noise: a strip at `path`, and beside it .npz (times, x, x0) and .gif."""
+def _trajectory(
+    run: Run, path: Path, names: Sequence[str] | None, denoiser: Denoiser, cond: dict, few: Sequence[int]
+) -> None:
+    """The way of samples of the shape `few`, (n, *shape), from noise: a strip at `path`, and beside it .npz (times, x,
+    x0) and .gif."""
     model, sampler, columns = run.model, run.fitted_sampler, 10
     if sampler.steps == 1 and isinstance(sampler.grid, str):
         sampler = dataclasses.replace(sampler, steps=columns)  # the adaptive flow, stopping on its way
-    frames = max(columns, min(40, 2_500_000 // (n * math.prod(model.shape))))  # 20 MB of them
+    frames = max(columns, min(40, 2_500_000 // math.prod(few)))  # 20 MB of them
     record = Trajectory(every=math.ceil((len(sampler.times(model.sde)) - 1) / frames))
-    known = bind(denoiser, cond if denoiser.conditions else None, n)
-    sample(known, sampler, (n, *model.shape), run.config.seed, callback=record, progress=False)
+    known = bind(denoiser, cond if denoiser.conditions else None, few[0])
+    sample(known, sampler, few, run.config.seed, callback=record, progress=False)
     times, x = record.times, record.x
     at = model.sde.along(times)
     with torch.no_grad():  # the sampler's own estimates are those at the start of its steps; without noise x is known

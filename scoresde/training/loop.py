@@ -143,7 +143,8 @@ class _Trainer:
             self.book.begin(self.step, about)
         size, steps, share = training.batch_size, training.steps, (self.rank, self.ranks)
         order, objective = (self.step, steps, *share, training.workers), self.objective
-        loader = batches(self.data.train, size, training.seed, *order, names=objective.takes)
+        more = {"names": objective.takes, "buckets": objective.others(self.data)}
+        loader = batches(self.data.train, size, training.seed, *order, **more)
         generators = torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
         with generators, signals.held() as signal, told(), running(objective, training):
             for batch in loader:

@@ -44,12 +44,58 @@ class Order(Sampler):
             yield batch
 
 
+class Buckets(Sampler):
+    """The batches of the steps start..stop - 1 of several sets of items, each of items of one shape.
+
+    A round has of each set about as many batches as its items fill, one at least, in an order that is drawn for the
+    round; a set's own batches are those of `Order`.  The numbers are those of the sets one after the other.
+
+    Arguments:
+        sizes: how many items each set has.
+        size, seed, start, stop, rank, ranks: as `Order` takes them.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], size: int, seed: int, start: int, stop: int, rank: int = 0, ranks: int = 1
+    ):
+        self.sizes, self.size, self.seed = tuple(sizes), size, seed
+        self.start, self.stop, self.rank, self.ranks = start, stop, rank, ranks
+        self.turns = [max(1, round(n / size)) for n in sizes]
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        each, first = sum(self.turns), [sum(self.sizes[:k]) for k in range(len(self.sizes))]
+        orders: dict[int, Iterator[list[int]]] = {}
+        for step in range(self.start, self.stop):
+            turn, place = divmod(step, each)
+            which = self._round(turn)
+            k = which[place]
+            if k not in orders:
+                begun = turn * self.turns[k] + which[:place].count(k)
+                own = self.size, seed_of(self.seed, k, len(self.sizes)), begun, self.stop, self.rank, self.ranks
+                orders[k] = iter(Order(self.sizes[k], *own))
+            yield [first[k] + i for i in next(orders[k])]
+
+    def _round(self, turn: int) -> list[int]:
+        """The sets of the steps of a round, in their order."""
+        which = torch.tensor([k for k, n in enumerate(self.turns) for _ in range(n)])
+        generator = torch.Generator().manual_seed(seed_of(self.seed, turn, *self.turns))
+        return which[torch.randperm(len(which), generator=generator)].tolist()
+
+
 class _Items(Dataset):
-    def __init__(self, dataset: Dataset, names: Sequence[str]):
-        self.dataset, self.names = dataset, tuple(names)
+    def __init__(self, sets: Sequence[Dataset], names: Sequence[str]):
+        self.sets, self.names = tuple(sets), tuple(names)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        return collate(self.dataset, indices, self.names)
+        first = 0
+        for dataset in self.sets:  # all are of one of them
+            if not indices or indices[0] < first + len(dataset):
+                return collate(dataset, [i - first for i in indices], self.names)
+            first += len(dataset)
+        raise IndexError(f"item {indices[0]} of {first}")
 
 
 def _same(batch: Batch) -> Batch:
@@ -57,12 +103,25 @@ def _same(batch: Batch) -> Batch:
 
 
 def batches(
-    dataset: Dataset, size: int, seed: int, start: int, stop: int, rank=0, ranks=1, workers=0, names: Sequence[str] = ()
+    dataset: Dataset,
+    size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    rank=0,
+    ranks=1,
+    workers=0,
+    names: Sequence[str] = (),
+    buckets: Sequence[Dataset] = (),
 ) -> DataLoader:
-    """A loader of the batches of `Order`, each a `Batch` of size / ranks items with the conditions `names`."""
-    order = Order(len(dataset), size, seed, start, stop, rank, ranks)
+    """A loader of the batches of `Order`, each a `Batch` of size / ranks items with the conditions `names`.
+
+    With `buckets`, more datasets, it has those of `Buckets`.
+    """
+    sets, share = (dataset, *buckets), (size, seed, start, stop, rank, ranks)
+    order = Buckets([len(items) for items in sets], *share) if buckets else Order(len(dataset), *share)
     options = {"num_workers": workers, "collate_fn": _same, "worker_init_fn": patient}
-    return DataLoader(_Items(dataset, names), batch_sampler=order, **options)
+    return DataLoader(_Items(sets, names), batch_sampler=order, **options)
 
 
 def _hear_no_more() -> None:

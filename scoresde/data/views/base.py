@@ -109,7 +109,8 @@ def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Dr
         A `Data`.
 
     Raises:
-        InputError: items without such a view, or with a condition of that name; latents, which are no pictures.
+        InputError: items without such a view, with a condition of that name, or of several shapes; latents, which are
+            no pictures.
     """
     if data.codec is not None:
         words = f"{view}: is of pictures, and the items of {data.name} are latents of them: leave it out"
@@ -118,6 +119,8 @@ def viewed(data: Data, view: View, name: Text = "seen", seed: Seed = 0, drop: Dr
         raise InputError(f"{view}: is of bytes, and the values of {data.name} have no levels: say levels=256", "view")
     if name in data.conditions:
         raise InputError(f"name={name!r}: the items of {data.name} come with a {name} already: give another", "name")
+    if data.buckets:
+        raise InputError(f"a view is of items of one shape, and {data.name} has several: say aspect=1", "view")
     kinds = {**data.conditions, name: Picture(view.of(data.shape), drop)}
     parts, start = [], 0
     for items in (data.train, data.test):

@@ -1,17 +1,19 @@
 """A trained denoiser."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...adapters import Adapter
-from ...denoiser import Denoiser, Given, Wrapped
-from ...sampling import DPMpp2M, Sampler, sample
+from ...denoiser import Denoiser, Given, Wrapped, device_of
+from ...sampling import DPMpp2M, Sampler, edit, sample
 from ..kept.state import load_state, plain_state
 from .known import Known
+
+AT_ONCE = 256  # items that a codec looks at at once
 
 
 class Model(Known, Wrapped):
@@ -64,6 +66,7 @@ class Model(Known, Wrapped):
         seed: int = 0,
         cond: Given = None,
         guide: Callable[[Denoiser], Denoiser] | None = None,
+        shape: Sequence[int] | None = None,
         **options: Any,
     ) -> Tensor:
         """Samples in the data's own values.
@@ -74,6 +77,8 @@ class Model(Known, Wrapped):
             seed: of the noise.
             cond: conditions by name, a row for each sample or one for all: {"label": 3}.
             guide: what leads the samples there: `lambda model: Guided(model, 3.0)`.
+            shape: of one sample, in the model's space; None: that of the data.  A network that was trained on several
+                shapes (`Data.buckets`) takes these.
             options: those of `sample`.
 
         Returns:
@@ -84,4 +89,44 @@ class Model(Known, Wrapped):
             FloatingPointError: as `sample` does.
         """
         denoiser = self if guide is None else guide(self)
-        return self.decode(sample(denoiser, sampler or DPMpp2M(), (n, *self.shape), seed, cond=cond, **options))
+        whole = (n, *(self.shape if shape is None else shape))
+        return self.decode(sample(denoiser, sampler or DPMpp2M(), whole, seed, cond=cond, **options))
+
+    def edit(
+        self,
+        raw: Tensor,
+        strength: float,
+        sampler: Sampler | None = None,
+        seed: int = 0,
+        cond: Given = None,
+        guide: Callable[[Denoiser], Denoiser] | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Samples near given pictures, by partial noising (`sampling.edit`).
+
+        Meng et al. (2021), SDEdit, arXiv 2108.01073.
+
+        Arguments:
+            raw: (n, *shape), in the data's own values; of a model of latents what these are of.
+            strength: 0, the pictures as they are (of latents, as the codec makes them again), to 1, samples that know
+                nothing of them.
+            sampler, seed, cond, guide, options: as `generate` has them.
+
+        Returns:
+            (n, *shape), as `decode` gives them.
+
+        Raises:
+            InputError: as `sampling.edit` does.
+            FloatingPointError: as `sample` does.
+        """
+        denoiser = self if guide is None else guide(self)
+        x0 = self.inside(raw).to(device_of(self))
+        return self.decode(edit(denoiser, sampler or DPMpp2M(), x0, strength, seed, cond, **options))
+
+    @torch.no_grad()
+    def inside(self, raw: Tensor) -> Tensor:
+        """Raw values (B, *shape) of what `decode` gives, in the model's space: by way of the codec, if it has one."""
+        if self.codec is not None:
+            seen = (self.codec.encode(part).to(device_of(self.codec)) for part in raw.split(AT_ONCE))
+            raw = torch.cat([self.codec.compress(x).cpu() for x in seen])
+        return self.encode(raw)

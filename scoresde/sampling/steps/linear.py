@@ -56,6 +56,13 @@ class FittedLinear(Sampler):
             raise InputError(f"weights with rows of {sizes}: each row has one more weight than the one before")
 
     def begin(self, sde, times):
+        """Its numbers on the way through the times under the SDE.
+
+        Raises `InputError` where they are not as many as its weights are for.
+        """
+        if len(times) != self.steps + 1:
+            words = f"its weights are for all {self.steps} steps from noise: choose another sampler to begin later"
+            raise InputError(f"FittedLinear: {words}", "sampler")
         return Line(torch.tensor([t.phi for t in times], dtype=torch.float64), self.deviation).numbers(), 0, [], None
 
     def step(self, denoiser, x, t, s, state: Any, noise):

@@ -50,14 +50,14 @@ def seen(run: Run, view: str | View | None, split: str) -> Seen:
     Raises `InputError` for a model that is told no picture, for a view that is not of its shape, and for pictures that
     cannot be read.
     """
-    root = _folder(run)
+    root = folder_of(run)
     name, kind, made, seed = _condition(run, view)
     shape, levels = run.model.shape, run.model.levels
     if levels is None or len(shape) != 3:
         raise InputError(f"task=translate is for pictures with levels: the model's data has shape {shape}, {levels=}")
     degraded = view == NONE
     if root is not None:
-        raw = _read(root, kind.shape if degraded else shape, levels)[: run.config.n]
+        raw = read(root, kind.shape if degraded else shape, levels)[: run.config.n]
         index, cond, words = torch.arange(len(raw)), {}, str(root)
     elif degraded:
         raise InputError("task.view=none is for pictures that are degraded: say data=images data.root=FOLDER")
@@ -68,7 +68,7 @@ def seen(run: Run, view: str | View | None, split: str) -> Seen:
         index = index + (len(run.data.train) if split == "test" else 0)  # as `viewed` numbers them
     x = run.model.space.encode(raw)
     picture = x if made is None else made(x, index, seed)
-    cond = corrupted(run, run.conditions, cond | _said(run, len(raw), name) | {name: picture}, index)
+    cond = corrupted(run, run.conditions, cond | said(run, len(raw), name) | {name: picture}, index)
     return Seen(picture, cond, None if degraded else raw, root is None, words)
 
 
@@ -94,23 +94,23 @@ def _condition(run: Run, said: str | View | None) -> tuple[str, Picture, View | 
     return name, kinds[name], made, seed
 
 
-def _folder(run: Run) -> Path | None:
+def folder_of(run: Run) -> Path | None:
     """The folder of pictures that the command names in the place of the model's data, which is put back; None: none."""
     if not (run.folder / MODEL).exists():
-        raise InputError(f"{run.folder} has no trained model: say folder=FOLDER, of the model that translates")
+        raise InputError(f"{run.folder} has no trained model: say folder=FOLDER, of a model of pictures")
     run.config, other = views.of_model(run.config, described(run.folder))
     if other is None:
         return None
     run.adopted = (*run.adopted, "data")
     if other.get("_target_") != IMAGES or not other.get("root"):
-        raise InputError(f"data={brief(other.get('_target_'))}: pictures to translate are data=images data.root=FOLDER")
+        raise InputError(f"data={brief(other.get('_target_'))}: pictures of a folder are data=images data.root=FOLDER")
     try:
         return find(other["root"], "give the folder with the pictures", folder=True)
     except InputError as error:
         raise making.placed(error, "data") from None
 
 
-def _read(root: Path, shape: tuple[int, ...], levels: int) -> Tensor:
+def read(root: Path, shape: tuple[int, ...], levels: int) -> Tensor:
     """The pictures of a folder, in the order of their paths, on so many levels: (n, *shape)."""
     found = Found(root, False)
     found.look_at_all()
@@ -128,12 +128,12 @@ def _read(root: Path, shape: tuple[int, ...], levels: int) -> Tensor:
     return raw if levels == 256 else (raw.double() * (levels - 1) / 255).round().long()
 
 
-def _said(run: Run, n: int, name: str) -> dict[str, Tensor]:
-    """What the command gives beside the picture, n rows of each."""
-    kinds, said = run.conditions, run.plain["given"]
-    for key in said:
+def said(run: Run, n: int, name: str | None = None) -> dict[str, Tensor]:
+    """What the command gives beside the picture, which is the condition `name` if it is one: n rows of each."""
+    kinds, words = run.conditions, run.plain["given"]
+    for key in words:
         if key not in kinds:
-            raise InputError(f"given.{key}={brief(said[key])}: {key!r} is unknown{nearest(key, kinds)}", "given")
+            raise InputError(f"given.{key}={brief(words[key])}: {key!r} is unknown{nearest(key, kinds)}", "given")
         if key == name:
             raise InputError(f"given.{key}: what is seen is of the pictures themselves (task.view)", "given")
-    return {k: rows_of(k, v, kinds[k], n) for k, v in said.items() if v is not None and kinds[k].of_items}
+    return {k: rows_of(k, v, kinds[k], n) for k, v in words.items() if v is not None and kinds[k].of_items}

@@ -63,14 +63,28 @@ def header(path: Path, known: bool = True) -> Header:
         return Header(size, image.mode in GREY, moves, _clear(image))
 
 
-def load(path: Path, channels: int, size: int | None = None, background: str = "white") -> Tensor:
+def resized(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of an image of this `size` once it just covers the `target`."""
+    scale = max(target[0] / size[0], target[1] / size[1])
+    return max(target[0], round(scale * size[0])), max(target[1], round(scale * size[1]))
+
+
+def load(
+    path: Path,
+    channels: int,
+    size: int | tuple[int, int] | None = None,
+    background: str = "white",
+    corner: tuple[int, int] | None = None,
+) -> Tensor:
     """One image file as a uint8 tensor (channels, H, W), the first frame of several; with alpha one channel more.
 
     Arguments:
         channels: 1 (grey) or 3 (RGB).
-        size: the shorter side is resized to it (Lanczos), and the centre size x size is kept; None: as it is.
+        size: the shorter side is resized to it (Lanczos), and the centre size x size is kept; (height, width): it is
+            resized to cover them; None: as it is.
         background: what lies under transparent pixels, "white" or "black"; "drop": the colours that they hide; "keep":
             alpha is one more channel, and where it is 0 the colour is white.
+        corner: (top, left) of what is kept, in pixels of the resized image; None: the centre.
 
     Raises:
         InputError: it cannot be decoded.
@@ -87,11 +101,11 @@ def load(path: Path, channels: int, size: int | None = None, background: str = "
         if turn in UPRIGHT:
             image = image.transpose(module.Transpose[UPRIGHT[turn]])
         if size is not None:
-            scale = size / min(image.size)
-            width, height = (max(size, round(scale * side)) for side in image.size)
-            left, top = (width - size) // 2, (height - size) // 2
+            high, wide = (size, size) if isinstance(size, int) else size
+            width, height = resized(image.size, (wide, high))
+            top, left = corner or ((height - high) // 2, (width - wide) // 2)
             image = image.resize((width, height), module.Resampling.LANCZOS)
-            image = image.crop((left, top, left + size, top + size))
+            image = image.crop((left, top, left + wide, top + high))
         x = np.array(image).reshape(image.height, image.width, -1)
         if alpha is not None:
             x[..., :-1][x[..., -1] == 0] = 255  # what nobody sees

@@ -13,24 +13,27 @@ INK = ((214, 39, 40), (44, 160, 60), (40, 90, 220), (250, 200, 20), (140, 60, 18
 FINE = 32  # points along a sixteenth of the side, in each of which a shape is there or not
 
 
-def pictures(scene: Scene, side: int) -> Tensor:
-    """Scenes as pictures, bytes (B, 3, side, side).
+def pictures(scene: Scene, side: int, margin: int = 0) -> Tensor:
+    """Scenes as pictures, bytes (B, 3, side, side), with a white margin of so many sixteenths around the side.
 
     A pixel is the mean over its area, so that a picture of 16 pixels is that of 64, made smaller.
     """
     bank, unit = masks(side), side // SIDE
-    width = bank.shape[-1]
+    width, side = bank.shape[-1], side + 2 * margin * unit
     found = torch.full((len(scene), side + width, side + width, 3), 255.0)
     ink = torch.tensor(INK, dtype=torch.float32) - 255
-    offset = torch.arange(width)
     for k in range(scene.shape.shape[1]):
         rows = (scene.shape[:, k] >= 0).nonzero()[:, 0]
         shape, colour, size, x, y = (
-            part[rows, k] for part in (scene.shape, scene.colour, scene.size, scene.x, scene.y)
+            part[rows, k] for part in (scene.shape, scene.colour, scene.size, scene.x + margin, scene.y + margin)
         )
-        place = rows[:, None, None], (unit * y[:, None] + offset)[:, :, None], (unit * x[:, None] + offset)[:, None]
+        place = rows[:, None, None], _pixels(unit * y, width)[:, :, None], _pixels(unit * x, width)[:, None]
         found[place] += bank[size, shape][..., None] * ink[colour][:, None, None]
     return found[:, :side, :side].round().to(torch.uint8).permute(0, 3, 1, 2).contiguous()
+
+
+def _pixels(first: Tensor, width: int) -> Tensor:
+    return first.long()[:, None] + torch.arange(width)
 
 
 @functools.cache

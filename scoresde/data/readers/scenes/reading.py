@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .drawing import INK, masks
+from .drawing import INK, masks, pictures
 from .scene import MOST, SIDE, WIDTH, Scene, holds
 from .words import Told, told
 
 LEAST = 0.3  # of what a shape explains where it is drawn as it should be
+LEFT = 0.1  # of what is not white, that shapes which are whole may leave
 LOOSE = 2.0  # sixteenths by which a relation must hold, of the 3 that it is drawn with
 ATTRIBUTES = ("number", "shape", "colour", "size", "relation", "all")
 
@@ -72,6 +73,27 @@ def _take_off(left: Tensor, there: Tensor, share: Tensor, ink: Tensor, y: Tensor
     place = torch.arange(len(left))[:, None, None], rows.clamp_max(side - 1), columns.clamp_max(side - 1)
     for channel in range(3):
         left[:, channel].index_put_(place, -share * ink[:, channel, None, None], accumulate=True)
+
+
+def placed(raw: Tensor) -> dict[str, Tensor]:
+    """Whether pictures hold their shapes whole, and in the middle, (B,) of true and false.
+
+    `whole`: there is a shape, and those that are read leave at most a tenth of the squared difference to white: none is
+    cut by the edge or blurred.  `centred`: they are whole, and the middle of what holds all of them is that of the
+    picture, to half a sixteenth.
+
+    Arguments:
+        raw: bytes (B, 3, side, side).
+    """
+    scene = read(raw)
+    square = lambda x: x.float().square().flatten(1).sum(1)
+    left = square(raw.float() - pictures(scene, raw.shape[-1])) / square(raw.float() - 255).clamp_min(1)
+    whole, there = (scene.count > 0) & (left <= LEFT), scene.shape >= 0
+    width, centred = torch.tensor(WIDTH)[scene.size.clamp_min(0)], whole
+    for place in (scene.x, scene.y):
+        low, high = torch.where(there, place, SIDE).amin(1), torch.where(there, place + width, 0).amax(1)
+        centred = centred & ((low + high - SIDE).abs() <= 1)
+    return {"whole": whole.float(), "centred": centred.float()}
 
 
 def follows(raw: Tensor, sentences: Sequence[str]) -> dict[str, Tensor]:
