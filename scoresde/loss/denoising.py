@@ -71,7 +71,9 @@ class DenoisingLoss(Checked):
     def __post_init__(self):
         super().__post_init__()
         if None not in (self.control, self.multiscale):
-            raise InputError(f"multiscale={self.multiscale}: a control variate is of one scale: control=null", "control")
+            raise InputError(
+                f"multiscale={self.multiscale}: a control variate is of one scale: control=null", "control"
+            )
         if self.base is not None:
             for name in ("base", "times"):
                 if not hasattr(named_times(getattr(self, name)), "log_density"):

@@ -1,6 +1,6 @@
 """Networks: `net(x, c)`, or `net(x, c, cond)`, for x (B, *shape) and the log noise level c (B,); they know no SDE.
 
-`unet.py`, `refinenet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector,
+`unet.py`, `nested.py`, `refinenet.py` and `mlp.py` answer with what is like x, `encoder.py` with a vector,
 `reader.py` with one of what a sample is told; `autoencoder/`: down to latents and up again; `presets/` makes them
 in the sizes of their papers, `auto.py` in one by the data and the time.  `parts/` is what they share:
 `parts/conditioning/` turns conditions into a vector, channels and tokens: no network knows what a label is.
@@ -14,6 +14,7 @@ from .edm2 import EDM2
 from .encoder import Encoder
 from .energy import Energy
 from .mlp import MLP
+from .nested import NestedUNet
 from .parts.conditioning import Conditioner
 from .reader import Reader
 from .refinenet import RefineNet
@@ -31,6 +32,7 @@ __all__ = [
     "Energy",
     "Gaussian",
     "JiT",
+    "NestedUNet",
     "Network",
     "PatchCritic",
     "Reader",
