@@ -3,7 +3,8 @@
 `base.py`: what a data set is; `items.py`: items, many at once (`Batch`), and rows that need not fit in memory;
 `offered.py`: what becomes a condition, of what kind, from what `plain.py` makes of it; `standard.py`: statistics;
 `look.py`: the fingerprint and the look before a training; `pyramids.py`: pictures at several resolutions at once;
-`readers/`: the data sets; `views/`: pictures that are computed of items, as conditions.  They may import `conditions/`, `spaces/` and what checks settings.
+`readers/`: the data sets; `views/`: pictures that are computed of items, as conditions.  They may import `conditions/`,
+`spaces/` and what checks settings.
 """
 
 from ..spaces import Affine, Bins, Space

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -45,11 +46,11 @@ def pyramid(data: Data, resolutions: Annotated[int, Range(1, 8)] = 2, scale: Pos
     Raises:
         InputError: pictures that cannot be halved so often; data that is made of other data, or has scales by channel.
     """
-    space = data.space
+    codec, space = Pyramid(data.shape, resolutions, data.levels), data.space
     if data.codec is not None or any(isinstance(v, Tensor) and v.ndim for v in (space.scale, space.shift)):
         words = "is made of other data" if data.codec is not None else "has a scale for each channel"
         raise InputError(f"{data.name} {words}: give pictures of one scale", "data")
-    codec = Pyramid(data.shape, resolutions, data.levels, float(space.scale), float(space.shift))
+    codec = replace(codec, scale=float(space.scale), shift=float(space.shift))
     sets = [
         Pyramids(part, data, codec, {name: held(part, name) for name in data.conditions})
         for part in (data.train, data.test)

@@ -131,8 +131,15 @@ class UNet(Network):
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         return self.within(*self.told(x, c, cond))[0]
 
-    def told(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None) -> tuple[Tensor, Tensor, Embedded]:
-        """What enters its first layer, what its blocks see of the level, and of the conditions; as `forward` is called."""
+    def told(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, Embedded]:
+        """What `within` takes.
+
+        Arguments:
+            x, c, cond: as in `forward`.
+
+        Returns:
+            What enters the first layer (B, C', *space), what blocks see of the level (B, 4 channels), the conditions.
+        """
         level, h, given = self.embed(c), self.octaves(x), Embedded()
         if self.conditions:
             given = self.conditioner(cond or {}, x)
@@ -141,9 +148,14 @@ class UNet(Network):
         return h, F.silu(level), given
 
     def within(self, h: Tensor, level: Tensor, given: Embedded, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The answer and the features that its last layer makes it of, of what `told` gave.
+        """The answer, and the features that the last layer makes it of.
 
-        `beside`, (B, channels, *space), is added behind the first layer.
+        Arguments:
+            h, level, given: what `told` gave.
+            beside: (B, channels, *space), added behind the first layer; None: nothing.
+
+        Returns:
+            (B, outputs C, *space), and (B, mults[0] channels, *space).
         """
         h, skips, spaces = self._down(h, level, given, beside)
         for layer in self.middle:

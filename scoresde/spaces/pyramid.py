@@ -66,8 +66,8 @@ def channels_of(shape: Sequence[int], resolutions: int) -> int:
 class Pyramid(Checked):
     """What makes of a picture its pyramid, all of its resolutions as one tensor, and the picture of a pyramid again.
 
-    The picture x_R of side d and its means x_r over squares, of side d / 2, d / 4, ..., lie on the grid of the smallest,
-    each position of which has the pixels of all that lie there as channels:
+    The picture x_R of side d and its means x_r over squares, of side d / 2, d / 4, ..., lie on the grid of the
+    smallest, each position of which has the pixels of all that lie there as channels:
 
         z = (x_1, fold_2(x_2), fold_4(x_3), ...)
 
