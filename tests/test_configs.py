@@ -71,6 +71,7 @@ def test_a_config_lists_every_setting_with_the_defaults_of_the_code(group, name)
         "ancestral": {"eta", "steps"},  # these two are other classes by their settings
         "euler": {"order", "correct"},
         "shifted": {"sde"},  # a node
+        "scaled": {"sde"},
     }
     assert differ <= other.get(name, set())
 

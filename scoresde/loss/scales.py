@@ -27,7 +27,7 @@ def sides(space: Sequence[int], least: int) -> list[int]:
     if least > d:
         raise InputError(f"multiscale={least}: give at most the {d} pixels of a side", "multiscale")
     found = [d >> k for k in range((d // least).bit_length())]
-    if any(s % (d // found[-1]) or d % found[-1] for s in space):
+    if any(s % 2 ** (len(found) - 1) for s in space):
         raise InputError(
             f"multiscale={least}: axes of {tuple(space)} cannot be halved {len(found) - 1} times", "multiscale"
         )
