@@ -176,5 +176,7 @@ def test_the_recipe_begins_with_its_smallest_picture(monkeypatch, capfd, tmp_pat
     words = ["experiment=matryoshka_scenes", *few, "net.outer=[8,8]", f"train.start={small}", "folder=m"]
     code, out, err = command(monkeypatch, capfd, tmp_path, *words)
     assert code == 0 and "begins with" in out, out + err
+    code, _, err = command(monkeypatch, capfd, tmp_path, "folder=m", "task=likelihood")
+    assert code == 1 and "scenes64 pyramid has no density, its small pictures follow from the largest" in err
     known = json.loads((tmp_path / "m" / "model.json").read_text())
     assert known["codec"]["resolutions"] == 3 and known["data"]["shape"] == [63, 16, 16]
