@@ -69,7 +69,7 @@ def row(name: str, raw: Tensor, more: str = "") -> str:
 def drawn(model: scoresde.Model, n: int, steps: int, batch: int) -> tuple[list[Tensor], float]:
     """Samples at all resolutions of the model, bytes, from the smallest; and the seconds a sample."""
     began = time.perf_counter()
-    x = sample(model, DPMpp2M(steps), (n, *model.shape), 0, batch_size=batch, progress=False)
+    x = sample(model, DPMpp2M(steps), (n, *model.shape), 0, batch_size=batch, autocast="bf16", progress=False)
     seconds = (time.perf_counter() - began) / n
     if model.codec is None:
         return [model.decode(x)], seconds
