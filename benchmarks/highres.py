@@ -1,7 +1,7 @@
 """Scenes without words: is a sample what the data are, two whole shapes apart, by the data's own reader.
 
     python run.py experiment=simple_scenes folder=FOLDER
-    python benchmarks/highres.py FOLDER [FOLDER ...] [--n 500] [--steps 30] [--sizes] [--picture X.png]
+    python benchmarks/highres.py FOLDER [FOLDER ...] [--n 300] [--steps 20] [--sizes] [--picture X.png]
 
 Of n samples of each folder's model, all from the same noise: `two`: the reader finds two shapes; `layout`: and they
 are apart, and one is above the other or left of it by two sixteenths of the side, as a sentence could say; with 95 %
@@ -66,10 +66,10 @@ def row(name: str, raw: Tensor, more: str = "") -> str:
     return f"| {name} | {' | '.join(found)} | {float(known['off'].median()):.1f} | {more} |"
 
 
-def drawn(model: scoresde.Model, n: int, steps: int, batch: int) -> tuple[list[Tensor], float]:
+def drawn(model: scoresde.Model, n: int, steps: int, batch: int, seed: int = 0) -> tuple[list[Tensor], float]:
     """Samples at all resolutions of the model, bytes, from the smallest; and the seconds a sample."""
     began = time.perf_counter()
-    x = sample(model, DPMpp2M(steps), (n, *model.shape), 0, batch_size=batch, autocast="bf16", progress=False)
+    x = sample(model, DPMpp2M(steps), (n, *model.shape), seed, batch_size=batch, autocast="bf16", progress=False)
     seconds = (time.perf_counter() - began) / n
     if model.codec is None:
         return [model.decode(x)], seconds
@@ -80,8 +80,9 @@ def main() -> None:
     """Draws and reads, a row for each folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--n", type=int, default=500)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--n", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--sizes", action="store_true")
     parser.add_argument("--picture", type=Path)
@@ -93,7 +94,7 @@ def main() -> None:
     shown = []
     for folder in args.folders:
         model = scoresde.load(folder)
-        pictures, seconds = drawn(model, args.n, args.steps, args.batch)
+        pictures, seconds = drawn(model, args.n, args.steps, args.batch, args.seed)
         print(row(folder.name, pictures[-1], f"{1e3 * seconds:.0f}"), flush=True)
         for small in pictures[:-1] if args.sizes else []:
             means = F.avg_pool2d(pictures[-1].float(), pictures[-1].shape[-1] // small.shape[-1])
