@@ -23,6 +23,7 @@ ROOMS = {
     "conditions": ("scoresde.conditions",),
     "data": ("scoresde.data", "scoresde.conditions", "scoresde.unclip", "scoresde.latent"),
     "view": ("scoresde.data",),
+    "codec": ("scoresde.spaces",),
     "loss": ("scoresde.loss",),
     "objective": ("scoresde.objectives", "scoresde.loss"),
     "train": ("scoresde.training",),

@@ -34,8 +34,9 @@ def test_composes_and_makes(group, name, tmp_path):
             build.make(config[part], part)
         config = settle.settled(config, SimpleNamespace(space=Bins(256), counts=torch.arange(1.0, 257)))
         outputs = 32 if name == "mnist_likelihood" else 1
-        net = build.build_denoiser(config, (1, 28, 28)).net
-        assert net(torch.zeros(1, 1, 28, 28), torch.zeros(1)).shape[1] == outputs
+        channels = sum(4**r for r in range(config.data.get("resolutions", 1)))  # of a pyramid
+        net = build.build_denoiser(config, (channels, 28, 28)).net
+        assert net(torch.zeros(1, channels, 28, 28), torch.zeros(1)).shape[1] == outputs * channels
         return
     node = config[group]
     if name == "tuned":
@@ -47,7 +48,7 @@ def test_composes_and_makes(group, name, tmp_path):
         objective.vet(config)
     elif group == "net":
         with torch.device("meta"):  # those of the field are large
-            build.make(node, group, shape=(2,) if name == "mlp" else (1, 8, 8))
+            build.make(node, group, shape={"mlp": (2,), "nested": (5, 8, 8)}.get(name, (1, 8, 8)))
     elif group == "data" and not OmegaConf.missing_keys(node):
         assert build.build_data(config).shape
     else:
@@ -70,6 +71,7 @@ def test_a_config_lists_every_setting_with_the_defaults_of_the_code(group, name)
         "ancestral": {"eta", "steps"},  # these two are other classes by their settings
         "euler": {"order", "correct"},
         "shifted": {"sde"},  # a node
+        "scaled": {"sde"},
     }
     assert differ <= other.get(name, set())
 

@@ -26,7 +26,7 @@ FLOOR = {
     "noise": set(),
     "sde": set(),
     "ode": set(),
-    "nets": {"conditions"},
+    "nets": {"conditions", "spaces"},
     "adapters": set(),
     "metrics": set(),
     "data": {"noise", "encoders", "conditions", "spaces"},

@@ -2,8 +2,9 @@
 
 `base.py`: what a data set is; `items.py`: items, many at once (`Batch`), and rows that need not fit in memory;
 `offered.py`: what becomes a condition, of what kind, from what `plain.py` makes of it; `standard.py`: statistics;
-`look.py`: the fingerprint and the look before a training; `readers/`: the data sets; `views/`: pictures that are
-computed of items, as conditions.  They may import `conditions/`, `spaces/` and what checks settings.
+`look.py`: the fingerprint and the look before a training; `pyramids.py`: pictures at several resolutions at once;
+`readers/`: the data sets; `views/`: pictures that are computed of items, as conditions.  They may import `conditions/`,
+`spaces/` and what checks settings.
 """
 
 from ..spaces import Affine, Bins, Space
@@ -11,6 +12,7 @@ from .base import Data
 from .checks import split
 from .items import Batch, collate, item, stack
 from .look import check_data, condition_prints
+from .pyramids import pyramid
 from .readers.arrays.array import array, from_table, from_tensor
 from .readers.custom import as_data, custom
 from .readers.digits import digits
@@ -51,6 +53,7 @@ __all__ = [
     "item",
     "mnist",
     "put_back",
+    "pyramid",
     "scenes",
     "split",
     "stack",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,12 +13,12 @@ from ..answers import answered
 from ..denoiser import Cond, Denoiser
 from ..errors import InputError
 from ..sde import SDE, expand, widest
-from ..settings import LATER, Checked, OneOf, Positive, Scale
+from ..settings import LATER, Checked, Count, OneOf, Positive, Scale
 from . import within
+from .scales import multiscale, sides
 from .spread import DRAWS, spread
 from .times import TIMES, Times, draw_of, lognormal, named_times
 from .weights import Weighting, edm, named_weight
-from .within import Interval
 
 V_ERROR, AROUND_DATA = edm(1.0), lognormal(None, None)
 
@@ -54,9 +54,13 @@ class DenoisingLoss(Checked):
             (|f(x_t)|^2 - 2 <f(x_t) - f(alpha x_0), eps> + 1).  For sigma small against the scale on which f changes,
             f(x_t) - f(alpha x_0) is of order sigma, and eps, which is what makes the variance grow as weight squared
             over density, cancels.  It costs those rows a second call.
+        multiscale: the fewest pixels a side of an error that is made smaller: the loss of pictures of d pixels is then
+            sum_s d / s times the mean square of the residual at s = d, d / 2, ... down to these (`scales.multiscale`).
+            None: at d alone.
 
     Raises:
-        InputError: a base, or times beside one, without a `log_density`; settings out of range.
+        InputError: a base, or times beside one, without a `log_density`; a control beside several scales; settings out
+            of range.
     """
 
     weight: Weighting = V_ERROR
@@ -66,15 +70,25 @@ class DenoisingLoss(Checked):
     draw: Annotated[str, OneOf(DRAWS)] | None = None
     control: Positive | None = None
     interval: Annotated[Interval, LATER] = None
+    multiscale: Annotated[Count | None, LATER] = None
 
     def __post_init__(self):
         super().__post_init__()
+        if None not in (self.control, self.multiscale):
+            raise InputError(
+                f"multiscale={self.multiscale}: a control variate is of one scale: control=null", "control"
+            )
         within.check(self.interval)
         if self.base is not None:
             for name in ("base", "times"):
                 if not hasattr(named_times(getattr(self, name)), "log_density"):
                     words = f"{name}={getattr(self, name)!r} has no log_density, which a base needs"
                     raise InputError(words, name)
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Raises `InputError` for items of a `shape` that have no errors at these scales."""
+        if self.multiscale is not None:
+            sides(shape[1:], self.multiscale)
 
     @property
     def follows(self) -> bool:
@@ -175,6 +189,8 @@ class DenoisingLoss(Checked):
         weight = self.weight_at(denoiser.sde, t)
         residual = (denoiser(x, t, cond) - x0) * expand(weight.sqrt(), x0)
         plain = residual.square().flatten(1).mean(1)
+        if self.multiscale is not None:
+            return multiscale(residual, sides(x0.shape[2:], self.multiscale)), plain
         if self.control is None:
             return plain, plain
         return plain + self._control(denoiser, x0, t, eps, weight, cond), plain

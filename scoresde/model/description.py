@@ -10,6 +10,7 @@ from ..conditions import of_items
 from ..data import Data, condition_prints
 from ..denoiser import RULES, Denoiser, Preconditioned, Source, levels
 from ..errors import InputError
+from ..spaces import Pyramid
 
 FORMAT = 2
 # do not change what is trained
@@ -37,9 +38,11 @@ def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -
 
 
 def _codec(data: Data) -> dict:
-    """The autoencoder of data of latents."""
+    """The autoencoder of data of latents, or what makes pyramids, whole."""
     if data.codec is None:
         return {}
+    if isinstance(data.codec, Pyramid):
+        return {"codec": making.node_of(data.codec)}
     return {"codec": {"folder": str(data.codec.folder or ""), "weights": data.codec.weights}}
 
 

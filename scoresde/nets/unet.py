@@ -129,19 +129,44 @@ class UNet(Network):
         self.out = progressive.outputs(out, style, answer, plan.widths[::-1])
 
     def forward(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
+        return self.within(*self.told(x, c, cond))[0]
+
+    def told(self, x: Tensor, c: Tensor, cond: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, Embedded]:
+        """What `within` takes.
+
+        Arguments:
+            x, c, cond: as in `forward`.
+
+        Returns:
+            What enters the first layer (B, C', *space), what blocks see of the level (B, 4 channels), the conditions.
+        """
         level, h, given = self.embed(c), self.octaves(x), Embedded()
         if self.conditions:
             given = self.conditioner(cond or {}, x)
             level = level if given.vector is None else level + given.vector
             h = h if given.channels is None else torch.cat([h, given.channels], 1)
-        level = F.silu(level)
-        h, skips, spaces = self._down(h, level, given)
+        return h, F.silu(level), given
+
+    def within(self, h: Tensor, level: Tensor, given: Embedded, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The answer, and the features that the last layer makes it of.
+
+        Arguments:
+            h, level, given: what `told` gave.
+            beside: (B, channels, *space), added behind the first layer; None: nothing.
+
+        Returns:
+            (B, outputs C, *space), and (B, mults[0] channels, *space).
+        """
+        h, skips, spaces = self._down(h, level, given, beside)
         for layer in self.middle:
             h = layer(h, level, given)
         return self._up(h, skips, spaces, level, given)
 
-    def _down(self, h: Tensor, level: Tensor, given: Embedded) -> tuple[Tensor, list[Tensor], list[torch.Size]]:
+    def _down(
+        self, h: Tensor, level: Tensor, given: Embedded, beside: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], list[torch.Size]]:
         picture, h = h, self.enter(h)
+        h = h if beside is None else h + beside
         skips, spaces = [] if self.efficient else [h], []
         for i, layer in enumerate(self.down):
             falls = i in self.falls
@@ -152,7 +177,9 @@ class UNet(Network):
             skips += [] if falls and self.efficient else [h]
         return h, skips, spaces
 
-    def _up(self, h: Tensor, skips: list[Tensor], spaces: list[torch.Size], level: Tensor, given: Embedded) -> Tensor:
+    def _up(
+        self, h: Tensor, skips: list[Tensor], spaces: list[torch.Size], level: Tensor, given: Embedded
+    ) -> tuple[Tensor, Tensor]:
         picture, heads = None, iter(self.out)
         for i, layer in enumerate(self.up):
             if i in self.rises:
@@ -162,7 +189,7 @@ class UNet(Network):
                 h = layer(torch.cat([h, skips.pop()], 1), level, given)
             if i in self.ends and self.out:
                 picture, h = next(heads)(picture, h)
-        return self.leave(picture if isinstance(self.leave, nn.Identity) else h)
+        return self.leave(picture if isinstance(self.leave, nn.Identity) else h), h
 
 
 def _check(shape: tuple[int, ...], mults: Sequence[int], block_mults: Sequence[int], fir: Sequence[float]) -> None:

@@ -78,6 +78,7 @@ class Denoising(Own):
         super().__init__()
         self.added = Added(uncertainty, self_condition, offset, augment, coupling, condition_noise, condition_blur)
         self.added.check(denoiser, data.shape)
+        loss.check(data.shape)
         denoiser.source = self.added.source
         self.said, self.asked = loss, loss  # what a description tells; what `loss` is made of
         self.product, self.data, self.dequantise = denoiser, data, dequantise

@@ -29,6 +29,7 @@ from ..training import fit
 from ..training.book import check_same
 from ..training.start import started
 from .given import vet
+from .likelihood.densities import check_density
 from .likelihood.task import Score
 from .sample import Sample, check
 
@@ -42,8 +43,10 @@ class Full(Task):
     def __call__(self, run: Run) -> None:
         if run.config.png:
             check(run, run.data)  # before the training
-        if run.told() and (run.config.fresh or _step(run) < run.training.steps):
-            _vet_samples(run)
+        if run.config.fresh or _step(run) < run.training.steps:
+            check_density(run.data)
+            if run.told():
+                _vet_samples(run)
         train(run)
         processes.wait(run.config.device)  # until the first process has written the model
         Sample()(run)

@@ -1,11 +1,16 @@
-"""The codec of a model of latents, a folder within the model's: what its autoencoder's own folder has to sample by."""
+"""The codec of a model of latents, a folder within the model's: what its autoencoder's own folder has to sample by.
+
+That of pyramids has no weights, and stands in the model's own description.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ... import making
 from ...errors import InputError
 from ...machine import files
+from ...spaces import Pyramid
 
 FOLDER, ABOUT, WITH = "codec", "model.json", "with"
 
@@ -19,6 +24,8 @@ def in_training(folder: Path, known: Mapping[str, Any]) -> None:
 
 def save(folder: Path, codec: Any) -> None:
     """Writes the weights of an autoencoder, and what made it, below a model's folder; the description last."""
+    if isinstance(codec, Pyramid):
+        return
     place = Path(folder) / FOLDER
     place.mkdir(parents=True, exist_ok=True)
     own = codec.folder
@@ -29,13 +36,15 @@ def save(folder: Path, codec: Any) -> None:
 
 def of(folder: Path, known: Mapping[str, Any], load: Callable[[Path], Any]) -> Any:
     """The autoencoder of a model of latents, by what its folder says of it: that within the folder, or until the
-    training has ended the one that it is trained by; None of other models.
+    training has ended the one that it is trained by; of a model of pyramids what makes them; None of other models.
 
     One that was trained with the model is that within the folder.  Raises `InputError` where there is none, or another.
     """
     said = known.get("codec")
     if not isinstance(said, Mapping):
         return None
+    if "_target_" in said:
+        return making.make(said, "codec", Pyramid, trust=False)
     if WITH in said:
         if not (folder / FOLDER / ABOUT).exists():
             raise InputError(f"{folder} has no {FOLDER}/, the autoencoder that was trained with it: put it back")

@@ -46,6 +46,14 @@ class Patches:
         pairs = [n for i in range(axes) for n in (1 + i, 2 + axes + i)]
         return h.permute(0, 1 + axes, *pairs).reshape(len(h), -1, *self.space)
 
+    def folded(self, x: Tensor) -> Tensor:
+        """x (B, C, *space) to (B, C P, *grid): the pixels of a patch as channels."""
+        return self.fold(x).transpose(1, 2).reshape(len(x), -1, *self.grid)
+
+    def unfolded(self, h: Tensor) -> Tensor:
+        """(B, C P, *grid) to (B, C, *space), the inverse of `folded`."""
+        return self.unfold(h.flatten(2).transpose(1, 2))
+
 
 def places(grid: Sequence[int]) -> Tensor:
     """Where the cells of a grid are, float (N, axes), in rows; an axis of one cell tells nothing, and is left out."""

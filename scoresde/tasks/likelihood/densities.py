@@ -7,11 +7,11 @@ from torch import Tensor
 
 from ... import grids
 from ... import likelihood as lik
-from ...data import stack
+from ...data import Data, stack
 from ...denoiser import LearnedVariance, levels
 from ...errors import InputError
 from ...run import Run
-from ...spaces import Bins
+from ...spaces import Bins, Pyramid
 from ..given import of_items
 from . import latent
 from .latent import bounded
@@ -31,6 +31,7 @@ def time_of(run: Run) -> float:
 def scorer(run: Run) -> Columns:
     """A function (raw items, their numbers, conditions) -> columns of figures in nats, the model's space apart."""
     data, settings, seed, t_min = run.data, run.likelihood, run.config.seed, time_of(run)
+    check_density(data)
     _check_places(run)
     if bounded(run):
         flow = settings.flow | {"t_min": t_min, "control": _control(run, t_min)}
@@ -65,6 +66,13 @@ def scorer(run: Run) -> Columns:
         return {k: v.detach().double().cpu() for k, v in figures.items()}
 
     return columns
+
+
+def check_density(data: Data) -> None:
+    """Raises `InputError` for pyramids, whose small pictures are functions of the largest."""
+    if isinstance(data.codec, Pyramid) and data.codec.resolutions > 1:
+        words = "its small pictures follow from the largest: take task=train, task=sample, task=evaluate"
+        raise InputError(f"{data.name} has no density, {words}", "data")
 
 
 def _check_places(run: Run) -> None:
