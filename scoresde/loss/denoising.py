@@ -19,6 +19,7 @@ from .scales import multiscale, sides
 from .spread import DRAWS, spread
 from .times import TIMES, Times, draw_of, lognormal, named_times
 from .weights import Weighting, edm, named_weight
+from .within import Interval
 
 V_ERROR, AROUND_DATA = edm(1.0), lognormal(None, None)
 
