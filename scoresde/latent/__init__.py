@@ -4,7 +4,8 @@
 others; what samples, guides and scores is that of any data.  It may import `model/` and what lies below it.
 """
 
+from ..model.tiles import Tiles
 from .latents import latents
 from .pretrained import pretrained
 
-__all__ = ["latents", "pretrained"]
+__all__ = ["Tiles", "latents", "pretrained"]
