@@ -33,7 +33,7 @@ def counts(data: Data) -> torch.Tensor | None:
     """How often each level is there, float64 (levels,), in up to 8192 training items; None: no levels."""
     if data.levels is None:
         return None
-    index = _spaced(len(data.train), COUNTED)
+    index = spaced(len(data.train), COUNTED)
     found = [stack(data.train, part) for part in np.array_split(index, -(-len(index) // 256))]
     each = [torch.bincount(part.flatten().long(), minlength=data.levels) for part in found]
     return torch.stack(each).sum(0).double()
@@ -53,7 +53,7 @@ def fingerprint(data: Data) -> str:
     ]
     digest.update(repr((tuple(data.shape), data.levels, numbers)).encode())
     for items in (data.train, data.test, *data.buckets):
-        index = np.arange(len(items)) if _whole(items) else _spaced(len(items), SOME)
+        index = np.arange(len(items)) if _whole(items) else spaced(len(items), SOME)
         kind = stack(items, index[:1]).dtype if _lasting(items) else None
         digest.update(f"{len(items)} of {kind};".encode())
         step = max(1, PART // max(1, int(np.prod(data.shape))))
@@ -78,7 +78,7 @@ def condition_prints(data: Data, names: Iterable[str]) -> dict[str, str]:
             raise InputError(f"{data.name}: its items have no condition {name}{known}", "conditions")
         digest = hashlib.sha256()
         for items in (data.train, data.test, *data.buckets):
-            index = np.arange(len(items)) if _together(items, name) else _spaced(len(items), SOME)
+            index = np.arange(len(items)) if _together(items, name) else spaced(len(items), SOME)
             value = column(items, name, index) if len(items) else torch.empty(0)
             digest.update(f"{tuple(value.shape)} of {value.dtype};".encode())
             value = torch.where(value.isnan(), math.nan, value) if value.is_floating_point() else value
@@ -115,7 +115,7 @@ def check_data(data: Data) -> list[str]:
 def _looked_at(data: Data, split: str) -> Tensor:
     """Raw items of a split, once they have been looked at."""
     items, name = getattr(data, split), f"{data.name}: {split}"
-    index = _spaced(len(items), min(LOOKED_AT, max(8, 2**24 // max(1, int(np.prod(data.shape))))))
+    index = spaced(len(items), min(LOOKED_AT, max(8, 2**24 // max(1, int(np.prod(data.shape))))))
     batch = collate(items, index, data.conditions)
     _check_conditions(data, name, batch)
     x = batch.x
@@ -205,7 +205,7 @@ def scales_note(std: np.ndarray, columns: tuple[str, ...] | None, vectors: bool)
     return [f"{TOLD}, from {ends}: standardize=feature gives each its own scale"]
 
 
-def _spaced(n: int, most: int) -> np.ndarray:
+def spaced(n: int, most: int) -> np.ndarray:
     """At most so many of the places 0..n-1, evenly spaced."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)) if n else np.arange(0)
 

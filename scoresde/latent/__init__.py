@@ -5,9 +5,10 @@ that of any data.  `pretrained.py`: autoencoders of others; `pca.py`: a linear o
 what a model of latents says of log p(x).  It may import `likelihood/`, `model/` and what lies below them.
 """
 
+from ..model.trained.tiles import Tiles
 from .bound import LatentBound, bound
 from .latents import latents
 from .pca import pca
 from .pretrained import pretrained
 
-__all__ = ["LatentBound", "bound", "latents", "pca", "pretrained"]
+__all__ = ["LatentBound", "Tiles", "bound", "latents", "pca", "pretrained"]

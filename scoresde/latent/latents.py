@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..data import Affine, Data, Tensors, stack
 from ..data.items import held
+from ..data.look import spaced
 from ..denoiser import device_of
 from ..errors import InputError
 from ..machine import launcher
@@ -75,7 +76,7 @@ def latents(
             Tensors(z, cond=part.cond)
             for z, part in zip(_kept(sets, folder, posterior + str(seed) * (drawn is not None)), sets, strict=True)
         ]
-    mean, std = _moments([part.rows(_spaced(len(part), len(part) if kept else SOME)) for part in sets])
+    mean, std = _moments([part.rows(spaced(len(part), len(part) if kept else SOME)) for part in sets])
     per = lambda value: value.reshape(-1, *[1] * (len(found.latent_shape) - 1))
     more = {"conditions": dict(data.conditions), "notes": (*data.notes, *_said(data, found)), "judge": data.judge}
     space = Affine(per(1 / std), per(-mean / std)) if standardize else Affine()
@@ -106,7 +107,7 @@ def _said(data: Data, model: TrainedAutoencoder) -> list[str]:
     own = model.bare
     if not isinstance(own.bottleneck, Gaussian):
         return []
-    index = _spaced(len(data.train), BATCH)
+    index = spaced(len(data.train), BATCH)
     silent = own.bottleneck.silent(own.net.down(data.encode(stack(data.train, index)).to(device_of(model))))
     channels = silent.nonzero()[:, 0].tolist()
     if len(channels) == len(silent):
@@ -136,7 +137,3 @@ def _made(parts: Sequence[Encoded]) -> tuple[Tensor, ...]:
                 if advance is not None:
                     advance(done, f"{done} of {total} items")
     return tuple(made)
-
-
-def _spaced(n: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))

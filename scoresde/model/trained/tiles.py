@@ -23,6 +23,9 @@ class Tiles(Checked):
     Arguments:
         size: latents a side; axes that are shorter are not cut.
         overlap: latents a side that neighbours share; None: a quarter of the size.
+
+    Raises:
+        InputError: an overlap that is not less than the size.
     """
 
     size: Count
@@ -38,15 +41,15 @@ class Tiles(Checked):
         """The overlap."""
         return self.size // 4 if self.overlap is None else self.overlap
 
-    def starts(self, length: int) -> list[int]:
-        """Where the tiles of an axis begin."""
+    def _starts(self, length: int) -> list[int]:
+        """Where the tiles of an axis of so many latents (`length`) begin."""
         if length <= self.size:
             return [0]
         last = length - self.size
         return [*range(0, last, self.size - self.shared), last]
 
-    def weights(self, start: int, length: int, factor: int) -> Tensor:
-        """How much each pixel of a tile counts along an axis of so many latents, `factor` pixels each."""
+    def _weights(self, start: int, length: int, factor: int) -> Tensor:
+        """How much each pixel of a tile counts along an axis of `length` latents, `factor` pixels each."""
         size = min(self.size, length)
         place = (torch.arange(size * factor) + 0.5) / factor
         margin = self.shared / 4
@@ -56,21 +59,30 @@ class Tiles(Checked):
         return before * (rises(size - place) if start + size < length else one)
 
     def decoded(self, up: Callable[[Tensor], Tensor], z: Tensor, shape: Sequence[int]) -> Tensor:
-        """x (B, *shape) of z (B, latent, *small), by `up` of tiles of z.
+        """Decodes latents.
 
-        Raises `InputError` where `up` cannot tell a part from the whole.
+        Arguments:
+            up: what decodes a tile.
+            z: (B, latent, *small).
+            shape: of what one item becomes, (C, *space).
+
+        Returns:
+            (B, *shape).
+
+        Raises:
+            InputError: `up` gives another shape than that of a tile.
         """
         small = z.shape[2:]
         factors = [n // m for n, m in zip(shape[1:], small, strict=True)]
         total, weight = z.new_zeros(len(z), *shape), z.new_zeros(1, 1, *shape[1:])
-        for corner in itertools.product(*map(self.starts, small)):
+        for corner in itertools.product(*map(self._starts, small)):
             lengths = [min(self.size, n) for n in small]
             part = z[(..., *(slice(i, i + n) for i, n in zip(corner, lengths, strict=True)))]
             wanted = (len(z), shape[0], *(n * f for n, f in zip(lengths, factors, strict=True)))
             x = answered(up(part), wanted, "the decoder of a tile of its latents")
             w = z.new_ones(())
             for start, n, f in zip(corner, small, factors, strict=True):
-                w = w[..., None] * self.weights(start, n, f).to(z)
+                w = w[..., None] * self._weights(start, n, f).to(z)
             place = (..., *(slice(i * f, i * f + n * f) for i, n, f in zip(corner, lengths, factors, strict=True)))
             total[place] += w * x
             weight[place] += w

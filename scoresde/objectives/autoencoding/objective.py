@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...data import Batch, Data, collate
+from ...data.look import spaced
 from ...denoiser import device_of
 from ...errors import InputError
 from ...making import node_of
@@ -39,10 +40,10 @@ class Autoencode(Own):
     critic(x')), from step `start` on, and its gradient is as long as that of the rest at the decoder's last layer:
     lambda = |grad rest| / |grad critic|.
 
-    Each validation looks at up to 512 held-out items by the means of their latents: `validation`, the loss without the
-    critic; `psnr`, decibels; of a Gaussian `kl`, nats an item, and `silent`, how many channels of the latents say less
-    than 0.01 nats a place; of a codebook `used`, the share of its codes among them, and `perplexity`, by how many even
-    ones; of loss=levels `bits_per_dim`, an upper bound of -log2 P(v) / D, of codes too.
+    Each validation looks at up to 512 held-out items, evenly spaced, by the means of their latents: `validation`, the
+    loss without the critic; `psnr`, decibels; of a Gaussian `kl`, nats an item, and `silent`, how many channels of the
+    latents say less than 0.01 nats a place; of a codebook `used`, the share of its codes among them, and `perplexity`,
+    by how many even ones; of loss=levels `bits_per_dim`, an upper bound of -log2 P(v) / D, of codes too.
 
     Kingma, Welling (2014), arXiv 1312.6114; van den Oord et al. (2017), arXiv 1711.00937; Esser, Rombach, Ommer (2021),
     arXiv 2012.09841; Rombach et al. (2022), arXiv 2112.10752.
@@ -150,7 +151,7 @@ class Autoencode(Own):
 
     def begin(self, device):
         prepare(self.product, self.data)
-        self.held = collate(self.data.test, range(min(MOST, len(self.data.test))), []).x.to(device)
+        self.held = collate(self.data.test, spaced(len(self.data.test), MOST), []).x.to(device)
 
     @torch.no_grad()
     def check(self, average: Autoencoder) -> dict[str, Any]:

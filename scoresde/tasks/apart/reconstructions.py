@@ -2,10 +2,12 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from ... import metrics, pictures
 from ...data import Data, stack
+from ...data.look import spaced
 from ...errors import InputError
 from ...metrics import Estimate
 from ...metrics.estimate import interval
@@ -13,16 +15,17 @@ from ...model import TrainedAutoencoder
 from ...run import Run
 from ..evaluate.reference import Features, reference
 
+SHOWN = 10  # items in the picture
 GROUPS = 20  # of the jackknife
 Rows = list[tuple[str, str]]
 
 
 def told(run: Run, data: Data, model: TrainedAutoencoder, items: int, extractor: str | None) -> Rows:
     """Rows of a table: PSNR, SSIM, what the latents cost, a Frechet distance by an extractor; reconstructions.png."""
-    raw = stack(data.test, range(min(items, len(data.test))))
+    raw = stack(data.test, spaced(len(data.test), items))
     again = model.reconstruct(raw)
-    few = slice(0, 512)
-    pictures.translations(run.folder / "reconstructions.png", raw[few], again[few, None], None, data.levels)
+    few = torch.from_numpy(spaced(len(raw), SHOWN))
+    pictures.translations(run.folder / "reconstructions.png", raw[few], again[few][:, None], None, data.levels)
     shape, fewer = " x ".join(map(str, model.latent_shape)), math.prod(data.shape) / math.prod(model.latent_shape)
     rows, found = [("latents", f"{shape}, {fewer:.3g} times fewer numbers")], {}
     if data.levels and len(raw) > 1:
