@@ -15,7 +15,7 @@ from ...model.named import named, same_items
 from ...nets import Codebook, Codec, Gaussian, PatchCritic
 from ...objectives import Autoencode, Perceptual
 from ...run import Run
-from ...settings import Count, Range, Scale, Text, Whole
+from ...settings import LATER, Count, Range, Scale, Text, Whole
 from .base import Apart
 
 FEW = 512  # held-out items that are looked at
@@ -44,7 +44,7 @@ class Autoencoder(Apart):
     perceptual: Scale = 0.1
     critic: Scale = 0.0
     start: Whole = 500
-    pca: Annotated[int, Range(1, 4095)] | None = None
+    pca: Annotated[Annotated[int, Range(1, 4095)] | None, LATER] = None
 
     def __call__(self, run: Run) -> None:
         data, training = run.data, run.training
