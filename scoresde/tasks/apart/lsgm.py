@@ -4,7 +4,7 @@ import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -18,7 +18,7 @@ from ...model.named import named, same_items
 from ...nets import Codec, Gaussian
 from ...objectives import LSGM as Objective
 from ...run import Run
-from ...settings import Count, Text, Whole
+from ...settings import Count, Range, Text, Whole
 from .base import FEW, Apart
 
 
@@ -34,7 +34,7 @@ class LSGM(Apart):
     name = "lsgm"
 
     mults: tuple[Count, ...] = (1, 2)
-    dropout: float = 0.0
+    dropout: Annotated[float, Range(0, below=1)] = 0.0
     weighting: Literal["ll", "un", "re"] = "ll"
     autoencoder: Text | None = None
     latent: Count = 4
