@@ -20,7 +20,6 @@ from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
 from ..model.description import DENOISING, RUNNING, drops, flatten, objective_node, rule_name, told, without_inputs
 from ..model.folder import described, kind_of
-from ..model.kept import codecs
 from ..sde import SDE
 from . import conditions, views
 from .options import GROUPS
@@ -214,17 +213,6 @@ def build_data(config: DictConfig, trust: bool = True) -> Data:
     """The data set of a config, with the conditions that the model takes, and what is seen of its items."""
     data = conditions.read(config, as_data(make(_data(config), "data", trust=trust)))
     return views.seen(config, data, trust)
-
-
-def at_hand(config: DictConfig, folder: Path) -> DictConfig:
-    """A config whose data of latents are by the autoencoder within the model's folder, where their own is gone."""
-    place = config.data.get("autoencoder") if config.data else None
-    within = folder / codecs.FOLDER
-    if not isinstance(place, str) or Path(place).expanduser().exists() or not (within / codecs.ABOUT).exists():
-        return config
-    config = copy.deepcopy(config)
-    config.data.autoencoder = str(within)
-    return config
 
 
 def made_of(config: DictConfig, trust: bool = True) -> type[Preconditioned]:

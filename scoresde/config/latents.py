@@ -1,4 +1,4 @@
-"""What a config says of a model that is trained together with the autoencoder of its latents."""
+"""What a config says of latents whose autoencoder is within the model's own folder."""
 
 import copy
 from collections.abc import Sequence
@@ -23,3 +23,14 @@ def of_latents(config: DictConfig, shape: Sequence[int], folder: Path) -> DictCo
         config.data, config.objective = node | {"standardize": False}, {"_target_": DENOISING}
     one = Tensors(torch.zeros(1, *shape))
     return settle.settled(config, Data("latents", one, one, Affine()), {})
+
+
+def at_hand(config: DictConfig, folder: Path) -> DictConfig:
+    """A config whose data of latents are by the autoencoder within the model's folder, where their own is gone."""
+    place = config.data.get("autoencoder") if config.data else None
+    within = folder / codecs.FOLDER
+    if not isinstance(place, str) or Path(place).expanduser().exists() or not (within / codecs.ABOUT).exists():
+        return config
+    config = copy.deepcopy(config)
+    config.data.autoencoder = str(within)
+    return config

@@ -20,6 +20,7 @@ from ..conditions import Kind
 from ..config import build, conditions, guide, objective, options, settle
 from ..config.guide import Guide
 from ..config.jobs import Job, fingerprint
+from ..config.latents import at_hand
 from ..data import Data
 from ..denoiser import Denoiser
 from ..errors import InputError
@@ -166,8 +167,8 @@ class Run:
         """The data set that the config names, whatever the model was trained on."""
         if self.config.data is None:
             raise InputError(f"{self.folder} was trained from Python, on data that it does not name: say data=...")
-        config = build.at_hand(self.config, self.folder)
-        data = conditions.as_kept(build.build_data(config, self.trusts("data")), self.config, self.folder)
+        data = build.build_data(at_hand(self.config, self.folder), self.trusts("data"))
+        data = conditions.as_kept(data, self.config, self.folder)
         for note in getattr(data, "notes", ()):
             self.say(note)
         return data
