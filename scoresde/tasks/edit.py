@@ -131,5 +131,5 @@ def _rows(settings: Edit, words: str, n: int, figures: dict[str, Any]) -> list[t
     """The closing table."""
     cost = f"{figures['evaluations']:.0f} evaluations and {1e3 * figures['seconds_per_sample']:.1f} ms a sample"
     told = [(f"strength {s:g}", s) for s in settings.strengths if f"psnr_{s:g}" in figures]
-    table = [(name, f"PSNR to the picture {figures[f'psnr_{s:g}']} dB") for name, s in told]
+    table = [(name, f"PSNR to the picture, dB: {figures[f'psnr_{s:g}']}") for name, s in told]
     return [("edited", f"{n} pictures of {words}: {cost}"), *table]
