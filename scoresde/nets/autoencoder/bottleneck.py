@@ -50,7 +50,7 @@ class Gaussian(Network):
 
     def silent(self, h: Tensor) -> Tensor:
         """Which channels say less than 0.01 nats a place of h (B, 2 latent, *space), (latent,): they collapsed."""
-        return self.divergence(h).flatten(2).mean((0, 2)) < SILENT
+        return self.divergence(h).reshape(len(h), self.latent, -1).mean((0, 2)) < SILENT
 
     def forward(self, h: Tensor, eps: Tensor | None = None) -> Coded:
         """z = mean + std eps of h (B, 2 latent, *space), and the KL; without eps the mean."""
