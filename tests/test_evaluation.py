@@ -156,6 +156,17 @@ def test_extractors_restore_to_the_same(tmp_path):
         metrics.Inception(tmp_path / "bad.pth")
 
 
+def test_the_axes_of_large_items_are_those_of_all(monkeypatch):
+    digits = data.digits()
+    x = digits.encode(data.stack(digits.train, range(400)))
+    before = metrics.PCA.fit(x, 8)
+    monkeypatch.setattr(features, "EXACT", 50)
+    torch.manual_seed(7)
+    large, state = metrics.PCA.fit(x, 8), torch.get_rng_state()
+    torch.manual_seed(7)
+    assert torch.allclose(large.axes, before.axes, atol=1e-4) and torch.equal(torch.get_rng_state(), state)
+
+
 def test_mnist_has_labels_where_their_files_are(tmp_path):
     images, labels = np.arange(3 * 4, dtype=np.uint8).reshape(3, 2, 2), np.array([5, 0, 4], dtype=np.uint8)
     for part in ("train", "t10k"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from .classifier import Classifier, fit, seeded
 
+EXACT = 2048  # rows or entries up to which all principal axes are made
 EXTRACTORS = ("auto", "flatten", "pca", "classifier", "inception", "efficientnet_lite0")
 
 
@@ -69,10 +70,20 @@ class PCA(Extractor):
 
     @classmethod
     def fit(cls, x: Tensor, count: int = 64) -> PCA:
-        """The first `count` axes of x (n, *shape), or as many as there are; n rows and D entries as they come."""
+        """The first `count` axes of x (n, *shape), or as many as there are; n rows and D entries as they come.
+
+        Where n and D are both large they are those of a random subspace after six power iterations (Halko, Martinsson,
+        Tropp, 2011, arXiv 0909.4061), the same one always: all axes would take hours and many times the memory.
+        """
         x = x.flatten(1).double().cpu()
         mean = x.mean(0)
-        axes = torch.linalg.svd(x - mean, full_matrices=False).Vh[:count].T
+        if min(x.shape) <= EXACT:
+            axes = torch.linalg.svd(x - mean, full_matrices=False).Vh[:count].T
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                axes = torch.svd_lowrank(x - mean, min(count + 32, EXACT), 6)[2]
+            axes = axes[:, :count]
         sign = axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()  # a svd leaves the signs open
         return cls(mean, (axes * sign).contiguous())
 
