@@ -1,12 +1,12 @@
 """Seconds per sample of a latent model and of pixel models, in one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/latents.py runs/ldm runs/pixel            # folders of trained models
-    OMP_NUM_THREADS=1 python benchmarks/latents.py runs/ldm_scenes --net 64       # beside a U-Net of the pixels, untrained
+    OMP_NUM_THREADS=1 python benchmarks/latents.py runs/ldm runs/pixel         # folders of trained models
+    OMP_NUM_THREADS=1 python benchmarks/latents.py runs/ldm_scenes --net 64    # beside an untrained U-Net of the pixels
 
 `--net C` makes a U-Net of C channels of what the first model draws, with one resolution more for each halving of the
-latents; its weights do not matter for its time.  All take turns; a figure is the median of the turns, of a whole call of
-`generate`: x_T, the network, and the decoder of a latent model.  `ratio` is the median over turns of a model's time over
-the first one's.  Times are CPU seconds of the process, on one thread.
+latents; its weights do not matter for its time.  All take turns; a figure is the median of the turns, of a whole call
+of `generate`: x_T, the network, and the decoder of a latent model.  `ratio` is the median over turns of a model's time
+over the first one's.  Times are CPU seconds of the process, on one thread, which keeps what it frees as `run.py` does.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import time
 import torch
 
 import scoresde
+from scoresde.machine import memory
 from scoresde.sampling import DPMpp2M
 
 
@@ -37,13 +38,13 @@ class Pixels:
 
     @torch.no_grad()
     def generate(self, n, sampler, seed, **_):
-        return scoresde.sample(self.denoiser, sampler, (n, *self.shape), seed=seed)
+        return scoresde.sample(self.denoiser, sampler, (n, *self.shape), seed=seed, progress=False)
 
 
 def seconds(model, n: int, sampler, seed: int) -> float:
     """CPU seconds per sample of one call."""
     start = time.process_time()
-    model.generate(n, sampler=sampler, seed=seed)
+    model.generate(n, sampler=sampler, seed=seed, progress=False)
     return (time.process_time() - start) / n
 
 
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--turns", type=int, default=5)
     given = parser.parse_args()
+    memory.keep_freed()
     found = {folder: scoresde.load(folder) for folder in given.folders}
     first = found[given.folders[0]]
     found |= {(made := Pixels(first, channels)).about: made for channels in given.net}

@@ -43,6 +43,7 @@ def test_what_is_wrong_is_told_before_the_autoencoder_is_trained(monkeypatch, ca
         f"data.autoencoder={value(['task=nothing'])}": "task=nothing",
         codec("ldm_mnist_codec", "data=digits", "task.latent=0"): "task.latent=0",
     }
+    said = ["experiment=ldm_mnist", *WORDS, *digits, "folder=m"]
     for word, told in wrong.items():
         code, out, err = command(
             monkeypatch, capfd, tmp_path, "experiment=ldm_mnist", *WORDS, *digits, "folder=m", word
