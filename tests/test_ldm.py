@@ -45,9 +45,7 @@ def test_what_is_wrong_is_told_before_the_autoencoder_is_trained(monkeypatch, ca
     }
     said = ["experiment=ldm_mnist", *WORDS, *digits, "folder=m"]
     for word, told in wrong.items():
-        code, out, err = command(
-            monkeypatch, capfd, tmp_path, "experiment=ldm_mnist", *WORDS, *digits, "folder=m", word
-        )
+        code, out, err = command(monkeypatch, capfd, tmp_path, *said, word)
         assert code == 1 and told in err and err.count("\n") == 1, (word, err)
         assert not (tmp_path / "runs").exists() and not (tmp_path / "m").exists()
 
