@@ -1,6 +1,7 @@
 """What samples are measured against: the held-out data, an extractor of features, and both kept for the next time."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -60,8 +61,8 @@ class Reference:
 
     def items(self, index, split: str) -> Tensor:
         """Items of a split, as the distances and the two-sample test take them: as they are, or their features."""
-        x = self.data.encode(stack(getattr(self.data, split), index))
-        return x if self.small else self.extractor(x)
+        seen = (lambda x: x) if self.small else self.extractor
+        return _seen(self.data, split, index, seen)
 
     def view(self, x: Tensor, found: Tensor) -> Tensor:
         """Of samples x (B, *shape) with features `found` the one that `items` is compared with."""
@@ -90,15 +91,19 @@ def _reference(run: Run, settings: Features, folder: Path, known: str) -> Refere
     path = folder / f"reference-{name}.npz"
     there = _read(path)
     if there is None:
-        batches = lambda split, index: torch.cat(
-            [extractor(data.encode(stack(getattr(data, split), i))) for i in torch.as_tensor(index).split(1000)]
-        )
+        batches = lambda split, index: _seen(data, split, index, extractor)
         floor = order[half:]
         there = {"test": batches("test", range(len(data.test))), "floor": batches("train", floor), "index": floor}
         fresh = Reference(name, extractor, there["test"], there["floor"], torch.empty(0), data, small, floor)
         there["held"] = near(fresh, fresh.items(range(len(data.test)), "test"))
         _write(path, there)
     return Reference(name, extractor, there["test"], there["floor"], there["held"], data, small, there["index"])
+
+
+def _seen(data: Data, split: str, index, seen: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+    """What is `seen` of items of a split, a thousand at a time: what draws or reads them may take many times theirs."""
+    items = getattr(data, split)
+    return torch.cat([seen(data.encode(stack(items, some))) for some in torch.as_tensor(index).split(1000)])
 
 
 def near(found: Reference, x: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ def _extractor(run: Run, settings: Features, folder: Path, index: Tensor, known:
             return name, features.restore(checkpoint.load(path))
         except (InputError, LookupError, TypeError, AttributeError, RuntimeError) as error:  # it can be made again
             run.say(f"warning: {path} is damaged ({str(error).splitlines()[0]}): the extractor is made anew")
-    x = data.encode(stack(data.train, index))
+    x = _seen(data, "train", index)
     if kind == "pca":
         extractor = features.PCA.fit(x, settings.width)
     else:
