@@ -98,7 +98,7 @@ def test_every_setting_of_a_group(group, name, tmp_path, monkeypatch):
         if key == "data.other":
             continue
         for bad in WRONG[type(value)]:
-            if key.endswith("data.shapes") and bad == [1]:  # a number of shapes, or a list of some
+            if key.endswith(("data.shapes", "task.strength")) and bad == [1]:  # one of them, or a list of some
                 continue
             assert tried(config, key, bad), f"{key}={bad!r} is taken (its default is {value!r})"
             found += 1

@@ -90,7 +90,9 @@ def cli(monkeypatch, capfd, tmp_path):
 def test_one_job_fails_and_the_others_end_and_only_it_is_run_again(cli, tmp_path, monkeypatch):
     words = ["--multirun", "sampler=ddim,euler", "sampler.steps=3", *SMALL]
     whole = sampling.draw
-    monkeypatch.setattr(sampling, "draw", lambda run: 1 / 0 if run.choices["sampler"] == "ddim" else whole(run))
+    monkeypatch.setattr(
+        sampling, "draw", lambda run, *how: 1 / 0 if run.choices["sampler"] == "ddim" else whole(run, *how)
+    )
     code, out, err = cli(*words)
     assert code == 1, err
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()

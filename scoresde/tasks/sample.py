@@ -19,7 +19,7 @@ from ..denoiser import Counted, Denoiser, bind
 from ..errors import InputError
 from ..machine import files, processes
 from ..machine.progress import fewer
-from ..model.trained.denoiser import Model
+from ..model import Model, TrainedAutoencoder
 from ..model.trained.tiles import Tiles
 from ..pictures.animation import animation
 from ..pictures.pixels import check_files, save_files
@@ -67,11 +67,12 @@ def draw(run: Run, shape: Sequence[int] | None = None, tiles: Tiles | None = Non
     """Does what `Sample` says."""
     config, model, sampler = run.config, run.model, run.fitted_sampler
     check(run, model)
-    if tiles is not None and model.codec is None:
+    coded = isinstance(model.codec, TrainedAutoencoder)
+    if tiles is not None and not coded:
         raise InputError(
             f"task.tile={tiles.size}: it is of latents, and {run.folder} has none: leave it out", "task.tile"
         )
-    if model.codec is not None:
+    if coded:
         model.codec.tiles = tiles
     choice = run.choices.get("sampler", build.name_of(config.sampler))
     more = [*([config.autocast] if config.autocast else []), *run.told(), *([repr(tiles)] if tiles else [])]
