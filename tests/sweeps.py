@@ -32,10 +32,10 @@ from pathlib import Path
 from scoresde.tasks import sample as sampling
 from scoresde.command.main import main
 whole = sampling.draw
-def draw(run):
+def draw(run, *how):
     if f"{run.choices['sde']} {run.choices['sampler']} {run.config.seed}" == os.environ.get("FAIL"):
         raise RuntimeError("made to fail")
-    whole(run)
+    whole(run, *how)
 sampling.draw = draw
 main(Path(os.environ["CONF"]))
 """
