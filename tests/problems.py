@@ -101,3 +101,17 @@ def refuses(*parts, call):
     assert "\n" not in text
     for part in parts:
         assert str(part) in text, text
+
+
+class Stop(Exception):
+    """What ends a training."""
+
+
+def stop_at(last: int):
+    """A report of a training that ends it at a step."""
+
+    def stop(step, **figures):
+        if step == last:
+            raise Stop
+
+    return stop

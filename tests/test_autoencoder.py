@@ -5,15 +5,15 @@ import math
 
 import pytest
 import torch
-from problems import refuses
+from problems import Stop, refuses, stop_at
 from torch.distributions import Normal, kl_divergence
 
 import scoresde
 from scoresde.data import Bins, from_tensor, stack
 from scoresde.nets import Codebook, Codec, Encoder, Gaussian, PatchCritic
-from scoresde.nets.autoencoder.codec import folded, unfolded
 from scoresde.objectives import Autoencode, Perceptual
 from scoresde.objectives.autoencoding.codes import Upkeep
+from scoresde.spaces.folds import folded, unfolded
 
 SHAPE = (1, 8, 8)
 
@@ -159,13 +159,6 @@ def test_the_critic_pulls_as_hard_as_the_rest_and_only_from_its_step_on():
 def test_a_training_that_was_stopped_goes_on_to_the_bit_and_its_folder_gives_it_back(kind, tmp_path):
     data = scoresde.data.digits()
 
-    class Stop(Exception):
-        pass
-
-    def stop(step, **figures):
-        if step == 3:
-            raise Stop
-
     def trained(folder, report=None):
         torch.manual_seed(1)
         bottleneck = Gaussian(2) if kind == "gaussian" else Codebook(2, 16)
@@ -175,7 +168,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_bit_and_its_folder_gives_it_
 
     whole = trained(tmp_path / "whole")
     with pytest.raises(Stop):
-        trained(tmp_path / "parts", stop)
+        trained(tmp_path / "parts", stop_at(3))
     parts = trained(tmp_path / "parts")
     raw = stack(data.test, range(5))
     assert whole.weights == parts.weights and torch.equal(whole.reconstruct(raw), parts.reconstruct(raw))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from commands import FEW, Quiet, command
-from problems import each_sde, refuses
+from problems import Stop, each_sde, refuses, stop_at
 from test_latent_bound import GAUSS, linear, log_density, log_posterior, nodes
 
 import scoresde
@@ -129,20 +129,13 @@ def test_a_training_that_was_stopped_goes_on_to_the_bit_and_its_folder_is_a_mode
     data = scoresde.data.digits()
     settings = {"steps": 4, "batch_size": 8, "validate_every": 2, "checkpoint_every": 2, "log_every": 1}
 
-    class Stop(Exception):
-        pass
-
-    def stop(step, **figures):
-        if step == 3:
-            raise Stop
-
     def trained(folder, report=None):
         objective = LSGM(*parts(), data, weighting)
         return scoresde.fit(objective, data, scoresde.Training(**settings), folder, report=report)
 
     whole = trained(tmp_path / "whole")
     with pytest.raises(Stop):
-        trained(tmp_path / "parts", stop)
+        trained(tmp_path / "parts", stop_at(3))
     refuses("still trained together", call=lambda: scoresde.load(tmp_path / "parts"))
     found = trained(tmp_path / "parts")
     assert found.weights == whole.weights and found.codec.weights == whole.codec.weights

@@ -19,7 +19,8 @@ from scoresde.report.again import value
 from scoresde.sampling import Heun, sample
 from scoresde.sde import VP, Cosine, Shifted, expand
 from scoresde.spaces import Affine, Pyramid
-from scoresde.spaces.pyramid import folded, joined, unfolded
+from scoresde.spaces.folds import folded, unfolded
+from scoresde.spaces.pyramid import joined
 from scoresde.training.start import begin_with
 
 SHAPES = pytest.mark.parametrize(
@@ -178,5 +179,11 @@ def test_the_recipe_begins_with_its_smallest_picture(monkeypatch, capfd, tmp_pat
     assert code == 0 and "begins with" in out, out + err
     code, _, err = command(monkeypatch, capfd, tmp_path, "folder=m", "task=likelihood")
     assert code == 1 and "scenes64 pyramid has no density, its small pictures follow from the largest" in err
+    code, out, err = command(
+        monkeypatch, capfd, tmp_path, "folder=m", "task=edit", "n=2", "sampler=ddim", "sampler.steps=2"
+    )
+    assert code == 0, out + err
+    model, raw = scoresde.load(tmp_path / "m"), stack(scoresde.data.scenes(size=64, n=60, test=12).test, range(2))
+    assert torch.equal(model.edit(raw, 0.0), raw)  # pictures, their pyramids, and back
     known = json.loads((tmp_path / "m" / "model.json").read_text())
     assert known["codec"]["resolutions"] == 3 and known["data"]["shape"] == [63, 16, 16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,23 +13,7 @@ from ..errors import InputError
 from ..settings import Checked, Count
 from .affine import Affine
 from .bins import Bins
-
-
-def folded(x: Tensor, f: int) -> Tensor:
-    """x (B, C, *space) as (B, C f^d, *grid) on a grid of 1/f of its d axes, f^d neighbours side by side as channels."""
-    axes, space = x.ndim - 2, x.shape[2:]
-    sizes = itertools.chain(*((s // f, f) for s in space))
-    places, within = range(2, 2 + 2 * axes, 2), range(3, 3 + 2 * axes, 2)
-    x = x.reshape(*x.shape[:2], *sizes).permute(0, 1, *within, *places)
-    return x.reshape(len(x), -1, *(s // f for s in space))
-
-
-def unfolded(h: Tensor, f: int) -> Tensor:
-    """(B, C f^d, *grid) to (B, C, *space), the inverse of `folded`."""
-    axes, grid = h.ndim - 2, h.shape[2:]
-    h = h.reshape(len(h), -1, *[f] * axes, *grid)
-    pairs = itertools.chain(*((2 + axes + i, 2 + i) for i in range(axes)))
-    return h.permute(0, 1, *pairs).reshape(len(h), -1, *(s * f for s in grid))
+from .folds import folded, unfolded
 
 
 def parted(z: Tensor, channels: int) -> list[Tensor]:
@@ -128,6 +111,10 @@ class Pyramid(Checked):
     def space(self) -> Affine | Bins:
         """That of the pictures."""
         return Affine(self.scale, self.shift) if self.levels is None else Bins(self.levels, self.scale, self.shift)
+
+    def compressed(self, raw: Tensor) -> Tensor:
+        """The pyramids (B, C', *grid) of pictures' raw values (B, *shape); of levels the middle of each bin."""
+        return self.pack(self.space.encode(raw))
 
     def restored(self, raw: Tensor) -> Tensor:
         """The raw values (*, *shape) of the largest picture of pyramids (*, C', *grid)."""

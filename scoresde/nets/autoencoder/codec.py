@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ...settings import LATER, Count, Range, Whole
+from ...spaces.folds import folded, unfolded
 from ..base import Network
 from ..parts.blocks import norm, zero
 
@@ -123,23 +124,3 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.skip(x) + self.body(x)
-
-
-def folded(x: Tensor, patch: int) -> Tensor:
-    """x (B, C, *space) with the pixels of each patch as channels: (B, C patch^d, *space / patch)."""
-    if patch == 1:
-        return x
-    dims = x.ndim - 2
-    parts = x.reshape(*x.shape[:2], *(n for size in x.shape[2:] for n in (size // patch, patch)))
-    order = [0, 1, *(3 + 2 * i for i in range(dims)), *(2 + 2 * i for i in range(dims))]
-    return parts.permute(order).flatten(1, 1 + dims)
-
-
-def unfolded(x: Tensor, patch: int) -> Tensor:
-    """The inverse of `folded`."""
-    if patch == 1:
-        return x
-    dims, space = x.ndim - 2, x.shape[2:]
-    parts = x.reshape(len(x), -1, *[patch] * dims, *space)
-    order = [0, 1, *(axis for i in range(dims) for axis in (2 + dims + i, 2 + i))]
-    return parts.permute(order).reshape(len(x), -1, *(patch * n for n in space))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
+from ...spaces.folds import folded, unfolded
 
 
 class Patches:
@@ -34,25 +35,19 @@ class Patches:
 
     def fold(self, x: Tensor) -> Tensor:
         """x (B, C, *space) to (B, N, C P)."""
-        axes = len(self.grid)
-        sizes = [n for pair in zip(self.grid, self.patch, strict=True) for n in pair]
-        order = [2 * i for i in range(1, axes + 1)], [2 * i + 1 for i in range(1, axes + 1)]
-        return x.reshape(*x.shape[:2], *sizes).permute(0, *order[0], 1, *order[1]).flatten(1, axes).flatten(2)
+        return folded(x, self.patch).flatten(2).transpose(1, 2)
 
     def unfold(self, h: Tensor) -> Tensor:
         """(B, N, C P) to (B, C, *space)."""
-        axes = len(self.grid)
-        h = h.reshape(len(h), *self.grid, -1, *self.patch)
-        pairs = [n for i in range(axes) for n in (1 + i, 2 + axes + i)]
-        return h.permute(0, 1 + axes, *pairs).reshape(len(h), -1, *self.space)
+        return unfolded(h.transpose(1, 2).reshape(len(h), -1, *self.grid), self.patch)
 
     def folded(self, x: Tensor) -> Tensor:
         """x (B, C, *space) to (B, C P, *grid): the pixels of a patch as channels."""
-        return self.fold(x).transpose(1, 2).reshape(len(x), -1, *self.grid)
+        return folded(x, self.patch)
 
     def unfolded(self, h: Tensor) -> Tensor:
         """(B, C P, *grid) to (B, C, *space), the inverse of `folded`."""
-        return self.unfold(h.flatten(2).transpose(1, 2))
+        return unfolded(h, self.patch)
 
 
 def places(grid: Sequence[int]) -> Tensor:
