@@ -102,12 +102,20 @@ def _together(found: Tensor) -> LatentBound:
     return LatentBound(each.mean(0), stderr, back, prior, entropy, found[..., 4].sum(0))
 
 
+def has_density(codec: object) -> bool:
+    """Whether a codec is an autoencoder with q(z | x) and p(x | z)."""
+    return isinstance(codec, TrainedAutoencoder) and codec.codes is None and codec.bare.log_std is not None
+
+
 def with_density(model: Model) -> TrainedAutoencoder:
     """The codec of a model of latents, where it has q(z | x) and p(x | z).  Raises `InputError` where it has not."""
     codec = getattr(model, "codec", None)
-    if codec is None:
-        raise InputError("the model has no codec: give one of latents; of others log_likelihood is log p(x)", "model")
-    if codec.codes is not None or codec.bare.log_std is None:
+    if not isinstance(codec, TrainedAutoencoder):
+        raise InputError(
+            "the model has no codec that is an autoencoder: give one of latents; of others log_likelihood is log p",
+            "model",
+        )
+    if not has_density(codec):
         lacks = "its latents are codes" if codec.codes is not None else "it was trained without a likelihood"
         words = "train one with loss=levels (task.loss=levels), or give log_likelihood of the latents"
         raise InputError(f"the autoencoder has no density, as {lacks}: {words}", "model")

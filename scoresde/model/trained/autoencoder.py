@@ -214,6 +214,12 @@ class TrainedAutoencoder(Known, Coding):
         return torch.cat(found) if found else self.decode(z.new_zeros(0, *self.shape)).cpu()
 
     @torch.no_grad()
+    def compressed(self, raw: Tensor) -> Tensor:
+        """Latents (B, *latent_shape) of raw values (B, *shape), the means of q(z | x), on the CPU, some at a time."""
+        device = device_of(self)
+        return torch.cat([self.compress(self.encode(part).to(device)).cpu() for part in raw.split(AT_ONCE)])
+
+    @torch.no_grad()
     def reconstruct(self, raw: Tensor) -> Tensor:
         """Raw values (B, *shape) of raw values, by the mean of their latents."""
         parts = (self.compress(self.encode(part).to(device_of(self))) for part in raw.split(AT_ONCE))

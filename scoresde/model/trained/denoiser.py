@@ -13,8 +13,6 @@ from ...sampling import DPMpp2M, Sampler, edit, sample
 from ..kept.state import load_state, plain_state
 from .known import Known
 
-AT_ONCE = 256  # items that a codec looks at at once
-
 
 class Model(Known, Wrapped):
     """A trained denoiser, with what it knows of its data (`Known`): what `load(folder)` and `train(...)` give.
@@ -126,7 +124,4 @@ class Model(Known, Wrapped):
     @torch.no_grad()
     def inside(self, raw: Tensor) -> Tensor:
         """Raw values (B, *shape) of what `decode` gives, in the model's space: by way of the codec, if it has one."""
-        if self.codec is not None:
-            seen = (self.codec.encode(part).to(device_of(self.codec)) for part in raw.split(AT_ONCE))
-            raw = torch.cat([self.codec.compress(x).cpu() for x in seen])
-        return self.encode(raw)
+        return self.encode(raw if self.codec is None else self.codec.compressed(raw))

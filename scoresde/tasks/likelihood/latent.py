@@ -11,7 +11,7 @@ from ... import likelihood as lik
 from ...data import Data, stack
 from ...errors import InputError
 from ...latent import bound
-from ...model import TrainedAutoencoder
+from ...latent.bound import has_density
 from ...run import Run
 from ...spaces import Bins
 from ..given import of_items
@@ -21,8 +21,7 @@ TERMS = {"reconstruction": "reconstruction", "latents": "prior", "entropy": "ent
 
 def bounded(run: Run) -> bool:
     """Whether the model is one of latents, of an autoencoder that has q(z | x) and p(x | z)."""
-    codec = run.model.codec
-    return isinstance(codec, TrainedAutoencoder) and codec.codes is None and codec.bare.log_std is not None
+    return has_density(run.model.codec)
 
 
 def scored(run: Run) -> Data:
