@@ -505,12 +505,12 @@ tensors(2)
 lost = tensors(10)
 kept = memory.keep_freed()
 tensors(2)
-print(lost, tensors(10) if kept else 0)
+print(lost, tensors(100) if kept else 0)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_what_is_freed_is_kept_for_the_next_tensor():
     found = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, cwd=ROOT)
-    lost, kept = map(int, found.stdout.split())
-    assert kept <= lost / 20, found  # pages that the system handed out anew
+    lost, kept = map(int, found.stdout.split())  # pages that the system handed out anew, for 10 tensors and for 100
+    assert kept <= 10 * lost / 20, found  # a heap that grows once or twice more is no tensor lost each time
