@@ -8,7 +8,6 @@ from problems import close
 
 import scoresde
 from scoresde.nets import EDM2
-from scoresde.nets.edm2 import MPBlock, half, heads_of
 from scoresde.nets.parts.conditioning import Embedded
 from scoresde.nets.parts.magnitude import (
     MPAttention,
@@ -20,6 +19,7 @@ from scoresde.nets.parts.magnitude import (
     mp_sum,
     normalise,
 )
+from scoresde.nets.unets.edm2 import MPBlock, half, heads_of
 
 
 def magnitude(x):

@@ -120,7 +120,7 @@ STRANGE = [
     "scoresde.",
     "scoresde..VP",
     "scoresde.data.array.torch.load",
-    "scoresde.nets.unet.torch.hub.load",
+    "scoresde.nets.unets.unet.torch.hub.load",
     "scoresde.nets.mlp.nn.Linear",
     "scoresde.config.build.load",
     "scoresde.model.checkpoint.load",

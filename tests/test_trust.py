@@ -71,7 +71,7 @@ STRANGE = {
     "numpy with pickles": lambda f: describe(f, net={"_target_": "numpy.load", "file": "x.npy", "allow_pickle": True}),
     "a shell": lambda f: describe(f, net={"_target_": "os.system", "command": "touch ran"}),
     "eval": lambda f: describe(f, sde={"_target_": "builtins.eval", "source": "1"}),
-    "torch by way of us": lambda f: describe(f, net={"_target_": "scoresde.nets.unet.torch.load", "f": "x"}),
+    "torch by way of us": lambda f: describe(f, net={"_target_": "scoresde.nets.unets.unet.torch.load", "f": "x"}),
     "a function of ours that is no network": lambda f: describe(
         f, net={"_target_": "scoresde.model.checkpoint.load", "path": "x"}
     ),

@@ -9,7 +9,7 @@ from ..settings import Count, Positive, checked
 from .base import Network
 from .cost import cost
 from .mlp import MLP
-from .unet import UNet
+from .unets import UNet
 
 LADDER = (16, 24, 32, 48, 64, 96, 128, 192, 256)  # channels of a U-Net; of an MLP the width is eight times as much
 MOST = ((2_000, 32), (20_000, 64), (200_000, 128))  # with so many examples, no more of them

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...settings import Count, checked
-from ..unet import UNet
+from ..unets import UNet
 
 ALL = {"attention": 0, "groups": 32, "embedding": "sinusoidal"}
 DDPM = {"channels": 128, "mults": (1, 2, 2, 2), "heads": 1, "dropout": 0.1, "factors": (2,), "modulation": "add"}

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..conditions import Kind
-from ..errors import InputError
-from ..settings import LATER, Count, Range, Whole
-from .base import Network
-from .parts.blocks import ConvBlock, norm, zero
-from .parts.conditioning import Conditioner, Embedded
-from .parts.embedding import Level, LevelEmbedding, Octave, Octaves
-from .parts.scales import progressive
-from .parts.scales.levels import Plan, Style, ascent, attended, check_settings, descent
-from .parts.scales.resampling import check_taps
+from ...conditions import Kind
+from ...errors import InputError
+from ...settings import LATER, Count, Range, Whole
+from ..base import Network
+from ..parts.blocks import ConvBlock, norm, zero
+from ..parts.conditioning import Conditioner, Embedded
+from ..parts.embedding import Level, LevelEmbedding, Octave, Octaves
+from ..parts.scales import progressive
+from ..parts.scales.levels import Plan, Style, ascent, attended, check_settings, descent
+from ..parts.scales.resampling import check_taps
 
 Resampling = Literal["conv", "mean", "residual", "biggan"]
 

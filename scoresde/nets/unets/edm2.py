@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..conditions import Kind
-from ..errors import InputError
-from ..settings import Count, Range, Whole
-from .base import Network
-from .parts.conditioning import Conditioner, Embedded
-from .parts.magnitude import MPAttention, MPFourier, MPLayer, force, mp_cat, mp_silu, mp_sum, normalise
-from .parts.runs import Block, eagerly
+from ...conditions import Kind
+from ...errors import InputError
+from ...settings import Count, Range, Whole
+from ..base import Network
+from ..parts.conditioning import Conditioner, Embedded
+from ..parts.magnitude import MPAttention, MPFourier, MPLayer, force, mp_cat, mp_silu, mp_sum, normalise
+from ..parts.runs import Block, eagerly
 
 Space = tuple[int, ...]
 BALANCE = 0.3  # of what a block adds, in its sum with what came in

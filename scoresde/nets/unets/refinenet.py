@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..conditions import Kind, Picture
-from ..errors import InputError
-from ..settings import Count, Range, Whole
-from .base import Network
-from .parts.blocks import zero
-from .parts.conditioning import Conditioner
-from .parts.embedding import LevelEmbedding
-from .parts.runs import Block
-from .parts.scales.levels import check_settings
-from .parts.scales.resampling import Halve
+from ...conditions import Kind, Picture
+from ...errors import InputError
+from ...settings import Count, Range, Whole
+from ..base import Network
+from ..parts.blocks import zero
+from ..parts.conditioning import Conditioner
+from ..parts.embedding import LevelEmbedding
+from ..parts.runs import Block
+from ..parts.scales.levels import check_settings
+from ..parts.scales.resampling import Halve
 
 
 class RefineNet(Network):

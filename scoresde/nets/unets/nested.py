@@ -6,15 +6,15 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from ..conditions import Kind
-from ..errors import InputError
-from ..settings import Count, Range, Whole
-from ..spaces.pyramid import channels_of, joined, parted
-from .base import Network
-from .parts.blocks import norm, zero
-from .parts.conditioning import Embedded
-from .parts.scales.levels import Style
-from .parts.scales.resampling import Double
+from ...conditions import Kind
+from ...errors import InputError
+from ...settings import Count, Range, Whole
+from ...spaces.pyramid import channels_of, joined, parted
+from ..base import Network
+from ..parts.blocks import norm, zero
+from ..parts.conditioning import Embedded
+from ..parts.scales.levels import Style
+from ..parts.scales.resampling import Double
 from .unet import UNet
 
 
