@@ -1,7 +1,7 @@
 """How much memory reading an array file takes above the start, and how long: one process for each file.
 
-    OMP_NUM_THREADS=1 python benchmarks/memory.py              # files of 400 MiB in a temporary folder; two minutes
-    OMP_NUM_THREADS=1 python benchmarks/memory.py --mib 50
+    OMP_NUM_THREADS=1 python benchmarks/machine/memory.py      # files of 400 MiB in a temporary folder; two minutes
+    OMP_NUM_THREADS=1 python benchmarks/machine/memory.py --mib 50
 
 The peak is the high-water mark of the resident memory (Linux's VmHWM, reset before the file is opened), less what was
 resident then, over `scoresde.data.array`, its fingerprint and one batch.  `later` are files beyond `IN_MEMORY`, a limit
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 KINDS = {  # what is read, how
     "float32 .npy": {},

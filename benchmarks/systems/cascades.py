@@ -1,12 +1,12 @@
 """A cascade of digits, 4 x 4 to 8 x 8: what augmentation, truncation and guidance of each stage do.
 
     python run.py experiment=cascade_digits
-    python benchmarks/cascades.py --base runs/BASE --up runs/UP [--plain runs/PLAIN]
+    python benchmarks/systems/cascades.py --base runs/BASE --up runs/UP [--plain runs/PLAIN]
 
 BASE and UP are the folders that the first command names; PLAIN is one of a second stage that was trained without noise
 in what it is told (`experiment=cascade_digits_up objective.condition_noise=0`).  The judge and its columns are those of
-benchmarks/guidance.py.  `second stage alone` is told the digits of 4 x 4 that training digits have, which the judge was
-not trained on: what a perfect first stage would give.
+`guidance.py` beside this.  `second stage alone` is told the digits of 4 x 4 that training digits have, which the judge
+was not trained on: what a perfect first stage would give.
 """
 
 import argparse

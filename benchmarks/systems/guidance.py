@@ -3,7 +3,8 @@
     python run.py cond=[label] task=train folder=runs/labels
     python run.py cond=[label] task=train folder=runs/weaker train.steps=200 net.channels=16
     python run.py task=train folder=runs/plain
-    python benchmarks/guidance.py --model runs/labels --weaker runs/weaker --plain runs/plain --classifier FOLDER
+    python benchmarks/systems/guidance.py --model runs/labels --weaker runs/weaker --plain runs/plain \
+        --classifier FOLDER
 
 The judge is a classifier that was trained on one half of the training digits, apart from all that is judged.  Samples
 have all classes in equal numbers, from the same noise in every row (seed 0).  `read as its class` is the share that
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import scoresde
 from scoresde import data, metrics

@@ -1,8 +1,9 @@
 """Pictures from sentences: does a picture follow its sentence, by the scale of guidance, on words seen and unseen.
 
     python run.py experiment=glide_scenes
-    python benchmarks/scenes.py FOLDER [--scales 1 2 3 4] [--clip NOISY_CLIP] [--features CLIP] [--picture X.png]
-    python benchmarks/scenes.py FOLDER --edit
+    python benchmarks/systems/scenes.py FOLDER [--scales 1 2 3 4] [--clip NOISY_CLIP] [--features CLIP]
+        [--picture X.png]
+    python benchmarks/systems/scenes.py FOLDER --edit
 
 The sentences are those of n held-out scenes, every second with a colour and a shape that training never had together.
 The reader is the data's own.  Beside the scales stand true pictures, and true pictures of other sentences: chance.

@@ -4,8 +4,8 @@
     .bench/bin/pip install --no-deps -c benchmarks/constraints.txt azula k-diffusion
     python run.py task=train sde=vp                                     # prints the folder of the digits model
     python run.py task=train sde=vp data=toy data.kind=swissroll net=mlp
-    OMP_NUM_THREADS=1 .bench/bin/python benchmarks/error_vs_nfe.py --model FOLDER FOLDER --out table.json
-    .bench/bin/python benchmarks/error_vs_nfe.py --check                # the peers' wrappers alone, a minute
+    OMP_NUM_THREADS=1 .bench/bin/python benchmarks/sampling/error_vs_nfe.py --model FOLDER FOLDER --out table.json
+    .bench/bin/python benchmarks/sampling/error_vs_nfe.py --check                # the peers' wrappers alone, a minute
 
 Eight random mixtures of 2 to 256 dimensions (`pool.py`, another `--seed`, others) and the networks of `--model`.  VP
 (beta 0.1 to 20) from t = 1 to t = 1e-3, every sampler from the same x_T with the same denoiser, in float64 (some

@@ -1,7 +1,7 @@
 """Pictures by way of their embeddings: what CLIP, embedding and prior lose of a sentence, and changes by words.
 
     python run.py experiment=unclip_scenes
-    python benchmarks/unclip.py [runs/unclip_scenes] [--scales 1 2] [--picks 1 2 8] [--n 500] [--changes 200]
+    python benchmarks/systems/unclip.py [runs/unclip_scenes] [--scales 1 2] [--picks 1 2 8] [--n 500] [--changes 200]
 
 The sentences are those of n held-out scenes, every second with a colour and a shape that training never had together;
 the reader is the data's own.  Told the embedding of the true picture the decoder shows what the embedding keeps of it;

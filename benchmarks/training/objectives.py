@@ -1,7 +1,7 @@
 """Objectives on digits, at equal steps: bits/dim of the held-out digits, the Frechet distance of samples to them, and
 how often a classifier of pixels tells the two apart.
 
-    python benchmarks/objectives.py runs/objectives --seeds 3
+    python benchmarks/training/objectives.py runs/objectives --seeds 3
 
 Each row is trained by `python run.py task=train` with the words beside it, under several seeds; a cell is the mean over
 the seeds, +- the standard deviation of one where there are several.  What is in the folder is not made again, so the
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = {
     "plain": [],
     "uncertainty weighting": ["objective.uncertainty=true"],

@@ -1,7 +1,7 @@
 """Networks, rules and losses at equal wall time: bits/dim of held-out items, and what tells samples from them.
 
-    python benchmarks/networks.py runs/networks --minutes 1.4
-    python benchmarks/networks.py runs/networks-mnist --pictures --minutes 4 --more data=mnist data.root=FOLDER
+    python benchmarks/training/networks.py runs/networks --minutes 1.4
+    python benchmarks/training/networks.py runs/networks-mnist --pictures --minutes 4 --more data=mnist data.root=FOLDER
 
 Each row is trained by `python run.py task=train` with the words beside it, for as many steps as the time holds on one
 core with nothing beside it: 40 steps are timed first, by the processor's seconds, and the times are kept in the folder.

@@ -1,7 +1,7 @@
 """What the samplers cost beside the network: wall time over (evaluations x the time of one bare `net(x, c)`).
 
-    python benchmarks/samplers.py                      # on a CPU, under 3 minutes on two cores
-    python benchmarks/samplers.py --device cuda --steps 50
+    python benchmarks/sampling/samplers.py                      # on a CPU, under 3 minutes on two cores
+    python benchmarks/sampling/samplers.py --device cuda --steps 50
 
 The goal is 1.05, and 1.10 for the adaptive sampler.  Each run of a sampler is timed between two runs of its floor: as
 many bare evaluations under no_grad as the sampler made, on a batch of the same size.  `min` is the ratio of the fastest
@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import scoresde
 from scoresde import noise

@@ -1,7 +1,7 @@
 """Host time of one evaluation where the model is free: what a sampler does itself, beside k-diffusion's and azula's.
 
-    OMP_NUM_THREADS=1 python benchmarks/overhead.py                # needs k-diffusion and azula, see constraints.txt
-    OMP_NUM_THREADS=1 python benchmarks/overhead.py --shape 16 3 16 16 --steps 20
+    OMP_NUM_THREADS=1 python benchmarks/sampling/overhead.py       # needs k-diffusion and azula, see constraints.txt
+    OMP_NUM_THREADS=1 python benchmarks/sampling/overhead.py --shape 16 3 16 16 --steps 20
 
 The free model returns half of its input, which for every package is one multiplication.  Each is called as its own
 documentation does: k-diffusion by `sample_*(model, x, sigmas)` with its Karras levels, azula by `Sampler(denoiser)(x)`
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from peers import _sampling
 from samplers import Echo

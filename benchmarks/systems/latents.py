@@ -1,7 +1,7 @@
 """Seconds per sample of a latent model and of pixel models, in one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/latents.py runs/ldm runs/pixel         # folders of trained models
-    OMP_NUM_THREADS=1 python benchmarks/latents.py runs/ldm_scenes --net 64    # beside an untrained U-Net of the pixels
+    OMP_NUM_THREADS=1 python benchmarks/systems/latents.py runs/ldm runs/pixel       # folders of trained models
+    OMP_NUM_THREADS=1 python benchmarks/systems/latents.py runs/ldm_scenes --net 64  # beside an untrained U-Net
 
 `--net C` makes a U-Net of C channels of what the first model draws, with one resolution more for each halving of the
 latents; its weights do not matter for its time.  All take turns; a figure is the median of the turns, of a whole call

@@ -1,7 +1,7 @@
 """Scenes without words: is a sample what the data are, two whole shapes apart, by the data's own reader.
 
     python run.py experiment=simple_scenes folder=FOLDER
-    python benchmarks/highres.py FOLDER [FOLDER ...] [--n 300] [--steps 20] [--sizes] [--picture X.png]
+    python benchmarks/systems/highres.py FOLDER [FOLDER ...] [--n 300] [--steps 20] [--sizes] [--picture X.png]
 
 Of n samples of each folder's model, all from the same noise: `two`: the reader finds two shapes; `layout`: and they
 are apart, and one is above the other or left of it by two sixteenths of the side, as a sentence could say; with 95 %

@@ -1,8 +1,8 @@
 """What learned variances and learned schedules change of a digits model's bounds.
 
-    python benchmarks/variances.py chain --model FOLDER [--steps 10 50 250 4000] [--grid log_snr]
-    python benchmarks/variances.py samples --model FOLDER --steps 10 --out PICTURE
-    python benchmarks/variances.py schedule --model FOLDER [--seeds 3] [--out PICTURE]
+    python benchmarks/likelihood/variances.py chain --model FOLDER [--steps 10 50 250 4000] [--grid log_snr]
+    python benchmarks/likelihood/variances.py samples --model FOLDER --steps 10 --out PICTURE
+    python benchmarks/likelihood/variances.py schedule --model FOLDER [--seeds 3] [--out PICTURE]
 
 `chain`: bits/dim of the variational bound of chains of so many steps with the variance beta~, with beta, and with the
 learned one, of a model of objective=hybrid or vlb.  +- is the standard error of the mean over the images.  `samples`:

@@ -1,6 +1,6 @@
 """The variance of the gradient of the likelihood-weighted loss, by where its times are drawn and how.
 
-    python benchmarks/gradient_variance.py [--model FOLDER] [--repeats 16]
+    python benchmarks/likelihood/gradient_variance.py [--model FOLDER] [--repeats 16]
 
 All rows estimate the same gradient, that of E over the log-SNR of e^log_snr |D - x_0|^2, on the same 64 images of
 digits, each batch with new times and noise.  The figure is E|g - E g|^2 / |E g|^2, summed over all parameters: how many

@@ -1,7 +1,7 @@
 """Seconds of the adaptive probability flow at equal error: of a network's samples, and of a mixture's, which is cheap.
 
-    OMP_NUM_THREADS=1 python benchmarks/adaptive_seconds.py                 # both tables, some minutes
-    OMP_NUM_THREADS=1 python benchmarks/adaptive_seconds.py --skip network  # CPU seconds on mixtures of two dimensions
+    OMP_NUM_THREADS=1 python benchmarks/sampling/adaptive_seconds.py                 # both tables, minutes
+    OMP_NUM_THREADS=1 python benchmarks/sampling/adaptive_seconds.py --skip network  # CPU seconds on 2-D mixtures
 
 Wall time of a small U-Net trained for some seconds on 8x8 images from a mixture, or of the model in a folder
 (`--model`), each solver at the tolerance that gives the asked error, in turns within one process; numpy's BLAS has one
@@ -14,7 +14,6 @@ tolerance, in turns; log(seconds) is interpolated against log(error).  Needs tor
 """
 
 import argparse
-import contextlib
 import datetime
 import math
 import platform
@@ -23,7 +22,7 @@ import time
 
 import numpy as np
 import torch
-from flows import PROBLEMS, SDES, at, mixture, sweep
+from flows import PROBLEMS, SDES, at, mixture, one_blas_thread, sweep
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
@@ -77,14 +76,6 @@ class Network:
 
     def error(self, out: Tensor) -> float:
         return float((out - self.exact).flatten(1).square().mean(1).sqrt().mean())
-
-
-def one_blas_thread() -> contextlib.AbstractContextManager:
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return contextlib.nullcontext()
-    return threadpool_limits(1, user_api="blas")
 
 
 def wall_time(args: argparse.Namespace) -> None:

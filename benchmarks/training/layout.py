@@ -1,6 +1,6 @@
 """Where a training looks, and whether the layout of larger pictures is learned: 16x16 scenes of two shapes.
 
-    python benchmarks/layout.py --steps 800
+    python benchmarks/training/layout.py --steps 800
 
 A red disc and a blue square on white, apart from each other, with the label of which is above.  A small U-Net is
 trained at log(sigma / alpha) ~ N(mean, std^2) for each pair, and 300 scenes are asked for by label: how many have both

@@ -1,5 +1,6 @@
 """Exact flows of mixtures, the ways through them by our solvers and by others', and curves of error against cost."""
 
+import contextlib
 import math
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import scoresde
 from scoresde import ode
@@ -174,3 +175,11 @@ def check() -> None:
     v, divergence = velocity_divergence(case.model, z, phi, None, {})
     mine = case.in_phi(phi, (z, z), torch.arange(4))
     torch.testing.assert_close((v, divergence), mine, rtol=1e-8, atol=1e-8)
+
+
+def one_blas_thread() -> contextlib.AbstractContextManager:
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return contextlib.nullcontext()
+    return threadpool_limits(1, user_api="blas")

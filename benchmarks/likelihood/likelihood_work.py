@@ -1,7 +1,7 @@
 """What makes a log-likelihood exact: its error against the work, for tolerances, probes, steps and control variates.
 
     python run.py task=train sde=vp                                # prints the folder of the digits model
-    python benchmarks/likelihood_work.py --model FOLDER --out docs/pictures/likelihood.png
+    python benchmarks/likelihood/likelihood_work.py --model FOLDER --out docs/pictures/likelihood.png
 
 Two exact mixtures (2-D, 3 components; 64-D, 10 components; error against the exact log-density) and a trained digits
 model (held-out digits; error against its exact divergence at a tolerance of 1e-6).  The error is the mean of
@@ -12,13 +12,16 @@ Jacobian averaged over 8 other rows; its own cost, 20 x D products for each of t
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
-from adaptive import mixture
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import scoresde
+from benchmarks.sampling.flows import mixture
 from scoresde import noise
 from scoresde.data import stack
 from scoresde.likelihood import AverageJacobian, average_jacobian, log_likelihood

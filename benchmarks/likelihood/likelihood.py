@@ -3,7 +3,7 @@
     python -m venv .bench; .bench/bin/pip install -c constraints.txt -c benchmarks/constraints.txt -e '.[bench]'
     .bench/bin/pip install --no-deps -c benchmarks/constraints.txt k-diffusion torchode torchtyping typeguard
     python run.py task=train sde=vp                                # prints the folder of the digits model
-    OMP_NUM_THREADS=1 .bench/bin/python benchmarks/likelihood.py --model FOLDER
+    OMP_NUM_THREADS=1 .bench/bin/python benchmarks/likelihood/likelihood.py --model FOLDER
 
 Held-out digits, uniformly dequantised, from t_min to t_max; every row has one Rademacher probe, the same for all; the
 error is the mean of |log p - reference| in nats, the reference Dormand-Prince 8(5,3) in phi at 1e-7 with that probe.
@@ -31,14 +31,14 @@ from unittest import mock
 
 import numpy as np
 import torch
-from adaptive import at, one_blas_thread
-from peers import _sampling
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import scoresde
+from benchmarks.sampling.flows import at, one_blas_thread
+from benchmarks.sampling.peers import _sampling
 from scoresde import noise
 from scoresde.data import stack
 from scoresde.likelihood import Hutchinson

@@ -1,6 +1,6 @@
 """Averages that are made of snapshots beside the same averages kept while training: how far they are apart.
 
-    python benchmarks/snapshots.py
+    python benchmarks/training/snapshots.py
 
 An MLP on digits, 400 steps; distances of the weights in shares of that between the kept averages of the widths 0.03
 and 0.25, for snapshots of 0.05 and 0.1, and of 0.2 too, every so many steps, in float32 and in float16.

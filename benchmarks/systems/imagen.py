@@ -1,7 +1,8 @@
 """Imagen of scenes: guidance and thresholds of the base, what the upsamplers keep, and sentences in other words.
 
     python run.py experiment=imagen_scenes
-    python benchmarks/imagen.py BASE UP32 UP64 [--glide FOLDER] [--n 500] [--only base words cascade] [--picture X.png]
+    python benchmarks/systems/imagen.py BASE UP32 UP64 [--glide FOLDER] [--n 500] [--only base words cascade]
+        [--picture X.png]
 
 BASE, UP32 and UP64 are the folders that the first command names.  The sentences are those of held-out scenes, every
 second with a colour and a shape that training never had together; the reader is the data's own.  In other words: each

@@ -1,6 +1,6 @@
 """What it costs that the C library gives freed memory back to the system, and what `machine.memory.keep_freed` saves.
 
-    OMP_NUM_THREADS=1 python benchmarks/allocation.py
+    OMP_NUM_THREADS=1 python benchmarks/machine/allocation.py
 
 A U-Net of 3 x 64 x 64 pixels, 32 channels: one evaluation of 16 and of 64 rows, and a step of training of 32 rows in
 bfloat16, in processes of their own by turns; CPU milliseconds a row, the median of the turns, and the most memory held.

@@ -1,7 +1,8 @@
 """Emoji from words: is a sample what its caption says, in the style that it says, by a CLIP that was trained apart.
 
     python run.py experiment=emoji data.root=ROOT folder=FOLDER
-    python benchmarks/emoji.py FOLDER CLIP ROOT [--scales 1 2 3] [--half odd] [--n 500] [--kid] [--picture X.png]
+    python benchmarks/systems/emoji.py FOLDER CLIP ROOT [--scales 1 2 3] [--half odd] [--n 500] [--kid]
+        [--picture X.png]
 
 The captions are those of n test emoji; beside the scales of guidance stand the test emoji themselves.  R-precision: how
 often a picture's own caption is nearest among 100 of the test set; `name`: among 50 of its own style, so that only what

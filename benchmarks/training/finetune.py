@@ -1,6 +1,6 @@
 """Fine-tuning by adapters beside fine-tuning of all weights: digits, then digits inverted or turned.
 
-    python benchmarks/finetune.py [--net mlp] [--width 256] [--steps 1500] [--more 500]
+    python benchmarks/training/finetune.py [--net mlp] [--width 256] [--steps 1500] [--more 500]
 
 A network is trained on digits; from there, on changed digits, all of its weights or adapters of some ranks are.  Each
 learning rate of a list is tried, and the best by validation is told: the loss on the 300 held-out digits, changed.

@@ -1,7 +1,7 @@
 """Evaluations that the adaptive probability flow needs at equal error.
 
-    python benchmarks/adaptive.py                      # under 10 minutes on two cores
-    python benchmarks/adaptive.py --only ring --sdes vp --levels 1e-2 1e-4
+    python benchmarks/sampling/adaptive.py                      # under 10 minutes on two cores
+    python benchmarks/sampling/adaptive.py --only ring --sdes vp --levels 1e-2 1e-4
 
 Exact scores of Gaussian mixtures in float64; 64 rows from t_max to t_min ("sample": x_T ~ N(0, sigma_T^2), the error of
 the end point, root mean square over a row's dimensions) or from t_min to t_max ("likelihood": x ~ p_{t_min}, exact
