@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from .. import making
 from ..conditions import Kind
 from ..config import build, conditions, guide, objective, options, settle
 from ..config.guide import Guide
-from ..config.jobs import Job, fingerprint
+from ..config.jobs import Job
 from ..config.latents import at_hand
 from ..data import Data
 from ..denoiser import Denoiser
@@ -37,13 +36,11 @@ from ..sampling import Sampler, hardware
 from ..sampling.loop import ended
 from ..settings import Checked
 from ..tracking.report import plain
-from ..tracking.track import Rows, Tracker, Trackers
-from ..tracking.with_tensorboard import TensorBoard
-from ..tracking.with_wandb import Wandb
-from ..tracking.with_wandb import mode as asked
+from ..tracking.track import Trackers
 from ..training import book
 from ..training.book import check, check_same
 from ..training.settings import Training
+from .trackers import trackers
 
 
 @dataclass(frozen=True)
@@ -113,42 +110,11 @@ class Run:
             self.say(
                 "accelerate launch starts one process on CPUs: for several, torchrun --nproc_per_node N run.py ..."
             )
-        self.tracker = Trackers(self._trackers(), self.say)
+        self.tracker = Trackers(trackers(self), self.say)
 
     def trusts(self, part: str) -> bool:
         """Whether a part of the model may be of anybody's making: of the command's own, or trusted."""
         return self.config.trust or part not in self.adopted
-
-    def _trackers(self) -> list[Tracker]:
-        """A job's own rows, and what `tracker` and `wandb` ask for; none on any but the first process."""
-        config, job, found = self.config, self.job, []
-        if not self.lead:
-            return []
-        home = job.folder if job else self.folder
-        if job:
-            found.append(Rows(home / "metrics.jsonl"))
-        mode = self._wandb() if config.tracker in ("wandb", "both") else "disabled"
-        if mode != "disabled":
-            task, sampler = self.choices.get("task", "task"), self.choices.get("sampler", "sampler")
-            options = {"project": config.project, "config": self.plain, "job_type": task}
-            options |= {"name": f"{self.folder.name} {sampler}", "group": job.sweep if job else self.folder.name}
-            groups = ("sde", "data", "net", "loss", "objective", "sampler", "task", "experiment")
-            tags = [f"{g}={self.choices[g]}" for g in groups if self.choices.get(g) not in (None, "default")]
-            options["tags"] = list(dict.fromkeys(t[:64] for t in [*tags, *(job.overrides if job else [])]))
-            key = fingerprint(config)
-            found.append(Wandb(mode, home, key, config.artifacts, self.say, **options))
-        if config.tracker in ("tensorboard", "both"):
-            found.append(TensorBoard(home, OmegaConf.to_yaml(config, resolve=True)))
-        return found
-
-    def _wandb(self) -> str:
-        """What is left of `wandb` where the environment was heard, which a line says."""
-        here = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-        said = self.job.overrides if self.job else here
-        mode, words = asked(self.config.wandb, any(word.lstrip("+").startswith("wandb=") for word in said))
-        if words:
-            self.say(words)
-        return mode
 
     @property
     def plain(self) -> dict:
