@@ -2,11 +2,12 @@
 
 `base.py`: what a condition is, and how it is written where it is missing; `kinds.py`: the four kinds, and how each is
 checked; `text.py`: tokens that are words; `features.py`: what a frozen encoder gave; `made.py`: those that training
-makes for itself.  It knows no model and no network.
+makes for itself; `jumps.py`: those of models of few steps.  It knows no model and no network.
 """
 
 from .base import Kind, dropped, missing_like, of_items
 from .features import Features
+from .jumps import Landing, Strength
 from .kinds import Label, Picture, Tokens, Vector
 from .made import Augmentation, Corruption, Estimate
 from .text import Text, retold, takes_words
@@ -22,7 +23,9 @@ __all__ = [
     "Features",
     "Kind",
     "Label",
+    "Landing",
     "Picture",
+    "Strength",
     "Text",
     "Tokens",
     "Vector",

@@ -2,6 +2,7 @@
 
 `base.py`: what a denoiser is; `preconditioned.py`: one of a network; `levels.py`: its rule for data with levels, and
 `bins.py`, its arithmetic; `counted.py`: one that counts;
+`flow_map.py`: one that knows where its step lands, for few steps;
 `variance.py`: one that learns the variance of its steps too; `score.py`: one of a score function; `conditioned.py`: one
 with its conditions bound; `own_answer.py`: one that is told its last answer; `moments.py`: the data's mean and
 covariance, and `source.py`: the noise of its training, which go with it.  It may import `sde/`, `spaces/`,
@@ -11,6 +12,7 @@ covariance, and `source.py`: the noise of its training, which go with it.  It ma
 from .base import Cond, Denoiser, Given, Wrapped, device_of, rows, weigh
 from .conditioned import Conditioned, bind
 from .counted import Counted
+from .flow_map import GUIDANCE, LANDING, FlowMap, jumped, turned
 from .levels import levels
 from .moments import Moments
 from .own_answer import SelfConditioned, self_conditioned
@@ -20,11 +22,14 @@ from .source import Source, refuse_noise
 from .variance import LearnedVariance, step_kl
 
 __all__ = [
+    "GUIDANCE",
+    "LANDING",
     "RULES",
     "Cond",
     "Conditioned",
     "Counted",
     "Denoiser",
+    "FlowMap",
     "FromScore",
     "Given",
     "LearnedVariance",
@@ -38,11 +43,13 @@ __all__ = [
     "device_of",
     "edm",
     "eps",
+    "jumped",
     "levels",
     "refuse_noise",
     "rows",
     "self_conditioned",
     "step_kl",
+    "turned",
     "v",
     "weigh",
     "x0",

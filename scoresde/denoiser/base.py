@@ -72,6 +72,7 @@ class Denoiser(nn.Module, ABC):
     source: Source = Source()  # the noise that it was trained with
     bound: int | None = None  # the rows that it is bound to; None: as many as there are
     exact: bool = True  # whether it is meant as a posterior mean: else it has no likelihood
+    lands: Any = None  # of a model of few steps where its jumps land (`FlowMap`); None: it is no such model
 
     def __init__(self, sde: SDE):
         super().__init__()
@@ -115,6 +116,18 @@ class Denoiser(nn.Module, ABC):
             (B, *shape), and (B, *shape) or None.
         """
         return self(x, t, cond), None
+
+    def landing(self, x: Tensor, t: float | Tensor, s: float | Tensor, cond: Cond = None) -> Tensor:
+        """D(x, t -> s), for a step of DDIM that lands at the time s: of all but a `FlowMap` D(x, t).
+
+        Arguments:
+            x, t, cond: as in `forward`.
+            s: the time, a number, () or (B,), not after t.
+
+        Returns:
+            (B, *shape), in the type of x.
+        """
+        return self(x, t, cond)
 
     def log_posterior(self, x0: Tensor, x: Tensor, t: float | Tensor, cond: Cond = None) -> Tensor | None:
         """log p(x_0 | x_t = x) at little noise, of a model that knows more of it than its mean (`levels`).
@@ -194,10 +207,13 @@ class Wrapped(Denoiser):
         self.denoiser = denoiser
         self.moments, self.grain, self.conditions = denoiser.moments, denoiser.grain, dict(denoiser.conditions)
         self.bound, self.exact = denoiser.bound, denoiser.exact
-        self.made, self.source = denoiser.made, denoiser.source
+        self.made, self.source, self.lands = denoiser.made, denoiser.source, denoiser.lands
 
     def forward(self, x, t, cond=None):
         return self.denoiser(x, t, cond)
+
+    def landing(self, x, t, s, cond=None):
+        return self.denoiser.landing(x, t, s, cond)
 
     def log_posterior(self, x0, x, t, cond=None):
         return self.denoiser.log_posterior(x0, x, t, cond)

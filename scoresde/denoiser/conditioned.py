@@ -63,6 +63,9 @@ class Conditioned(Wrapped):
     def with_variance(self, x, t, cond=None):
         return self.denoiser.with_variance(x, t, {**self.cond, **cond} if cond else self.cond)
 
+    def landing(self, x, t, s, cond=None):
+        return self.denoiser.landing(x, t, s, {**self.cond, **cond} if cond else self.cond)
+
     def log_posterior(self, x0, x, t, cond=None):
         return self.denoiser.log_posterior(x0, x, t, {**self.cond, **cond} if cond else self.cond)
 

@@ -47,6 +47,9 @@ class Counted(Wrapped):
         x0, v = self.denoiser.with_variance(x, t, cond)
         return self._count(x0), v
 
+    def landing(self, x, t, s, cond=None):
+        return self._count(self.denoiser.landing(x, t, s, cond))
+
     def log_posterior(self, x0, x, t, cond=None):
         found = self.denoiser.log_posterior(x0, x, t, cond)
         if found is not None:

@@ -30,6 +30,8 @@ class SelfConditioned(Wrapped):
         self.last = self.kind.told(x0)
         return x0
 
+    landing = Denoiser.landing
+
     def select(self, rows):
         return self.denoiser.select(rows)
 

@@ -1,7 +1,8 @@
 """A denoiser of a network, and the rules by which the network sees its input and gives its answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -82,6 +83,7 @@ class Preconditioned(Denoiser):
     """
 
     outputs: ClassVar[int] = 1  # tensors like x that the network answers with, by every rule but `levels`
+    settings: Mapping[str, Any] = MappingProxyType({})  # of a subclass, what makes it beside net, SDE and rule
 
     def __init__(self, net: nn.Module, sde: SDE, rule: str | Rule = "v"):
         super().__init__(sde)

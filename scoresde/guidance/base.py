@@ -25,6 +25,11 @@ class Steered(Wrapped):
     def __init__(self, denoiser: Denoiser):
         super().__init__(denoiser)
         self.moments, self.exact = None, False
+        if denoiser.lands is not None:
+            words = "train it with one, and give the scale as a condition, cond={'guidance': 3}"
+            raise InputError(f"{type(self).__name__}: a model of few steps takes no guidance from outside: {words}")
+
+    landing = Denoiser.landing
 
     def holds(self, name: str, n: int | None) -> None:
         """Binds it to the n rows of what is called `name`; None: to no number.  Raises `InputError` for two numbers."""

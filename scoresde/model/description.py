@@ -48,8 +48,10 @@ def _codec(data: Data) -> dict:
 
 def _kind(denoiser: Denoiser) -> dict:
     """The class of a denoiser of a network, where it is another than `Preconditioned`."""
-    other = isinstance(denoiser, Preconditioned) and type(denoiser) is not Preconditioned
-    return {"denoiser": making.public_name(type(denoiser))} if other else {}
+    if not isinstance(denoiser, Preconditioned) or type(denoiser) is Preconditioned:
+        return {}
+    name, own = making.public_name(type(denoiser)), denoiser.settings
+    return {"denoiser": {"_target_": name, **own} if own else name}
 
 
 def parts(module: Any) -> dict:

@@ -13,7 +13,7 @@ from .trained import Autoencoder, Clip, Model, NoisyClassifier, TrainedAutoencod
 
 
 def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:
-    return class_of(known, trust)(net, sde, rule_of(known, trust))
+    return class_of(known, trust)(net, sde, rule_of(known, trust), **_settings(known))
 
 
 def rule_of(known: Mapping, trust: bool) -> Any:
@@ -28,8 +28,15 @@ def outputs_of(known: Mapping, trust: bool) -> int:
 
 def class_of(known: Mapping, trust: bool) -> type[Preconditioned]:
     """That of a description's denoiser, which says so only where it is another than `Preconditioned`."""
-    node = {"_target_": known.get("denoiser", making.public_name(Preconditioned))}
+    said = known.get("denoiser", making.public_name(Preconditioned))
+    node = said if isinstance(said, Mapping) else {"_target_": said}
     return making.vet(node, "denoiser", Preconditioned, trust, ("net", "sde"))
+
+
+def _settings(known: Mapping) -> dict[str, Any]:
+    """What the class of a description's denoiser is made with beside network, SDE and rule."""
+    said = known.get("denoiser")
+    return {k: v for k, v in said.items() if k != "_target_"} if isinstance(said, Mapping) else {}
 
 
 def _classifier(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> NoisyClassifier:

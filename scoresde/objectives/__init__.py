@@ -3,7 +3,7 @@
 `base.py`: what an objective is; `own.py`: one of this package's models; `denoising.py`: denoising score matching, and
 `added/` what may be added to it; `hybrid.py`: with learned variances; `sliced.py`: sliced score matching;
 `classify.py`: a classifier of noisy data; `contrastive.py`: pictures and their words; `autoencoding/`: items as
-latents; `joint/`: latents and their denoiser together; `validation.py`: what they are watched by; `guards.py`: what a
+latents; `joint/`: latents and their denoiser together; `distill/`: models of few steps; `validation.py`: what they are watched by; `guards.py`: what a
 training is not begun with.  They may import `loss/`, `data/`, `spaces/`, `nets/`, `denoiser/` and `model/`, and know
 nothing of the loop that trains them.
 """
@@ -13,6 +13,7 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
+from .distill import Consistency, Continuous, Distilled
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
@@ -22,8 +23,11 @@ __all__ = [
     "LSGM",
     "Autoencode",
     "Classify",
+    "Consistency",
+    "Continuous",
     "Contrastive",
     "Denoising",
+    "Distilled",
     "HeldOut",
     "Hybrid",
     "Joint",

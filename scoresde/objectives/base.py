@@ -76,6 +76,10 @@ class Objective(nn.Module, ABC):
             raise InputError(f"{words}: say aspect=1")
         return ()
 
+    def averaged(self, average: nn.Module) -> None:
+        """Is told the average of the product, which follows it in place, before the first step of a training."""
+        return None
+
     def after(self, step: int, average: nn.Module) -> None:
         """Runs when step number `step` (1 is the first) has been made, with the average of the product so far."""
         return None

@@ -1,7 +1,7 @@
 """Denoising score matching, as an objective."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -121,21 +121,10 @@ class Denoising(Own):
         u = torch.rand(whole, device=device)[part] if dequantised else None
         x0, t = data.encode(batch.x, u), self.loss.sample_times(self.product.sde, size)
         eps = torch.randn(whole, dtype=x0.dtype, device=device)[part]
-        cond = self._dropped(redrawn(data.train, batch.x, batch.cond, size, part), size, part)
+        cond = redrawn(data.train, batch.x, batch.cond, size, part)
+        cond = dropped_rows(cond, self.product.conditions, size, part)
         x0, eps, cond, told = self.added.drawn(x0, eps, cond, size, part, self.product.conditions)
         return x0, t[part], eps, cond, *told
-
-    def _dropped(self, cond: dict[str, Tensor], size: int, part: slice) -> dict[str, Tensor]:
-        kinds, out = self.product.conditions, {}
-        device = next((value.device for value in cond.values()), None)
-        most = max((kind.drop for kind in kinds.values()), default=0.0) if len(cond) > 1 else 0.0
-        all_of_them = torch.rand(size, device=device)[part] < most if most else None
-        for name, value in cond.items():
-            if drop := kinds[name].drop:
-                gone = torch.rand(size, device=device)[part] < drop
-                value = dropped(value, gone if all_of_them is None else gone | all_of_them)
-            out[name] = value
-        return out
 
     def forward(self, drawn: tuple, turn: str = "") -> Tensor:
         x0, t, eps, cond, *told = drawn
@@ -178,3 +167,18 @@ class Denoising(Own):
         model.moments = self.moments
         model.carry(self.data.codec)
         return model
+
+
+def dropped_rows(cond: dict[str, Tensor], kinds: Mapping[str, Kind], size: int, part: slice) -> dict[str, Tensor]:
+    """Conditions of a step, each taken from some rows with the chance `drop` of its kind, and all together with the
+    largest of these where there are several; drawn for the whole batch of `size`, of which these rows are a `part`."""
+    out: dict[str, Tensor] = {}
+    device = next((value.device for value in cond.values()), None)
+    most = max((kind.drop for kind in kinds.values()), default=0.0) if len(cond) > 1 else 0.0
+    all_of_them = torch.rand(size, device=device)[part] < most if most else None
+    for name, value in cond.items():
+        if drop := kinds[name].drop:
+            gone = torch.rand(size, device=device)[part] < drop
+            value = dropped(value, gone if all_of_them is None else gone | all_of_them)
+        out[name] = value
+    return out

@@ -16,6 +16,7 @@ from .steps.correctors import ALD, Gibbs, Langevin
 from .steps.exponential import DEIS, DPMpp, UniPC
 from .steps.fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .steps.gaussian import GaussianAdams
+from .steps.jump import Jump, Renoise
 from .steps.linear import FittedLinear
 from .steps.multistep import Adams, Multistep, RectifiedAdams
 from .steps.pc import PC
@@ -46,10 +47,12 @@ __all__ = [
     "GaussianAdams",
     "Gibbs",
     "Heun",
+    "Jump",
     "Langevin",
     "Multistep",
     "ProbabilityFlow",
     "RectifiedAdams",
+    "Renoise",
     "ReverseDiffusion",
     "ReverseSDE",
     "Reversible",

@@ -119,6 +119,7 @@ class _Trainer:
         rates = {"lr": training.lr, "betas": tuple(training.betas), "weight_decay": training.weight_decay}
         optimizers = {turn: torch.optim.AdamW(objective.trained(turn), **rates) for turn in objective.turns}
         self._go_on(optimizers)
+        objective.averaged(self.ema.model)
         if self.ranks > 1:
             objective.several(torch.distributed.all_reduce)
         self.model, *prepared = self.accelerator.prepare(objective, *optimizers.values())

@@ -1,0 +1,231 @@
+"""What all trainings of models of few steps share: what they draw, what they ask of a teacher, what they look at."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...conditions import Strength
+from ...data import Batch, Data, collate
+from ...denoiser import GUIDANCE, Denoiser, FlowMap, turned
+from ...errors import InputError
+from ...guidance import Guided
+from ...guidance.base import same_sde
+from ...model.description import describe
+from ...model.kept import moments
+from ...model.kept.state import plain_state
+from ...model.kept.weights import hash_of
+from ...model.trained.denoiser import Model
+from ...sampling import Adams, Jump, Renoise, sample
+from ...sde import expand
+from ..denoising import dropped_rows
+from ..guards import prepare
+from ..own import Own
+from .times import at, ends
+
+LOOK = 256  # noises whose end points a validation compares
+REFERENCE = Adams(steps=32, last="none")  # the teacher's own map, near enough to tell students apart
+
+
+class Drawn(NamedTuple):
+    """What a step of a training is made of, with B rows each.
+
+    x0, eps (B, *shape), the data and the noise of a step; u (B,) uniform numbers, stratified; v (B,) others,
+    independent; cond: the conditions, some of them dropped, and the scale of guidance, if the student is told one.
+    """
+
+    x0: Tensor
+    eps: Tensor
+    u: Tensor
+    v: Tensor
+    cond: dict[str, Tensor]
+
+
+class Distilled(Own):
+    """A training of a `FlowMap`, from a teacher's flow or, without one, from data.
+
+    A subclass writes `forward`, the loss of each row.  It draws x_0, noise, stratified and independent uniform numbers
+    and conditions; of a student that is told a scale of guidance, w ~ U(low, high), and the teacher is led by it.
+
+    Each validation jumps from 256 fixed noises in 1, 2 and 4 steps, as far as the student can: `distance_1`, the root
+    mean square distance, a coordinate, to where the teacher's own flow ends from there, and so on; `validation` is the
+    first of them.  Without a teacher it is the loss on held-out items.
+
+    Arguments:
+        student: the flow map, whose weights are where training starts (`FlowMap.of`).
+        data: whose items come with the student's conditions.
+        teacher: a denoiser of the same SDE and conditions; None: the data tell the flow's velocity.
+
+    Raises:
+        InputError: a student that is no flow map, a teacher of another SDE or of other conditions; guidance without a
+            teacher that takes it.
+    """
+
+    lands: tuple[str, ...] = ("data", "any")  # what its students may learn
+
+    def __init__(self, student: FlowMap, data: Data, teacher: Denoiser | None = None):
+        super().__init__()
+        self.check_student(student, teacher)
+        self.product, self.data = student, data
+        self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
+        self.takes = tuple(name for name, kind in student.conditions.items() if kind.of_items)
+        self.strength: Strength | None = student.conditions.get(GUIDANCE)
+        self.low, self.high = ends(student.sde)
+        self.held: Any = None
+
+    def check_student(self, student: FlowMap, teacher: Denoiser | None) -> None:
+        """Raises `InputError` for what does not go together."""
+        if not isinstance(student, FlowMap):
+            words = f"student={type(student).__name__}: give a FlowMap, FlowMap.of(teacher)"
+            raise InputError(words, "student")
+        kind = student.lands if isinstance(student.lands, str) else "times"
+        if kind not in self.lands:
+            words = f"{type(self).__name__} trains a student of lands={' or '.join(map(repr, self.lands))}"
+            raise InputError(f"student has lands={kind!r}: {words}", "student")
+        if teacher is None:
+            if GUIDANCE in student.conditions:
+                raise InputError("guidance needs a teacher, whose guided flow the student learns: give one", "guidance")
+            return
+        same_sde(student, teacher, "teacher")
+        wanted = {k: kind for k, kind in student.conditions.items() if k != GUIDANCE}
+        if missing := [name for name in wanted if name not in teacher.conditions]:
+            raise InputError(f"teacher takes no condition {missing[0]}, which the student has", "teacher")
+
+    def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> Drawn:
+        data, device = self.data, batch.x.device
+        whole = (size, *batch.x.shape[1:])
+        x0 = data.encode(batch.x, torch.rand(whole, device=device)[part] if data.levels else None)
+        eps = torch.randn(whole, dtype=x0.dtype, device=device)[part]
+        u = (torch.randperm(size, device=device) + torch.rand(size, device=device)).double()[part] / size
+        v = torch.rand(size, device=device).double()[part]
+        cond = dropped_rows(batch.cond, self.product.conditions, size, part)
+        if self.strength is not None:
+            low, high = self.strength.low, self.strength.high
+            cond[GUIDANCE] = low + (high - low) * torch.rand(size, 1, device=device)[part]
+        return Drawn(x0, eps, u, v, cond)
+
+    # -- what a loss is made of --------------------------------------------------------------------------------------
+
+    @staticmethod
+    def noised(x0: Tensor, eps: Tensor, phi: Tensor) -> Tensor:
+        """z = cos(phi) x_0 + sin(phi) eps."""
+        return expand(phi.cos(), x0) * x0 + expand(phi.sin(), x0) * eps
+
+    @torch.no_grad()
+    def taught(self, z: Tensor, phi: Tensor, cond: dict[str, Tensor]) -> Tensor:
+        """The teacher's velocity dz/dphi = (cos(phi) z - D) / sin(phi) at z (B, *shape), angles (B,)."""
+        sde, t = self.product.sde, at(self.product.sde, phi)
+        n = torch.hypot(*sde.marginal(t))
+        x0 = self.asked(expand(n, z) * z, t, cond)
+        return expand(phi.cos() / phi.sin(), z) * z - expand(1 / phi.sin(), z) * x0
+
+    def asked(self, x: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
+        """The teacher's D(x, t), led by the scale that the student is told."""
+        known = {k: v for k, v in cond.items() if k in self.teacher.conditions}
+        if self.strength is None or GUIDANCE in self.teacher.conditions or not known:
+            return self.teacher(x, t, known)
+        return Guided(self.teacher, cond[GUIDANCE][:, 0])(x, t, known)
+
+    def velocity(self, drawn: Drawn, z: Tensor, phi: Tensor) -> Tensor:
+        """That of the flow at z, of noise and data of a step: the teacher's, or cos(phi) eps - sin(phi) x_0."""
+        if self.teacher is not None:
+            return self.taught(z, phi, drawn.cond)
+        return expand(phi.cos(), z) * drawn.eps - expand(phi.sin(), z) * drawn.x0
+
+    @torch.no_grad()
+    def stepped(self, drawn: Drawn, z: Tensor, phi: Tensor, to: Tensor, order: int = 1) -> Tensor:
+        """z on the same trajectory at the angles `to` (B,): a step of DDIM (order 1) or Heun (2) of the teacher's; of
+        the data, with the same noise."""
+        if self.teacher is None:
+            return self.noised(drawn.x0, drawn.eps, to)
+        v = self.taught(z, phi, drawn.cond)
+        first = turned(z, v, phi - to)
+        if order == 1:
+            return first
+        return z + expand((to - phi) / 2, z) * (v + self.taught(z + expand(to - phi, z) * v, to, drawn.cond))
+
+    @staticmethod
+    def jump(student: FlowMap, z: Tensor, phi: Tensor, to: Tensor, cond: dict[str, Tensor]) -> Tensor:
+        """z at the angles `to` (B,), where the student jumps from z at phi."""
+        return turned(z, student.frame(z, phi, to, cond), phi - to)
+
+    # -- what is looked at -------------------------------------------------------------------------------------------
+
+    def begin(self, device):
+        prepare(self.product, self.data)
+        n = min(LOOK, len(self.data.test))
+        batch = collate(self.data.test, range(n), self.takes).to(device)
+        cond = dict(batch.cond)
+        if self.strength is not None:
+            cond[GUIDANCE] = torch.linspace(self.strength.low, self.strength.high, n, device=device)[:, None]
+        if self.teacher is None:
+            self.held = batch, None
+            return
+        self.held = cond, self._ends(n, cond)
+
+    @torch.no_grad()
+    def _ends(self, n: int, cond: dict[str, Tensor]) -> Tensor:
+        """Where the teacher's flow ends, from the noises of a validation."""
+        known = {k: v for k, v in cond.items() if k in self.teacher.conditions}
+        teacher = self.teacher
+        if self.strength is not None and GUIDANCE not in teacher.conditions and known:
+            teacher = Guided(teacher, cond[GUIDANCE][:, 0])
+        return sample(teacher, REFERENCE, (n, *self.data.shape), cond=known or None, progress=False)
+
+    @torch.no_grad()
+    def check(self, average: FlowMap) -> dict[str, Any]:
+        given, wanted = self.held
+        if wanted is None:
+            return {"validation": self._held_out(average, given)}
+        found = {}
+        for steps in (1, 2, 4):
+            sampler = self.sampler(steps)
+            if sampler is not None:
+                x = sample(average, sampler, tuple(wanted.shape), cond=given or None, progress=False)
+                found[f"distance_{steps}"] = float((x - wanted).square().mean().sqrt())
+        return {"validation": next(iter(found.values()))} | found
+
+    def _held_out(self, average: FlowMap, batch: Batch) -> float:
+        """The loss of held-out items with fixed numbers."""
+        product, devices = self.product, [batch.x.device] if batch.x.device.type == "cuda" else []
+        try:
+            self.product = average
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(0)
+                n = len(batch.x)
+                return float(self(self.draw(batch, n, slice(None)), self.turns[-1]).mean())
+        finally:
+            self.product = product
+
+    def sampler(self, steps: int) -> Jump | Renoise | None:
+        """That by which a validation draws in so many steps; None: the student has not learned it."""
+        lands = self.product.lands
+        if isinstance(lands, str):
+            return Jump(steps=steps) if lands == "any" or steps == 1 else None
+        return Jump(steps=steps) if len(lands) - 1 == steps else None
+
+    def describe(self):
+        known = describe(self.product, self.data, None, self)
+        return known | ({} if self.teacher is None else {"teacher": told(self.teacher)})
+
+    def made(self, average: FlowMap, step: int) -> Model:
+        model = Model(average, self.facts, step)
+        model.moments = moments.of_data(self.data, "uniform")
+        model.carry(self.data.codec)
+        return model
+
+
+def told(teacher: nn.Module) -> dict[str, Any]:
+    """What a description says of a teacher: its folder, the hash of its weights, its step."""
+    weights = teacher.weights if isinstance(teacher, Model) else hash_of(plain_state(teacher))
+    folder = getattr(teacher, "folder", None)
+    return {"folder": str(folder or ""), "weights": weights, "step": getattr(teacher, "step", 0)}
+
+
+def huber(a: Tensor, b: Tensor, c: float) -> Tensor:
+    """sqrt(|a - b|^2 + c^2 D) - c sqrt(D) over sqrt(D), of each row of D numbers; the mean square where c is 0.
+
+    Song, Dhariwal (2023), Improved Techniques for Training Consistency Models, arXiv 2310.14189.
+    """
+    square = (a - b).flatten(1).square().mean(1)
+    return square if not c else (square + c**2).sqrt() - c
