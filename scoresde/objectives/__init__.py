@@ -3,8 +3,10 @@
 `base.py`: what an objective is; `own.py`: one of this package's models; `denoising.py`: denoising score matching, and
 `added/` what may be added to it; `hybrid.py`: with learned variances; `sliced.py`: sliced score matching;
 `classify.py`: a classifier of noisy data; `contrastive.py`: pictures and their words; `autoencoding/`: items as
-latents; `joint/`: latents and their denoiser together; `distill/`: models of few steps; `validation.py`: what they are watched by; `guards.py`: what a
-training is not begun with.  They may import `loss/`, `data/`, `spaces/`, `nets/`, `denoiser/` and `model/`, and know
+latents; `joint/`: latents and their denoiser together; `distill/`: models of few steps;
+`validation.py`: what they are watched by; `guards.py`: what a
+training is not begun with.  They may import `loss/`, `data/`, `spaces/`, `nets/`, `denoiser/`, `guidance/`,
+`sampling/` and `model/`, and know
 nothing of the loop that trains them.
 """
 
@@ -13,7 +15,7 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
-from .distill import Consistency, Continuous, Distilled
+from .distill import SCM, Consistency, Distilled, MeanFlow
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
@@ -21,16 +23,17 @@ from .validation import HeldOut, Validation, noise_levels
 
 __all__ = [
     "LSGM",
+    "SCM",
     "Autoencode",
     "Classify",
     "Consistency",
-    "Continuous",
     "Contrastive",
     "Denoising",
     "Distilled",
     "HeldOut",
     "Hybrid",
     "Joint",
+    "MeanFlow",
     "Objective",
     "Perceptual",
     "Sliced",

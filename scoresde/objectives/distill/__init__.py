@@ -1,12 +1,13 @@
 """Models of few steps: what a `FlowMap` is trained by, from a teacher or from data alone.
 
 `base.py`: what all of them draw, ask of a teacher and look at; `times.py`: where jumps begin; `consistency.py`: jumps
-to the data of neighbours on one trajectory; `continuous.py`: the same with neighbours infinitely near, to the data or to
-anywhere (sCM, MeanFlow).  All is written in z = x / n and phi = atan(sigma / alpha), in which every SDE has one flow.
+to the data of neighbours on one trajectory; `continuous.py`: the same with neighbours infinitely near, to the data
+(sCM) or to anywhere (MeanFlow).  All is written in z = x / n and phi = atan(sigma / alpha), in which every SDE has one
+flow.
 """
 
 from .base import Distilled
 from .consistency import Consistency
-from .continuous import Continuous
+from .continuous import SCM, Continuous, MeanFlow
 
-__all__ = ["Consistency", "Continuous", "Distilled"]
+__all__ = ["SCM", "Consistency", "Continuous", "Distilled", "MeanFlow"]

@@ -1,6 +1,6 @@
 """Neighbours infinitely near: the derivative of a jump along the trajectory that it follows."""
 
-from typing import Literal
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -15,71 +15,45 @@ from .times import angles
 
 
 class Continuous(Distilled):
-    """Continuous-time consistency (sCM) and MeanFlow: a jump from z at phi to s ends where it does from any neighbour.
+    """A jump from z at phi to s ends where it does from any neighbour on its trajectory: what sCM and MeanFlow share.
 
     With d = phi - s and F of the jump (`FlowMap`), d/dphi of cos(d) z - sin(d) F along the flow is 0, which is
 
         r = cos(d) (v - F) - sin(d) (z + dF/dphi) = 0,    dF/dphi = (v . grad_z + d/dphi) F
 
-    v the teacher's velocity, or that of the data and noise of the step.  The loss is |F - F^- - g|^2, where F^- and g
-    have no gradient and, with the tangent r scaled by cos(d),
-
-        g = cos(d) r / (|cos(d) r| + 0.1)           norm="tangent", |.| the root mean square of a row (sCM)
-        g = r / cos(d),  divided by (|g|^2 + c)     norm="adaptive" (MeanFlow)
-
-    and the second term of r grows in during `warmup` steps.  One derivative forward and one evaluation with its
-    gradient a step.  The rule of the student must be smooth: v, eps, edm or x0.
-
-    Lu, Song (2025), Simplifying, Stabilizing and Scaling Continuous-Time Consistency Models, arXiv 2410.11081; Geng,
-    Deng, Bai, Kolter, He (2025), Mean Flows for One-step Generative Modeling, arXiv 2505.13447, here for any SDE.
+    v the teacher's velocity, or that of the data and noise of the step.  The loss is w |F - F^- - g|^2, where F^-, g
+    and w have no gradient, and g and w are a subclass's.  One derivative forward and one evaluation with its gradient a
+    step.
 
     Arguments:
-        student, data, teacher: as in `Distilled`; of lands="data" jumps to t_min are learned, of "any" all.
-        norm: of the tangent.
-        warmup: steps in which the second term grows in; 0: it is there from the start.
-        flow: of a student that lands anywhere, the share of rows with no jump, which learn v itself.
+        student, data, teacher: as in `Distilled`.
+        warmup: steps in which the second term of r grows in; 0: it is there from the start.
 
     Raises:
         InputError: as `Distilled` does.
     """
 
-    @recorded
-    def __init__(
-        self,
-        student: FlowMap,
-        data: Data,
-        teacher: Denoiser | None = None,
-        norm: Literal["tangent", "adaptive"] = "tangent",
-        warmup: Whole = 1000,
-        flow: Fraction = 0.25,
-        small: Positive = 0.1,
-    ):
+    def __init__(self, student: FlowMap, data: Data, teacher: Denoiser | None = None, warmup: Whole = 0):
         super().__init__(student, data, teacher)
-        self.norm, self.warmup, self.flow, self.small = norm, warmup, flow, small
+        self.warmup = warmup
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def landings(self, drawn: Drawn) -> tuple[Tensor, Tensor]:
-        """The angles (B,) where the jumps of a step begin and land."""
-        phi = angles(drawn.u, self.low, self.high)
-        if self.product.lands == "data":
-            return phi, torch.full_like(phi, self.low)
-        share = (drawn.v / max(1 - self.flow, 1e-9)).clamp_max(1.0)  # the last rows land where they are
-        return phi, angles(drawn.u * share, self.low, self.high)
+    @abstractmethod
+    def landings(self, drawn: Drawn, phi: Tensor) -> Tensor:
+        """The angles (B,) where the jumps of a step land, that begin at phi (B,)."""
+
+    @abstractmethod
+    def tangent(self, r: Tensor, cos: Tensor) -> tuple[Tensor, Tensor | float]:
+        """g (B, *shape) and w, a number or (B,), of the residual r and cos(d) (B, 1, ...)."""
 
     def forward(self, drawn: Drawn, turn: str = "") -> Tensor:
-        phi, to = self.landings(drawn)
+        phi = angles(drawn.u, self.low, self.high)
+        to = self.landings(drawn, phi)
         z = self.noised(drawn.x0, drawn.eps, phi)
         v = self.velocity(drawn, z, phi)
         grown = 1.0 if not self.warmup else min(int(self.steps) / self.warmup, 1.0)
         f, r = residual(self.product, z, phi, to, v, drawn.cond, grown)
-        cos = expand((phi - to).cos(), z)
-        if self.norm == "tangent":
-            g = cos * r
-            size = g.flatten(1).square().mean(1).sqrt()
-            g, weight = g / expand(size + self.small, z), 1.0
-        else:
-            g = r / cos.clamp_min(0.05)
-            weight = 1 / (g.flatten(1).square().mean(1) + self.small**2)
+        g, weight = self.tangent(r, expand((phi - to).cos(), z))
         found = self.product.frame(z, phi, to, drawn.cond)
         return weight * (found - f - g).flatten(1).square().mean(1)
 
@@ -92,6 +66,85 @@ class Continuous(Distilled):
     def load_state(self, state):
         self.steps.copy_(state["steps"])
         super().load_state({k: v for k, v in state.items() if k != "steps"})
+
+
+class SCM(Continuous):
+    """Continuous-time consistency, the jump to t_min of neighbours infinitely near: `Continuous` with s at t_min and
+
+        g = cos(d) r / (|cos(d) r| + c),    w = 1,    |.| the root mean square of a row
+
+    Lu, Song (2025), Simplifying, Stabilizing and Scaling Continuous-Time Consistency Models, arXiv 2410.11081.
+
+    Arguments:
+        student, data, teacher, warmup: as in `Continuous`; without a teacher it is consistency training.
+        small: c, which keeps small tangents small.
+
+    Raises:
+        InputError: as `Distilled` does.
+    """
+
+    lands = ("data",)
+
+    @recorded
+    def __init__(
+        self,
+        student: FlowMap,
+        data: Data,
+        teacher: Denoiser | None = None,
+        warmup: Whole = 1000,
+        small: Positive = 0.1,
+    ):
+        super().__init__(student, data, teacher, warmup)
+        self.small = small
+
+    def landings(self, drawn, phi):
+        return torch.full_like(phi, self.low)
+
+    def tangent(self, r, cos):
+        g = cos * r
+        return g / expand(g.flatten(1).square().mean(1).sqrt() + self.small, g), 1.0
+
+
+class MeanFlow(Continuous):
+    """Jumps to anywhere, whose F is a mean of the flow's velocity: `Continuous` with any s and
+
+        g = r / cos(d),    w = 1 / (|g|^2 + c^2),    |.| the root mean square of a row
+
+    Of linear paths in x, F is the mean velocity over a step but for the angle that it is measured in.
+
+    Geng, Deng, Bai, Kolter, He (2025), Mean Flows for One-step Generative Modeling, arXiv 2505.13447; here for any SDE.
+
+    Arguments:
+        student, data, teacher, warmup: as in `Continuous`; without a teacher, from data alone, as in the paper.
+        flow: the share of rows with no jump, s = phi, which learn v itself.
+        small: c.
+
+    Raises:
+        InputError: as `Distilled` does.
+    """
+
+    lands = ("any",)
+
+    @recorded
+    def __init__(
+        self,
+        student: FlowMap,
+        data: Data,
+        teacher: Denoiser | None = None,
+        warmup: Whole = 0,
+        flow: Fraction = 0.25,
+        small: Positive = 0.1,
+    ):
+        super().__init__(student, data, teacher, warmup)
+        self.flow, self.small = flow, small
+
+    def landings(self, drawn, phi):
+        share = (drawn.v / max(1 - self.flow, 1e-9)).clamp_max(1.0)  # 1 in rows of no jump
+        return angles(drawn.u * share, self.low, self.high)
+
+    def tangent(self, r, cos):
+        g = r / cos.clamp_min(0.05)
+        return g, 1 / (g.flatten(1).square().mean(1) + self.small**2)
 
 
 @torch.no_grad()
