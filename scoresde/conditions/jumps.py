@@ -29,7 +29,14 @@ class Landing(Vector):
 
     @staticmethod
     def numbers(phi_t: Tensor, phi_s: Tensor) -> Tensor:
-        """The numbers (B, size) of the angles (B,), both in (0, pi/2)."""
+        """The numbers of two angles.
+
+        Arguments:
+            phi_t, phi_s: of the beginning and of the landing (B,), both in (0, pi/2).
+
+        Returns:
+            (B, size).
+        """
         found = [phi_s.tan().log().clamp(-8, 8) / 4]
         for angle in (phi_s, phi_t - phi_s):
             found.append(angle * (2 / math.pi))
@@ -40,8 +47,9 @@ class Landing(Vector):
 
 @dataclass(frozen=True)
 class Strength(Vector):
-    """The scale w of guidance, that a distilled model has learned to follow in one evaluation: a number, `low` to
-    `high`; 1, no guidance, where nobody says.
+    """The scale w of guidance, that a distilled model has learned to follow in one evaluation.
+
+    A number, `low` to `high`; 1, no guidance, where nobody says.
 
     Meng et al. (2023), On Distillation of Guided Diffusion Models, arXiv 2210.03142.
 
@@ -64,7 +72,10 @@ class Strength(Vector):
 
     @classmethod
     def of(cls, low: float, high: float) -> "Strength":
-        """That of a training with w ~ U(low, high), whose mean and deviation a network sees away."""
+        """That of a training with w ~ U(low, high), whose mean and deviation a network sees away.
+
+        Raises `InputError` for scales below 0, or that do not rise.
+        """
         if not 0 <= low < high:
             raise InputError(f"guidance=({low}, {high}): give scales, 0 or above, that rise", "guidance")
         return cls(mean=((low + high) / 2,), std=((high - low) / math.sqrt(12),), low=low, high=high)
