@@ -185,5 +185,14 @@ def jumped(sde: SDE, x: Tensor, x0: Tensor, t: float | Tensor, s: float | Tensor
 
 
 def turned(z: Tensor, f: Tensor, d: Tensor) -> Tensor:
-    """z_s = cos(d) z - sin(d) F, for z and F (B, *shape) and angles d (B,)."""
+    """z_s = cos(d) z - sin(d) F.
+
+    Arguments:
+        z: x_t / n_t (B, *shape).
+        f: F (B, *shape).
+        d: the angles phi_t - phi_s (B,).
+
+    Returns:
+        (B, *shape).
+    """
     return weigh(d.cos(), z, -d.sin(), f)

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...conditions import Strength
 from ...data import Batch, Data, collate
@@ -13,18 +13,13 @@ from ...guidance import Guided
 from ...guidance.base import same_sde
 from ...model.description import describe
 from ...model.kept import moments
-from ...model.kept.state import plain_state
-from ...model.kept.weights import hash_of
 from ...model.trained.denoiser import Model
-from ...sampling import Adams, Jump, Renoise, sample
 from ...sde import expand
 from ..denoising import dropped_rows
 from ..guards import prepare
 from ..own import Own
+from .look import LOOK, Ends, told
 from .times import at, ends
-
-LOOK = 256  # noises whose end points a validation compares
-REFERENCE = Adams(steps=32, last="none")  # the teacher's own map, near enough to tell students apart
 
 
 class Drawn(NamedTuple):
@@ -71,10 +66,15 @@ class Distilled(Own):
         self.takes = tuple(name for name, kind in student.conditions.items() if kind.of_items)
         self.strength: Strength | None = student.conditions.get(GUIDANCE)
         self.low, self.high = ends(student.sde)
-        self.held: Any = None
+        self.ends: Ends | None = None
+        self.held: Batch | None = None
 
     def check_student(self, student: FlowMap, teacher: Denoiser | None) -> None:
-        """Raises `InputError` for what does not go together."""
+        """Raises `InputError` for a student and a teacher, or None, that do not go together.
+
+        Arguments:
+            student, teacher: as in the class.
+        """
         if not isinstance(student, FlowMap):
             words = f"student={type(student).__name__}: give a FlowMap, FlowMap.of(teacher)"
             raise InputError(words, "student")
@@ -104,38 +104,80 @@ class Distilled(Own):
             cond[GUIDANCE] = low + (high - low) * torch.rand(size, 1, device=device)[part]
         return Drawn(x0, eps, u, v, cond)
 
-    # -- what a loss is made of --------------------------------------------------------------------------------------
-
     @staticmethod
     def noised(x0: Tensor, eps: Tensor, phi: Tensor) -> Tensor:
-        """z = cos(phi) x_0 + sin(phi) eps."""
+        """z = cos(phi) x_0 + sin(phi) eps.
+
+        Arguments:
+            x0, eps: (B, *shape).
+            phi: (B,).
+
+        Returns:
+            (B, *shape).
+        """
         return expand(phi.cos(), x0) * x0 + expand(phi.sin(), x0) * eps
 
     @torch.no_grad()
     def taught(self, z: Tensor, phi: Tensor, cond: dict[str, Tensor]) -> Tensor:
-        """The teacher's velocity dz/dphi = (cos(phi) z - D) / sin(phi) at z (B, *shape), angles (B,)."""
+        """The teacher's velocity dz/dphi = (cos(phi) z - D) / sin(phi).
+
+        Arguments:
+            z: (B, *shape).
+            phi: (B,).
+            cond: the step's conditions.
+
+        Returns:
+            (B, *shape).
+        """
         sde, t = self.product.sde, at(self.product.sde, phi)
         n = torch.hypot(*sde.marginal(t))
         x0 = self.asked(expand(n, z) * z, t, cond)
         return expand(phi.cos() / phi.sin(), z) * z - expand(1 / phi.sin(), z) * x0
 
     def asked(self, x: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
-        """The teacher's D(x, t), led by the scale that the student is told."""
+        """The teacher's D(x, t), led by the scale that the student is told.
+
+        Arguments:
+            x: (B, *shape).
+            t: (B,).
+            cond: the step's conditions.
+
+        Returns:
+            (B, *shape).
+        """
         known = {k: v for k, v in cond.items() if k in self.teacher.conditions}
         if self.strength is None or GUIDANCE in self.teacher.conditions or not known:
             return self.teacher(x, t, known)
         return Guided(self.teacher, cond[GUIDANCE][:, 0])(x, t, known)
 
     def velocity(self, drawn: Drawn, z: Tensor, phi: Tensor) -> Tensor:
-        """That of the flow at z, of noise and data of a step: the teacher's, or cos(phi) eps - sin(phi) x_0."""
+        """That of the flow: the teacher's, or without one cos(phi) eps - sin(phi) x_0.
+
+        Arguments:
+            drawn: the step's numbers.
+            z: of its data and noise at phi (B, *shape).
+            phi: (B,).
+
+        Returns:
+            (B, *shape).
+        """
         if self.teacher is not None:
             return self.taught(z, phi, drawn.cond)
         return expand(phi.cos(), z) * drawn.eps - expand(phi.sin(), z) * drawn.x0
 
     @torch.no_grad()
     def stepped(self, drawn: Drawn, z: Tensor, phi: Tensor, to: Tensor, order: int = 1) -> Tensor:
-        """z on the same trajectory at the angles `to` (B,): a step of DDIM (order 1) or Heun (2) of the teacher's; of
-        the data, with the same noise."""
+        """z on the same trajectory at another angle: by the teacher's step, or of the same data and noise.
+
+        Arguments:
+            drawn: the step's numbers.
+            z: of its data and noise at phi (B, *shape).
+            phi, to: the angles (B,).
+            order: of the teacher's step, 1 is DDIM and 2 is Heun.
+
+        Returns:
+            (B, *shape).
+        """
         if self.teacher is None:
             return self.noised(drawn.x0, drawn.eps, to)
         v = self.taught(z, phi, drawn.cond)
@@ -146,63 +188,45 @@ class Distilled(Own):
 
     @staticmethod
     def jump(student: FlowMap, z: Tensor, phi: Tensor, to: Tensor, cond: dict[str, Tensor]) -> Tensor:
-        """z at the angles `to` (B,), where the student jumps from z at phi."""
-        return turned(z, student.frame(z, phi, to, cond), phi - to)
+        """z where a student's jump lands.
 
-    # -- what is looked at -------------------------------------------------------------------------------------------
+        Arguments:
+            student: the flow map.
+            z: at phi (B, *shape).
+            phi, to: the angles (B,).
+            cond: the step's conditions.
+
+        Returns:
+            (B, *shape).
+        """
+        return turned(z, student.frame(z, phi, to, cond), phi - to)
 
     def begin(self, device):
         prepare(self.product, self.data)
-        n = min(LOOK, len(self.data.test))
-        batch = collate(self.data.test, range(n), self.takes).to(device)
-        cond = dict(batch.cond)
-        if self.strength is not None:
-            cond[GUIDANCE] = torch.linspace(self.strength.low, self.strength.high, n, device=device)[:, None]
-        if self.teacher is None:
-            self.held = batch, None
-            return
-        self.held = cond, self._ends(n, cond)
+        if self.teacher is not None:
+            self.ends = Ends(self.teacher, self.data, dict(self.product.conditions), device)
+        else:
+            n = min(LOOK, len(self.data.test))
+            self.held = collate(self.data.test, range(n), self.takes).to(device)
 
-    @torch.no_grad()
-    def _ends(self, n: int, cond: dict[str, Tensor]) -> Tensor:
-        """Where the teacher's flow ends, from the noises of a validation."""
-        known = {k: v for k, v in cond.items() if k in self.teacher.conditions}
-        teacher = self.teacher
-        if self.strength is not None and GUIDANCE not in teacher.conditions and known:
-            teacher = Guided(teacher, cond[GUIDANCE][:, 0])
-        return sample(teacher, REFERENCE, (n, *self.data.shape), cond=known or None, progress=False)
-
-    @torch.no_grad()
     def check(self, average: FlowMap) -> dict[str, Any]:
-        given, wanted = self.held
-        if wanted is None:
-            return {"validation": self._held_out(average, given)}
-        found = {}
-        for steps in (1, 2, 4):
-            sampler = self.sampler(steps)
-            if sampler is not None:
-                x = sample(average, sampler, tuple(wanted.shape), cond=given or None, progress=False)
-                found[f"distance_{steps}"] = float((x - wanted).square().mean().sqrt())
-        return {"validation": next(iter(found.values()))} | found
+        if self.ends is not None:
+            found = self.ends(average)
+            return {"validation": next(iter(found.values()))} | found if found else {}
+        return {"validation": self._held_out(average)}
 
-    def _held_out(self, average: FlowMap, batch: Batch) -> float:
+    def _held_out(self, average: FlowMap) -> float:
         """The loss of held-out items with fixed numbers."""
-        product, devices = self.product, [batch.x.device] if batch.x.device.type == "cuda" else []
+        product, batch = self.product, self.held
+        devices = [batch.x.device] if batch.x.device.type == "cuda" else []
         try:
             self.product = average
-            with torch.random.fork_rng(devices=devices):
+            with torch.random.fork_rng(devices=devices), torch.no_grad():
                 torch.manual_seed(0)
-                n = len(batch.x)
-                return float(self(self.draw(batch, n, slice(None)), self.turns[-1]).mean())
+                turn = self.turns[-1]
+                return float(self(self.draw(batch, len(batch.x), slice(None), turn), turn).mean())
         finally:
             self.product = product
-
-    def sampler(self, steps: int) -> Jump | Renoise | None:
-        """That by which a validation draws in so many steps; None: the student has not learned it."""
-        lands = self.product.lands
-        if isinstance(lands, str):
-            return Jump(steps=steps) if lands == "any" or steps == 1 else None
-        return Jump(steps=steps) if len(lands) - 1 == steps else None
 
     def describe(self):
         known = describe(self.product, self.data, None, self)
@@ -213,13 +237,6 @@ class Distilled(Own):
         model.moments = moments.of_data(self.data, "uniform")
         model.carry(self.data.codec)
         return model
-
-
-def told(teacher: nn.Module) -> dict[str, Any]:
-    """What a description says of a teacher: its folder, the hash of its weights, its step."""
-    weights = teacher.weights if isinstance(teacher, Model) else hash_of(plain_state(teacher))
-    folder = getattr(teacher, "folder", None)
-    return {"folder": str(folder or ""), "weights": weights, "step": getattr(teacher, "step", 0)}
 
 
 def huber(a: Tensor, b: Tensor, c: float) -> Tensor:

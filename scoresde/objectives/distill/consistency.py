@@ -15,7 +15,9 @@ from .times import angles
 
 
 class Consistency(Distilled):
-    """Consistency distillation and training: with f(z, phi) the jump to t_min, and phi' < phi its neighbour,
+    """Consistency distillation and training: neighbours on one trajectory end at one point.
+
+    With f(z, phi) the jump to t_min, and phi' < phi a neighbour,
 
         w d(f(z, phi), f^-(z', phi')),    z' = the flow's step from z at phi to phi'
 

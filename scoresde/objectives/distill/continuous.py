@@ -40,11 +40,27 @@ class Continuous(Distilled):
 
     @abstractmethod
     def landings(self, drawn: Drawn, phi: Tensor) -> Tensor:
-        """The angles (B,) where the jumps of a step land, that begin at phi (B,)."""
+        """The angles where the jumps of a step land.
+
+        Arguments:
+            drawn: the step's numbers.
+            phi: where they begin (B,).
+
+        Returns:
+            (B,).
+        """
 
     @abstractmethod
     def tangent(self, r: Tensor, cos: Tensor) -> tuple[Tensor, Tensor | float]:
-        """g (B, *shape) and w, a number or (B,), of the residual r and cos(d) (B, 1, ...)."""
+        """g and w.
+
+        Arguments:
+            r: the residual (B, *shape).
+            cos: cos(d) (B, 1, ...).
+
+        Returns:
+            (B, *shape), and a number or (B,).
+        """
 
     def forward(self, drawn: Drawn, turn: str = "") -> Tensor:
         phi = angles(drawn.u, self.low, self.high)
@@ -69,14 +85,17 @@ class Continuous(Distilled):
 
 
 class SCM(Continuous):
-    """Continuous-time consistency, the jump to t_min of neighbours infinitely near: `Continuous` with s at t_min and
+    """Continuous-time consistency (sCM).
+
+    `Continuous` with s at t_min and
 
         g = cos(d) r / (|cos(d) r| + c),    w = 1,    |.| the root mean square of a row
 
     Lu, Song (2025), Simplifying, Stabilizing and Scaling Continuous-Time Consistency Models, arXiv 2410.11081.
 
     Arguments:
-        student, data, teacher, warmup: as in `Continuous`; without a teacher it is consistency training.
+        student, data, teacher: as in `Distilled`; without a teacher it is consistency training.
+        warmup: steps in which the second term of r grows in; 0: it is there from the start.
         small: c, which keeps small tangents small.
 
     Raises:
@@ -106,7 +125,9 @@ class SCM(Continuous):
 
 
 class MeanFlow(Continuous):
-    """Jumps to anywhere, whose F is a mean of the flow's velocity: `Continuous` with any s and
+    """Jumps to anywhere by a mean of the flow's velocity.
+
+    `Continuous` with any s and
 
         g = r / cos(d),    w = 1 / (|g|^2 + c^2),    |.| the root mean square of a row
 
@@ -115,7 +136,8 @@ class MeanFlow(Continuous):
     Geng, Deng, Bai, Kolter, He (2025), Mean Flows for One-step Generative Modeling, arXiv 2505.13447; here for any SDE.
 
     Arguments:
-        student, data, teacher, warmup: as in `Continuous`; without a teacher, from data alone, as in the paper.
+        student, data, teacher: as in `Distilled`; without a teacher, from data alone, as in the paper.
+        warmup: steps in which the second term of r grows in; 0: it is there from the start.
         flow: the share of rows with no jump, s = phi, which learn v itself.
         small: c.
 

@@ -36,6 +36,13 @@ class Jump(Sampler):
     last: Literal["none"] = "none"
 
     def informed(self, denoiser):
+        """This sampler, with the times of a chain of jumps.
+
+        Arguments:
+            denoiser: the model.
+
+        Raises `InputError` for steps that the model has not learned.
+        """
         lands = denoiser.lands
         if lands == "data" and self.steps > 1:
             words = "it has learned jumps to the data alone: say steps=1, or sampler=renoise, which takes several"
@@ -72,6 +79,13 @@ class Renoise(Sampler):
     last: Literal["none"] = "none"
 
     def informed(self, denoiser):
+        """This sampler.
+
+        Arguments:
+            denoiser: the model.
+
+        Raises `InputError` for a model of a chain of jumps.
+        """
         if denoiser.lands is not None and not isinstance(denoiser.lands, str):
             words = "the model has learned a chain of jumps, and only the last is to the data: say sampler=jump"
             raise InputError(f"sampler=renoise: {words}", "sampler")

@@ -1,0 +1,67 @@
+"""What a training of a model of few steps is watched by: how far its jumps end from the teacher's own flow."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...conditions import Kind
+from ...data import Data, collate
+from ...denoiser import GUIDANCE, Denoiser, FlowMap
+from ...guidance import Guided
+from ...model.kept.state import plain_state
+from ...model.kept.weights import hash_of
+from ...model.trained.denoiser import Model
+from ...sampling import Adams, Jump, sample
+
+LOOK = 256  # noises whose end points are compared
+REFERENCE = Adams(steps=32, last="none")  # the teacher's own map, near enough to tell students apart
+
+
+class Ends:
+    """Where a teacher's flow ends from fixed noises, with the conditions of held-out items, and w from low to high.
+
+    Arguments:
+        teacher: which is led by w, if it is not told it.
+        data: whose test items give the conditions.
+        kinds: the conditions of the student.
+        device: where they are kept.
+    """
+
+    def __init__(self, teacher: Denoiser, data: Data, kinds: dict[str, Kind], device: torch.device):
+        n = min(LOOK, len(data.test))
+        self.cond = dict(collate(data.test, range(n), [k for k in kinds if k != GUIDANCE]).to(device).cond)
+        known = dict(self.cond)
+        if (strength := kinds.get(GUIDANCE)) is not None:
+            self.cond[GUIDANCE] = torch.linspace(strength.low, strength.high, n, device=device)[:, None]
+            if GUIDANCE in teacher.conditions:
+                known[GUIDANCE] = self.cond[GUIDANCE]
+            elif known:
+                teacher = Guided(teacher, self.cond[GUIDANCE][:, 0])
+        shape = (n, *data.shape)
+        self.ends: Tensor = sample(teacher, REFERENCE, shape, cond=known or None, device=device, progress=False)
+
+    def __call__(self, student: FlowMap) -> dict[str, float]:
+        """`distance_1` and so on: the root mean square distance, a coordinate, of jumps in 1, 2 and 4 steps, as far as
+        the student has learned them."""
+        found = {}
+        for steps in (1, 2, 4):
+            if can(student, steps):
+                options = {"cond": self.cond or None, "device": self.ends.device, "progress": False}
+                x = sample(student, Jump(steps=steps), tuple(self.ends.shape), **options)
+                found[f"distance_{steps}"] = float((x - self.ends).square().mean().sqrt())
+        return found
+
+
+def can(student: FlowMap, steps: int) -> bool:
+    """Whether a student has learned to jump to the data in so many steps along the flow."""
+    if isinstance(student.lands, str):
+        return student.lands == "any" or steps == 1
+    return len(student.lands) - 1 == steps
+
+
+def told(teacher: nn.Module) -> dict[str, Any]:
+    """What a description says of a teacher: its folder, the hash of its weights, its step."""
+    weights = teacher.weights if isinstance(teacher, Model) else hash_of(plain_state(teacher))
+    folder = getattr(teacher, "folder", None)
+    return {"folder": str(folder or ""), "weights": weights, "step": getattr(teacher, "step", 0)}
