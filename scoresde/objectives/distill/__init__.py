@@ -2,8 +2,8 @@
 
 `base.py`: what all of them draw and ask of a teacher; `look.py`: what they are watched by; `times.py`: where jumps
 begin; `consistency.py`: jumps to the data of neighbours on one trajectory; `continuous.py`: the same with neighbours
-infinitely near, to the data (sCM) or to anywhere (MeanFlow).  All is written in z = x / n and phi = atan(sigma / alpha),
-in which every SDE has one flow.
+infinitely near, to the data (sCM) or to anywhere (MeanFlow).  All is written in z = x / n and phi =
+atan(sigma / alpha), in which every SDE has one flow.
 """
 
 from .base import Distilled
