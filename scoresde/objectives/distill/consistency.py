@@ -10,7 +10,8 @@ from ...data import Data
 from ...denoiser import Denoiser, FlowMap
 from ...making import recorded
 from ...settings import Count, Range, Scale
-from .base import Distilled, Drawn, huber
+from .base import Distilled, Drawn
+from .look import huber
 from .times import angles
 
 
