@@ -1,6 +1,6 @@
 """Every method of few steps on data: figures of its samples in 1, 2, 4 and 8 steps beside its teacher's, in one table.
 
-    python benchmarks/few_steps/data.py TEACHER                                        # all methods, on the teacher's data
+    python benchmarks/few_steps/data.py TEACHER                                        # all methods, its own data
     python benchmarks/few_steps/data.py TEACHER --methods consistency dmd2 --n 2000    # some of them
     python benchmarks/few_steps/data.py TEACHER --table                                # what has been measured, again
 
