@@ -15,7 +15,7 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
-from .distill import SCM, Consistency, Distilled, MeanFlow
+from .distill import SCM, Consistency, Distilled, MeanFlow, pairs
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
@@ -40,4 +40,5 @@ __all__ = [
     "Validation",
     "lpips",
     "noise_levels",
+    "pairs",
 ]
