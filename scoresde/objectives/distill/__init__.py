@@ -9,5 +9,6 @@ atan(sigma / alpha), in which every SDE has one flow.
 from .base import Distilled
 from .consistency import Consistency
 from .continuous import SCM, Continuous, MeanFlow
+from .matching import ADD, DMD, DMD2
 
-__all__ = ["SCM", "Consistency", "Continuous", "Distilled", "MeanFlow"]
+__all__ = ["ADD", "DMD", "DMD2", "SCM", "Consistency", "Continuous", "Distilled", "MeanFlow"]
