@@ -15,13 +15,16 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
-from .distill import SCM, Consistency, Distilled, MeanFlow, pairs
+from .distill import ADD, DMD, DMD2, SCM, Consistency, Distilled, MeanFlow, pairs
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
 from .validation import HeldOut, Validation, noise_levels
 
 __all__ = [
+    "ADD",
+    "DMD",
+    "DMD2",
     "LSGM",
     "SCM",
     "Autoencode",

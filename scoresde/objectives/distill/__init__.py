@@ -9,6 +9,7 @@ in z = x / n and phi = atan(sigma / alpha), in which every SDE has one flow.
 from .base import Distilled
 from .consistency import Consistency
 from .continuous import SCM, Continuous, MeanFlow
+from .matching import ADD, DMD, DMD2
 from .stored import Stored, pairs
 
-__all__ = ["SCM", "Consistency", "Continuous", "Distilled", "MeanFlow", "Stored", "pairs"]
+__all__ = ["ADD", "DMD", "DMD2", "SCM", "Consistency", "Continuous", "Distilled", "MeanFlow", "Stored", "pairs"]
