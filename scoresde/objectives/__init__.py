@@ -16,6 +16,9 @@ from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
 from .distill import (
+    ADD,
+    DMD,
+    DMD2,
     SCM,
     Consistency,
     Distilled,
@@ -34,6 +37,9 @@ from .sliced import Sliced
 from .validation import HeldOut, Validation, noise_levels
 
 __all__ = [
+    "ADD",
+    "DMD",
+    "DMD2",
     "LSGM",
     "SCM",
     "Autoencode",

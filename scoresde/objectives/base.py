@@ -39,6 +39,15 @@ class Objective(nn.Module, ABC):
                 part.eval()
         return self
 
+    @property
+    def moves(self) -> tuple[str, ...]:
+        """Who moves in a step, in this order: each of `turns` once, or one of a faster time scale several times.
+
+        A step is one batch and, at its end, one step of the average, whoever moves how often in it; a turn draws anew
+        at each of its moves, and takes them all at the step's learning rate.  Checkpoints stand between steps.
+        """
+        return self.turns
+
     def trained(self, turn: str) -> list[nn.Parameter]:
         """The parameters that the optimizer of this turn moves."""
         return list(self.product.parameters())

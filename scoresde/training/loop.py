@@ -201,8 +201,8 @@ class _Trainer:
         return value.detach(), norm
 
     def _update(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """One step: every turn in its order; the loss and the norm of each."""
-        found = {turn: self._turn(k, turn, batch) for k, turn in enumerate(self.objective.turns)}
+        """One step: every move in its order; the loss and the norm of each turn, of its last move."""
+        found = {turn: self._turn(k, turn, batch) for k, turn in enumerate(self.objective.moves)}
         self.step += 1
         self.ema.update(self.product, self.step)
         if self.lead and self.book.folder is not None:

@@ -15,10 +15,14 @@ from .consistency import Consistency
 from .continuous import SCM, Continuous, MeanFlow
 from .guided import GuidedDistillation
 from .knowledge import Pairs, Reflow
+from .matching import ADD, DMD, DMD2
 from .progressive import Progressive
 from .stored import Stored, pairs
 
 __all__ = [
+    "ADD",
+    "DMD",
+    "DMD2",
     "SCM",
     "Consistency",
     "Continuous",
