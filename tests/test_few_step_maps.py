@@ -168,7 +168,7 @@ def test_shortcuts_and_trajectories_are_at_rest_on_the_exact_map(sde):
         float(Trajectory(exact(sde), data_of(sde), gaussian(sde), flow=0.0, reach=r, huber=0.0)(drawn(sde)).mean())
         for r in (0.05, 0.1)
     ]
-    assert losses[0] < 1e-4 and losses[1] > 4 * losses[0]  # of Heun's step
+    assert losses[0] < 1e-4 and losses[1] > 16 * losses[0]  # of Heun's step
 
 
 def test_the_last_jump_of_a_trajectory_moves_no_weights():
