@@ -11,6 +11,7 @@ from .fitting.grid import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fitting.through import fit_through
 from .hardware import Execution
 from .loop import Sampler, sample
+from .refine import Corrected, refine
 from .shares import joined, share
 from .steps.ancestral import Ancestral
 from .steps.correctors import ALD, Gibbs, Langevin
@@ -35,6 +36,7 @@ __all__ = [
     "Adams",
     "AdaptiveSDE",
     "Ancestral",
+    "Corrected",
     "DPMpp",
     "DPMpp2M",
     "DPMpp2MSDE",
@@ -74,6 +76,7 @@ __all__ = [
     "joined",
     "noises",
     "natural",
+    "refine",
     "round_trip",
     "sample",
     "share",
