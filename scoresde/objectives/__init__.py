@@ -15,7 +15,22 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
-from .distill import ADD, DMD, DMD2, SCM, Consistency, Distilled, MeanFlow, pairs
+from .distill import (
+    ADD,
+    DMD,
+    DMD2,
+    SCM,
+    Consistency,
+    Distilled,
+    GuidedDistillation,
+    MeanFlow,
+    Pairs,
+    Progressive,
+    Reflow,
+    Shortcut,
+    Trajectory,
+    pairs,
+)
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
@@ -33,13 +48,19 @@ __all__ = [
     "Contrastive",
     "Denoising",
     "Distilled",
+    "GuidedDistillation",
     "HeldOut",
     "Hybrid",
     "Joint",
     "MeanFlow",
     "Objective",
+    "Pairs",
     "Perceptual",
+    "Progressive",
+    "Reflow",
+    "Shortcut",
     "Sliced",
+    "Trajectory",
     "Validation",
     "lpips",
     "noise_levels",
