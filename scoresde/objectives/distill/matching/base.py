@@ -97,7 +97,14 @@ class Matching(Distilled):
 
     @torch.no_grad()
     def simulated(self, drawn: Play) -> Tensor:
-        """z_k (B, *shape), where the student's own jumps before the k-th lead, as in sampling."""
+        """z_k, where the student's own jumps before the k-th lead, as in sampling.
+
+        Arguments:
+            drawn: the turn's numbers.
+
+        Returns:
+            (B, *shape), without a graph.
+        """
         z = drawn.chain[0] * self.begins[0].sin().to(drawn.chain.dtype)
         for j in range(len(self.begins) - 1):
             rows = (drawn.k > j).nonzero()[:, 0]
@@ -109,17 +116,38 @@ class Matching(Distilled):
         return z
 
     def given(self, drawn: Play) -> Tensor:
-        """z_k (B, *shape) that the student's jump begins from: of its own jumps."""
+        """z_k, which the student's jump begins from.
+
+        Arguments:
+            drawn: the turn's numbers.
+
+        Returns:
+            (B, *shape).
+        """
         return self.simulated(drawn)
 
     def generated(self, drawn: Play) -> Tensor:
-        """What the student makes in a step, x_0 (B, *shape)."""
+        """x_0, what the student makes.
+
+        Arguments:
+            drawn: the turn's numbers.
+
+        Returns:
+            (B, *shape), with a graph.
+        """
         return self.jumped(self.given(drawn), drawn.k, drawn.cond)
 
     # -- who is asked ------------------------------------------------------------------------------------------------
 
     def compared(self, u: Tensor) -> Tensor:
-        """The angles (B,) of u ~ U(0, 1) (B,) at which two denoisers are compared: uniform, but for the ends."""
+        """The angles at which two denoisers are compared: uniform, but for the ends.
+
+        Arguments:
+            u: uniform numbers (B,).
+
+        Returns:
+            (B,).
+        """
         return self.low + (self.high - self.low) * (EDGE + (1 - 2 * EDGE) * u)
 
     def denoised(self, denoiser: Denoiser, z: Tensor, phi: Tensor, cond: dict[str, Tensor]) -> Tensor:
@@ -141,7 +169,15 @@ class Matching(Distilled):
         return denoiser(x, t, {name: value for name, value in cond.items() if name in denoiser.conditions})
 
     def learned(self, fake: Denoiser, drawn: Play) -> Tensor:
-        """The loss (B,) of the denoiser that learns the law of what the student makes: |v - v_theta|^2 a coordinate."""
+        """The loss of the denoiser that learns the law of what the student makes: |v - v_theta|^2 a coordinate.
+
+        Arguments:
+            fake: that denoiser.
+            drawn: the turn's numbers.
+
+        Returns:
+            (B,).
+        """
         with torch.no_grad():
             x0 = self.generated(drawn)
         phi = self.low + (self.high - self.low) * drawn.u

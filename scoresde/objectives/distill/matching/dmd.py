@@ -44,14 +44,30 @@ class Follower(Matching):
 
     @torch.no_grad()
     def difference(self, x0: Tensor, drawn: Play) -> tuple[Tensor, Tensor, Tensor]:
-        """D_fake and D_real (B, *shape) of the noised x_0 (B, *shape), and the angles (B,)."""
+        """What the two denoisers say of what the student made, noised.
+
+        Arguments:
+            x0: it (B, *shape).
+            drawn: the turn's numbers.
+
+        Returns:
+            D_fake and D_real (B, *shape), and the angles (B,).
+        """
         phi = self.compared(drawn.u)
         z = self.noised(x0, drawn.other, phi)
         return *(self.denoised(one, z, phi, drawn.cond) for one in (self.fake, self.teacher)), phi
 
     def followed(self, x0: Tensor, drawn: Play) -> Tensor:
         """The loss (B,) whose gradient by x_0, times the numbers of an item, is (D_fake - D_real) / |x_0 - D_real|_1,
-        |.|_1 the mean over an item, which holds all levels alike: equation 8 of the paper."""
+        |.|_1 the mean over an item, which holds all levels alike: equation 8 of the paper.
+
+        Arguments:
+            x0: what the student made (B, *shape).
+            drawn: the turn's numbers.
+
+        Returns:
+            (B,).
+        """
         fake, real, _ = self.difference(x0, drawn)
         scale = (x0.detach() - real).abs().flatten(1).mean(1).clamp_min(1e-3)
         slope = (fake - real) / expand(scale, fake)
@@ -124,15 +140,14 @@ class DMD(Follower):
 
 
 class DMD2(Follower, Contest):
-    """Improved distribution matching distillation: no pairs, a fake denoiser of a faster time scale, a critic, and
-    several steps with the inputs that sampling has:
+    """Improved distribution matching distillation, with a faster fake denoiser and a critic in place of pairs:
 
         fake     |v - v_fake|^2 of what the student makes, `fakes` times a step
         critic   as in `Contest`
         student  (D_fake - D_real) / |x_0 - D_real|_1 as its gradient, and w times its part in the contest
 
-    Of `steps` jumps the k-th begins where the student's own lead, and the last has a gradient.  The critic is a player
-    of its own, in place of a head on the fake denoiser.
+    Of several jumps the k-th begins where the student's own before it lead, as in sampling, and it alone has a
+    gradient.  The critic is a player of its own, in place of a head on the fake denoiser.
 
     Yin, Gharbi, Park, Zhang, Shechtman, Durand, Freeman (2024), Improved Distribution Matching Distillation for Fast
     Image Synthesis, arXiv 2405.14867.
