@@ -18,7 +18,9 @@ from scoresde.model.trained.classifier import NoisyClassifier
 from scoresde.nets import MLP, Encoder, UNet
 from scoresde.objectives import ADD, DMD, DMD2
 from scoresde.objectives.distill.matching import FeatureCritic, NetCritic
-from scoresde.objectives.distill.matching.base import CRITIC, FAKE, STUDENT, energy
+from scoresde.objectives.distill.matching.base import CRITIC, FAKE, STUDENT
+from scoresde.objectives.distill.matching.parts import energy
+from scoresde.sampling import Jump, sample
 from scoresde.sde import VE, VP, Linear
 from scoresde.training import Training
 
@@ -253,7 +255,8 @@ def test_a_student_of_pictures_trains_by_the_teachers_features(kind):
     data = drawn_of(gaussian([0.0], 1.0, VP()))  # replaced below by pictures
     data = type(data)("noise", type(data.train)(x[:60]), type(data.test)(x[60:]), data.space)
     settings = {"pairs": 20} if kind is DMD else {"steps": 2}
-    objective = kind(FlowMap.of(teacher), data, teacher, **settings)
+    lands = DMD.learns(teacher.sde) if kind is DMD else "data"
+    objective = kind(FlowMap.of(teacher, lands), data, teacher, **settings)
     if kind is not ADD:
         z, t = torch.randn(3, 1, 8, 8), torch.tensor([0.1, 0.5, 0.9])
         torch.testing.assert_close(objective.fake(z, t), teacher(z, t))  # it begins as the teacher
@@ -263,7 +266,10 @@ def test_a_student_of_pictures_trains_by_the_teachers_features(kind):
     )
     assert all(torch.equal(before[name], p) for name, p in teacher.state_dict().items())
     assert not any(name.startswith("teacher") for name in objective.state())
-    assert model.lands == "data"
+    assert model.lands == (DMD.learns(teacher.sde) if kind is DMD else "data")
+    if kind is DMD:
+        with pytest.raises(InputError, match="steps=2: the model has learned 1 jumps"):
+            sample(model, Jump(steps=2), (3, 1, 8, 8))
 
 
 def test_energy_is_that_of_the_metrics():
@@ -287,6 +293,7 @@ def test_what_does_not_go_together_is_told_in_a_line():
         (r"noise=\[0.8, 0.2\]: give two shares", lambda: made(ADD, noise=(0.8, 0.2))),
         ("steps=0", lambda: made(DMD2, steps=0)),
         ("critic", lambda: made(ADD, critic="nobody")),
+        ("DMD trains one jump", lambda: made(DMD, student=FlowMap(small(), sde, "v", (1.0, 0.5, 0.1)))),
         ("lands='times': ADD trains", lambda: made(ADD, student=FlowMap(small(), sde, "v", (1.0, 0.5, 0.1)))),
     ):
         with pytest.raises(InputError, match=words) as refused:

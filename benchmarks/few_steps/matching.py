@@ -31,7 +31,7 @@ from scoresde.exact import GaussianMixture
 from scoresde.metrics import energy
 from scoresde.nets import MLP, Encoder
 from scoresde.objectives import ADD, DMD, DMD2
-from scoresde.sampling import Renoise, sample
+from scoresde.sampling import Jump, Renoise, sample
 from scoresde.sde import SDE, VE, VP, Linear
 
 SDES: dict[str, SDE] = {"vp": VP(), "ve": VE(), "linear": Linear()}
@@ -82,7 +82,8 @@ def trained(method: Method, exact: GaussianMixture, seed: int, more: dict, how: 
     players = {} if method.objective is ADD else {"fake": other}
     if method.objective is not DMD:
         players["critic"] = Encoder(shape, 1, channels=width)
-    objective = method.objective(FlowMap(net, exact.sde, "v"), data, copy.deepcopy(exact).float(), **players, **settings)
+    student = FlowMap(net, exact.sde, "v", DMD.learns(exact.sde) if method.objective is DMD else "data")
+    objective = method.objective(student, data, copy.deepcopy(exact).float(), **players, **settings)
     steps = (method.training | how)["steps"]
     own = {"batch_size": 256, "lr": 1e-3, "betas": (0.0, 0.99), "weight_decay": 0.0, "ema": 0.99, "seed": seed}
     own |= {"validate_every": steps, "log_every": max(steps // 5, 1)} | method.training | how
@@ -128,7 +129,8 @@ def rows_of(name: str, exact: GaussianMixture, seed: int, more: dict, how: dict)
     shape = (N, *exact.means.shape[1:])
     found = {}
     for steps in (k for k in (1, 2, 4) if k <= most):
-        found[str(steps)] = measured(sample(model, Renoise(steps=steps), shape, seed=5, progress=False), exact)
+        sampler = Jump(steps=1) if steps == 1 else Renoise(steps=steps)
+        found[str(steps)] = measured(sample(model, sampler, shape, seed=5, progress=False), exact)
     return {"seconds": seconds, "steps": found}
 
 

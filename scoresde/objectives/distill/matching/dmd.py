@@ -1,7 +1,7 @@
 """Distribution matching distillation: the student follows the difference of two denoisers."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +10,15 @@ from .... import noise
 from ....conditions import of_items
 from ....data import Data, collate
 from ....denoiser import GUIDANCE, Denoiser, FlowMap
+from ....errors import InputError
 from ....guidance import Guided
 from ....making import recorded
 from ....sampling import Adams, sample
-from ....sde import expand
-from ....settings import Count, Fraction, Range, Scale
-from .base import CRITIC, FAKE, STUDENT, Matching, Play, fake_of
+from ....sde import SDE, expand
+from ....settings import Count, Fraction, Range, Scale, brief
+from .base import CRITIC, FAKE, STUDENT, Matching, Play
 from .contest import Contest, Judge
+from .parts import fake_of
 
 Few = Annotated[int, Range(1, 64)]
 Most = Annotated[int, Range(1, 100)]
@@ -81,7 +83,8 @@ class DMD(Follower):
         student  (D_fake - D_real) / |x_0 - D_real|_1 as its gradient, and w |x_0(z) - y|^2 of pairs (z, y)
 
     where the pairs are noise and the ends of the teacher's flow from there, made beforehand.  The mean square is in
-    place of the paper's LPIPS.
+    place of the paper's LPIPS.  A student that is made for it has lands=(t_max, t_min), and refuses more
+    steps than one.
 
     Yin, Gharbi, Zhang, Shechtman, Durand, Freeman, Park (2024), One-step Diffusion with Distribution Matching
     Distillation, arXiv 2311.18828.
@@ -98,6 +101,20 @@ class DMD(Follower):
     """
 
     turns = (FAKE, STUDENT)
+    lands = ("times", "data")
+
+    @classmethod
+    def learns(cls, sde: SDE, **settings: Any) -> tuple[float, float]:
+        """What a student is to learn, `FlowMap.lands`: one jump, from t_max to t_min.
+
+        Arguments:
+            sde: its SDE.
+            settings: those of the method.
+
+        Returns:
+            The two times.
+        """
+        return sde.t_max, sde.t_min
 
     @recorded
     def __init__(
@@ -111,6 +128,9 @@ class DMD(Follower):
         fake: nn.Module | None = None,
     ):
         super().__init__(student, data, teacher)
+        if not isinstance(student.lands, str) and student.lands != self.learns(student.sde):
+            words = "DMD trains one jump, from t_max to t_min: make it with DMD.learns(sde)"
+            raise InputError(f"student has lands={brief(student.lands)}: {words}", "student")
         self.fake, self.moves_of_fake = fake_of(fake, student, teacher), fakes
         self.pairs, self.regression = pairs, regression
         self.stored: tuple[Tensor, Tensor, dict[str, Tensor]] | None = None
