@@ -47,9 +47,9 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "dmd": Method(DMD, {}, {"steps": 900}),
-    "dmd2": Method(DMD2, {"fakes": 3}, {"steps": 400}),
-    "add": Method(ADD, {}, {"steps": 900}),
+    "dmd": Method(DMD, {}, {"steps": 500}),
+    "dmd2": Method(DMD2, {"fakes": 3}, {"steps": 300}),
+    "add": Method(ADD, {}, {"steps": 600}),
 }
 
 

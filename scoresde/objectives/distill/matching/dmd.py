@@ -57,7 +57,11 @@ class Follower(Matching):
         """
         phi = self.compared(drawn.u)
         z = self.noised(x0, drawn.other, phi)
-        return *(self.denoised(one, z, phi, drawn.cond) for one in (self.fake, self.teacher)), phi
+        mode = self.fake.training
+        self.fake.eval()  # without dropout: their difference is what counts
+        found = [self.denoised(one, z, phi, drawn.cond) for one in (self.fake, self.teacher)]
+        self.fake.train(mode)
+        return *found, phi
 
     def followed(self, x0: Tensor, drawn: Play) -> Tensor:
         """The loss (B,) whose gradient by x_0, times the numbers of an item, is (D_fake - D_real) / |x_0 - D_real|_1,
