@@ -39,6 +39,7 @@ class Options(Checked):
     out: Text
     folder: Text | None
     ema: Text | float | None
+    adapter: Text | None
     device: Literal["auto", "cpu", "cuda", "mps"]
     wandb: Annotated[str, OneOf(MODES)]
     project: Text

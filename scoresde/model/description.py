@@ -29,7 +29,7 @@ def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -
         "rule": rule_name(getattr(denoiser, "rule", None)),
         "loss": making.node_of(loss),
         "objective": _said_of(objective),
-        **_kind(denoiser),
+        **of_class(denoiser),
         "cond": {name: kind.drop for name, kind in of_items(denoiser.conditions).items()},
         "conditions": {k: making.node_of(kind) for k, kind in {**denoiser.conditions, **denoiser.made}.items()},
         "data": about(data, denoiser.conditions),
@@ -46,7 +46,7 @@ def _codec(data: Data) -> dict:
     return {"codec": {"folder": str(data.codec.folder or ""), "weights": data.codec.weights}}
 
 
-def _kind(denoiser: Denoiser) -> dict:
+def of_class(denoiser: Any) -> dict:
     """The class of a denoiser of a network, where it is another than `Preconditioned`."""
     if not isinstance(denoiser, Preconditioned) or type(denoiser) is Preconditioned:
         return {}

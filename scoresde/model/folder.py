@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..machine import files
 from ..sde import SDE
 from . import checkpoint
-from .description import FORMAT, source_of
+from .description import FORMAT, of_class, source_of
 from .kept import averages, codecs, moments
 from .kept.state import load_state
 from .kept.weights import REMEDY, apart, hash_of, path_of, read
@@ -44,6 +44,7 @@ def save(folder: str | Path, model: Known) -> None:
     if source is not None and not (folder / MODEL).exists():
         known = described(source)
         train = {k: v for k, v in (known.get("train") or {}).items() if k != "lora" or model.adapter is not None}
+        known = {k: v for k, v in known.items() if k != "denoiser"} | of_class(model.bare)
         files.write_json(folder / MODEL, known | {"train": train})
 
 

@@ -15,7 +15,7 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
-from .distill import ADD, DMD, DMD2, SCM, Consistency, Contest, Distilled, Matching, MeanFlow
+from .distill import ADD, DMD, DMD2, SCM, Consistency, Contest, Distilled, Matching, MeanFlow, pairs
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
@@ -45,4 +45,5 @@ __all__ = [
     "Validation",
     "lpips",
     "noise_levels",
+    "pairs",
 ]

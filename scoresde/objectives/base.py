@@ -85,6 +85,10 @@ class Objective(nn.Module, ABC):
             raise InputError(f"{words}: say aspect=1")
         return ()
 
+    def within(self, folder: Path | None) -> None:
+        """Is told the folder of its training, None where nothing is kept, before `begin`."""
+        return None
+
     def averaged(self, average: nn.Module) -> None:
         """Is told the average of the product, which follows it in place, before the first step of a training."""
         return None

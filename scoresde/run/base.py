@@ -31,6 +31,7 @@ from ..model.folder import MODEL
 from ..model.grid import fitted_grid
 from ..model.kept import averages
 from ..model.kept.weights import path_of
+from ..model.named import named
 from ..model.trained.denoiser import Model
 from ..sampling import Sampler, hardware
 from ..sampling.loop import ended
@@ -156,7 +157,13 @@ class Run:
         found = model.load(self.folder, self.device, denoiser=denoiser, ema=self.config.ema)
         if found.step < self.training.steps:
             self.say(f"the model in {self.folder} has seen {found.step} of {self.training.steps} steps so far")
-        return found
+        if self.config.adapter is None:
+            return found
+        other = named("adapter", self.config.adapter, Model, self.device, self.config.trust)
+        try:
+            return found.adapted(other)
+        except InputError as error:
+            raise InputError(f"adapter={self.config.adapter}: {error}", "adapter") from None
 
     @cached_property
     def fitted_sampler(self) -> Sampler:

@@ -5,6 +5,7 @@ from .adaptive.inversion import RoundTrip, from_latent, round_trip, slerp, to_la
 from .adaptive.reverse_sde import AdaptiveSDE
 from .adaptive.reversible import Reversible
 from .adaptive.with_torchsde import ReverseSDE
+from .begin import noises
 from .edit import edit
 from .fitting.grid import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fitting.through import fit_through
@@ -71,6 +72,7 @@ __all__ = [
     "fit_through",
     "from_latent",
     "joined",
+    "noises",
     "round_trip",
     "sample",
     "share",

@@ -110,6 +110,7 @@ class _Trainer:
         self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.objective, self.data, self.training = objective.to(self.device).train(), data, training
         self.book, self.step, self.seconds = book, 0, 0.0
+        objective.within(book.folder)
         objective.begin(self.device)
         if training.lora:
             adapt(objective.product, training.lora, training.seed)

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from ...adapters import Adapter
-from ...denoiser import Denoiser, Given, Wrapped, device_of
+from ...denoiser import GUIDANCE, Denoiser, FlowMap, Given, Wrapped, device_of
+from ...errors import InputError
+from ...making import node_of
 from ...sampling import DPMpp2M, Sampler, edit, sample
+from ...settings import brief
 from ..kept.state import load_state, plain_state
 from .known import Known
 
@@ -40,19 +43,50 @@ class Model(Known, Wrapped):
         """The denoiser that was trained."""
         return self.denoiser
 
-    def adapted(self, adapter: Adapter) -> "Model":
+    def adapted(self, adapter: "Adapter | Model") -> "Model":
         """The model with an adapter on top: a copy, its weights W + Delta W.
 
-        Raises `InputError` for an adapter of other layers.
+        Given as the model of few steps that was trained as it, with `Training(lora=8)`, it makes one of few steps of
+        this model too, of the same base and fine-tuned to something else, without further training.
+
+        Luo et al. (2023), LCM-LoRA, arXiv 2311.05556.
+
+        Arguments:
+            adapter: an `Adapter`, or a model that was trained as one; of this one's base, for it to make sense.
+
+        Returns:
+            A `Model`.
+
+        Raises:
+            InputError: an adapter of other layers; a model without one, of another SDE or of another rule.
         """
-        denoiser = copy.deepcopy(self.denoiser)
-        load_state(denoiser, adapter.merged(plain_state(self.denoiser)))
+        few = adapter if isinstance(adapter, Model) else None
+        denoiser = copy.deepcopy(self.denoiser) if few is None else self._like(few)
+        load_state(denoiser, (adapter if few is None else few.adapter).merged(plain_state(denoiser)))
         space = {k: getattr(self.space, k) for k in ("scale", "shift")}
         facts = {"name": self.name, "shape": self.shape, "levels": self.levels, "columns": self.columns, **space}
         model = Model(denoiser, facts, self.step)
         model.moments, model.folder = self.moments, self.folder
         model.carry(self.codec)
         return model
+
+    def _like(self, other: "Model") -> Denoiser:
+        """A copy of what was trained, of few steps where another model is, with the weights from here."""
+        where = f"the model in {other.folder}" if other.folder else "the other model"
+        if other.adapter is None:
+            raise InputError(f"{where} was not trained as an adapter: train one with lora=8", "adapter")
+        a, b = self.bare, other.bare
+        for name in ("sde", "rule"):
+            theirs, ours = (node_of(getattr(v, name, None)) for v in (b, a))
+            if theirs != ours:
+                words = f"{where} has {name}={brief(theirs)}, and this one {brief(ours)}"
+                raise InputError(f"{words}: give an adapter of its own base", "adapter")
+        if b.lands is None:
+            return copy.deepcopy(a)
+        told = b.conditions.get(GUIDANCE)
+        found = FlowMap.of(self, b.lands, None if told is None else (told.low, told.high))
+        found.source = a.source
+        return found
 
     def with_variance(self, x, t, cond=None):
         return self.denoiser.with_variance(x, t, cond)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...data import Data
 from ...denoiser import Denoiser, FlowMap
+from ...errors import InputError
 from ...making import recorded
 from ...settings import Count, Range, Scale
 from .base import Distilled, Drawn, huber
@@ -39,7 +40,7 @@ class Consistency(Distilled):
         target: whose f^-: the "online" weights, or their "average".
 
     Raises:
-        InputError: as `Distilled` does; last below first.
+        InputError: as `Distilled` does; a step that crosses all intervals.
     """
 
     @recorded
@@ -57,6 +58,10 @@ class Consistency(Distilled):
         target: Literal["online", "average"] = "online",
     ):
         super().__init__(student, data, teacher)
+        if skip >= first:
+            raise InputError(
+                f"skip={skip}: {first} intervals at first, of which a step crosses at most {first - 1}", "skip"
+            )
         self.first, self.last, self.grows, self.order = first, max(first, last), grows, order
         self.skip, self.c, self.target = skip, huber, target
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
