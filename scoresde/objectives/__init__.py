@@ -15,7 +15,7 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
-from .distill import ADD, DMD, DMD2, SCM, Consistency, Distilled, MeanFlow, pairs
+from .distill import ADD, DMD, DMD2, SCM, Consistency, Contest, Distilled, Matching, MeanFlow, pairs
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
@@ -30,12 +30,14 @@ __all__ = [
     "Autoencode",
     "Classify",
     "Consistency",
+    "Contest",
     "Contrastive",
     "Denoising",
     "Distilled",
     "HeldOut",
     "Hybrid",
     "Joint",
+    "Matching",
     "MeanFlow",
     "Objective",
     "Perceptual",

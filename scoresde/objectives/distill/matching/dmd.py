@@ -1,7 +1,7 @@
 """Distribution matching distillation: the student follows the difference of two denoisers."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +10,15 @@ from .... import noise
 from ....conditions import of_items
 from ....data import Data, collate
 from ....denoiser import GUIDANCE, Denoiser, FlowMap
+from ....errors import InputError
 from ....guidance import Guided
 from ....making import recorded
 from ....sampling import Adams, sample
-from ....sde import expand
-from ....settings import Count, Fraction, Range, Scale
-from .base import CRITIC, FAKE, STUDENT, Matching, Play, fake_of
+from ....sde import SDE, expand
+from ....settings import Count, Fraction, Range, Scale, brief
+from .base import CRITIC, FAKE, STUDENT, Matching, Play
 from .contest import Contest, Judge
+from .parts import fake_of
 
 Few = Annotated[int, Range(1, 64)]
 Most = Annotated[int, Range(1, 100)]
@@ -44,14 +46,34 @@ class Follower(Matching):
 
     @torch.no_grad()
     def difference(self, x0: Tensor, drawn: Play) -> tuple[Tensor, Tensor, Tensor]:
-        """D_fake and D_real (B, *shape) of the noised x_0 (B, *shape), and the angles (B,)."""
+        """What the two denoisers say of what the student made, noised.
+
+        Arguments:
+            x0: it (B, *shape).
+            drawn: the turn's numbers.
+
+        Returns:
+            D_fake and D_real (B, *shape), and the angles (B,).
+        """
         phi = self.compared(drawn.u)
         z = self.noised(x0, drawn.other, phi)
-        return *(self.denoised(one, z, phi, drawn.cond) for one in (self.fake, self.teacher)), phi
+        mode = self.fake.training
+        self.fake.eval()  # without dropout: their difference is what counts
+        found = [self.denoised(one, z, phi, drawn.cond) for one in (self.fake, self.teacher)]
+        self.fake.train(mode)
+        return *found, phi
 
     def followed(self, x0: Tensor, drawn: Play) -> Tensor:
         """The loss (B,) whose gradient by x_0, times the numbers of an item, is (D_fake - D_real) / |x_0 - D_real|_1,
-        |.|_1 the mean over an item, which holds all levels alike: equation 8 of the paper."""
+        |.|_1 the mean over an item, which holds all levels alike: equation 8 of the paper.
+
+        Arguments:
+            x0: what the student made (B, *shape).
+            drawn: the turn's numbers.
+
+        Returns:
+            (B,).
+        """
         fake, real, _ = self.difference(x0, drawn)
         scale = (x0.detach() - real).abs().flatten(1).mean(1).clamp_min(1e-3)
         slope = (fake - real) / expand(scale, fake)
@@ -65,7 +87,8 @@ class DMD(Follower):
         student  (D_fake - D_real) / |x_0 - D_real|_1 as its gradient, and w |x_0(z) - y|^2 of pairs (z, y)
 
     where the pairs are noise and the ends of the teacher's flow from there, made beforehand.  The mean square is in
-    place of the paper's LPIPS.
+    place of the paper's LPIPS.  A student that is made for it has lands=(t_max, t_min), and refuses more
+    steps than one.
 
     Yin, Gharbi, Zhang, Shechtman, Durand, Freeman, Park (2024), One-step Diffusion with Distribution Matching
     Distillation, arXiv 2311.18828.
@@ -82,6 +105,20 @@ class DMD(Follower):
     """
 
     turns = (FAKE, STUDENT)
+    lands = ("times", "data")
+
+    @classmethod
+    def learns(cls, sde: SDE, **settings: Any) -> tuple[float, float]:
+        """What a student is to learn, `FlowMap.lands`: one jump, from t_max to t_min.
+
+        Arguments:
+            sde: its SDE.
+            settings: those of the method.
+
+        Returns:
+            The two times.
+        """
+        return sde.t_max, sde.t_min
 
     @recorded
     def __init__(
@@ -95,6 +132,9 @@ class DMD(Follower):
         fake: nn.Module | None = None,
     ):
         super().__init__(student, data, teacher)
+        if not isinstance(student.lands, str) and student.lands != self.learns(student.sde):
+            words = "DMD trains one jump, from t_max to t_min: make it with DMD.learns(sde)"
+            raise InputError(f"student has lands={brief(student.lands)}: {words}", "student")
         self.fake, self.moves_of_fake = fake_of(fake, student, teacher), fakes
         self.pairs, self.regression = pairs, regression
         self.stored: tuple[Tensor, Tensor, dict[str, Tensor]] | None = None
@@ -124,15 +164,14 @@ class DMD(Follower):
 
 
 class DMD2(Follower, Contest):
-    """Improved distribution matching distillation: no pairs, a fake denoiser of a faster time scale, a critic, and
-    several steps with the inputs that sampling has:
+    """Improved distribution matching distillation, with a faster fake denoiser and a critic in place of pairs:
 
         fake     |v - v_fake|^2 of what the student makes, `fakes` times a step
         critic   as in `Contest`
         student  (D_fake - D_real) / |x_0 - D_real|_1 as its gradient, and w times its part in the contest
 
-    Of `steps` jumps the k-th begins where the student's own lead, and the last has a gradient.  The critic is a player
-    of its own, in place of a head on the fake denoiser.
+    Of several jumps the k-th begins where the student's own before it lead, as in sampling, and it alone has a
+    gradient.  The critic is a player of its own, in place of a head on the fake denoiser.
 
     Yin, Gharbi, Park, Zhang, Shechtman, Durand, Freeman (2024), Improved Distribution Matching Distillation for Fast
     Image Synthesis, arXiv 2405.14867.
