@@ -56,6 +56,7 @@ class Distilled(Own):
             teacher that takes it.
     """
 
+    trains = FlowMap
     lands: tuple[str | None, ...] = ("data", "any")  # what its students may learn: these, "times", None
     alone: bool = True  # whether it does without a teacher
 
