@@ -5,9 +5,9 @@
 one trajectory; `continuous.py`: the same with neighbours infinitely near, to the data (sCM) or to anywhere (MeanFlow);
 `anywhere.py`: jumps to anywhere that agree with each other, shortcuts and trajectories; `progressive.py`: chains of
 jumps, halved stage by stage; `guided.py`: a denoiser that is told its guidance; `stored.py`: pairs of a noise and its
-end, by which `knowledge.py` trains one jump, or a straighter flow; `matching/`: by the law of what a student makes (DMD,
-DMD2, ADD).  All is written in z = x / n and phi =
-atan(sigma / alpha), in which every SDE has one flow.
+end, by which `knowledge.py` trains one jump, or a straighter flow; `matching/`: by the law of what a
+student makes (DMD, DMD2, ADD).  All is written in z = x / n and phi = atan(sigma / alpha), in which every SDE has one
+flow.
 """
 
 from .anywhere import Shortcut, Trajectory
