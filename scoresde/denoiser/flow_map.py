@@ -1,6 +1,7 @@
 """A denoiser that is told where its step lands: the model of every few-step method."""
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -57,7 +58,7 @@ class FlowMap(Preconditioned):
             words = "the network is not told where it lands: make the flow map with FlowMap.of(teacher, 'any')"
             raise InputError(f"lands='any': {words}", "lands")
         if not isinstance(self.lands, str) and (
-            len(self.lands) < 2 or any(b >= a for a, b in zip(self.lands, self.lands[1:], strict=False))
+            len(self.lands) < 2 or any(b >= a for a, b in itertools.pairwise(self.lands))
         ):
             raise InputError(f"lands={brief(self.lands)}: give 'data', 'any' or decreasing times", "lands")
 
@@ -91,14 +92,43 @@ class FlowMap(Preconditioned):
         return cls(net, bare.sde, bare.rule, lands).requires_grad_(True).train()
 
     def forward(self, x, t, cond=None):
-        return self.landing(x, t, self.sde.t_min, cond)
+        return self._answer(x, t, self.sde.t_min, cond)
 
     def landing(self, x, t, s, cond=None):
+        """D(x, t -> s), of numbers for times if it has learned the jump.
+
+        Arguments:
+            x, t, s, cond: as in `Denoiser.landing`.
+
+        Returns:
+            (B, *shape).
+
+        Raises:
+            InputError: numbers t and s, no tensors, of a jump that it never learned.
+        """
+        if not torch.is_tensor(t) and not torch.is_tensor(s):
+            self._check(float(t), float(s))
+        return self._answer(x, t, s, cond)
+
+    def _answer(self, x: Tensor, t: float | Tensor, s: float | Tensor, cond: Cond) -> Tensor:
         if self.told is not None:
             c = [-self.sde.log_snr(as_time(u)) / 2 for u in (t, s)]
             phi_t, phi_s = (rows(u.exp().atan(), x, torch.float32) for u in c)
             cond = {**(cond or {}), self.told: Landing.numbers(phi_t, phi_s)}
         return super().forward(x, t, cond)
+
+    def _check(self, t: float, s: float) -> None:
+        """Raises `InputError` for a jump from t to s that is not among those it has learned."""
+        said, end = f"a jump from t={t:.6g} to s={s:.6g}", self.sde.t_min
+        if s > t:
+            raise InputError(f"{said}: jumps go toward the data, so give an s below t")
+        if self.lands == "data" and abs(s - end) > 1e-9 + 1e-6 * end:
+            raise InputError(f"{said}: the model has learned jumps to t_min={end:.6g} alone")
+        if not isinstance(self.lands, str):
+            near = lambda a, b: abs(a - b) <= 1e-9 + 1e-6 * abs(b)
+            if not any(near(t, a) and near(s, b) for a, b in itertools.pairwise(self.lands)):
+                known = " -> ".join(f"{a:.4g}" for a in self.lands)
+                raise InputError(f"{said}: the model has learned the chain {known} alone")
 
     def frame(self, z: Tensor, phi_t: Tensor, phi_s: Tensor, cond: Cond = None) -> Tensor:
         """F of the jump in the coordinates that all SDEs share, as trainings take it: all is a function of phi.

@@ -15,24 +15,29 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
-from .distill import SCM, Consistency, Distilled, MeanFlow
+from .distill import ADD, DMD, DMD2, SCM, Consistency, Contest, Distilled, Matching, MeanFlow, pairs
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
 from .validation import HeldOut, Validation, noise_levels
 
 __all__ = [
+    "ADD",
+    "DMD",
+    "DMD2",
     "LSGM",
     "SCM",
     "Autoencode",
     "Classify",
     "Consistency",
+    "Contest",
     "Contrastive",
     "Denoising",
     "Distilled",
     "HeldOut",
     "Hybrid",
     "Joint",
+    "Matching",
     "MeanFlow",
     "Objective",
     "Perceptual",
@@ -40,4 +45,5 @@ __all__ = [
     "Validation",
     "lpips",
     "noise_levels",
+    "pairs",
 ]

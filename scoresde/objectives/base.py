@@ -39,6 +39,15 @@ class Objective(nn.Module, ABC):
                 part.eval()
         return self
 
+    @property
+    def moves(self) -> tuple[str, ...]:
+        """Who moves in a step, in this order: each of `turns` once, or one of a faster time scale several times.
+
+        A step is one batch and, at its end, one step of the average, whoever moves how often in it; a turn draws anew
+        at each of its moves, and takes them all at the step's learning rate.  Checkpoints stand between steps.
+        """
+        return self.turns
+
     def trained(self, turn: str) -> list[nn.Parameter]:
         """The parameters that the optimizer of this turn moves."""
         return list(self.product.parameters())
@@ -75,6 +84,10 @@ class Objective(nn.Module, ABC):
             words = f"{type(self).__name__} is of items of one shape, and {data.name} has {len(data.buckets) + 1}"
             raise InputError(f"{words}: say aspect=1")
         return ()
+
+    def within(self, folder: Path | None) -> None:
+        """Is told the folder of its training, None where nothing is kept, before `begin`."""
+        return None
 
     def averaged(self, average: nn.Module) -> None:
         """Is told the average of the product, which follows it in place, before the first step of a training."""

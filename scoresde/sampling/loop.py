@@ -15,11 +15,11 @@ from torch import Tensor
 from .. import grids
 from ..denoiser import Counted, Denoiser, Given, Source, bind, device_of, refuse_noise, self_conditioned
 from ..errors import InputError
-from ..noise import Ahead, Draws, Stream, normal
+from ..noise import Ahead, Draws
 from ..sde import SDE, Marginal
 from ..settings import Checked, Count, OneOf, Range, Seed, Whole, checked
 from . import hardware
-from .begin import Begin, cut
+from .begin import Begin, cut, first
 from .shares import joined, share, together
 from .watch import Asked, watched
 
@@ -185,14 +185,6 @@ def sample(
             return together(draw, n, batch_size, like, device if how.store is None else how.store, ranks)
 
 
-def _first(source: Source, like: Tensor, index: Tensor, seed: int) -> Tensor:
-    """The noise that a sampling starts from: standard, but for the offset of the model's own."""
-    z = normal(like, index, seed, *Stream.SAMPLING())
-    if not source.offset:
-        return z
-    return source.noise(z, normal(like.new_empty(like.shape[:2]), index, seed, *Stream.SAMPLING(0, 1)))
-
-
 class _Refused:
     """Stands where a step's noise would, and raises `InputError` when it is asked for any."""
 
@@ -212,7 +204,7 @@ class _Refused:
 def _chunk(denoiser, sampler, times, like, seed, index, callback, watch, begun) -> Tensor:
     own = self_conditioned(denoiser)
     model = own if callback is None else Counted(own)
-    x = _first(denoiser.source, like, index, seed)
+    x = first(denoiser.source, like, index, seed)
     x = (times[0].alpha * like + times[0].sigma * x if begun else denoiser.sde.prior(x)).to(like)
     state, ahead = sampler.begin(denoiser.sde, times), Ahead(seed, index, len(times))
     refused = None if denoiser.source.plain else _Refused(sampler, denoiser.source)

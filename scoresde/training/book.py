@@ -11,13 +11,14 @@ from ..model import checkpoint
 from ..model.description import about, differences
 from ..model.folder import MODEL, described, mend, step_of
 from ..model.kept.moments import MOMENTS
+from ..model.kept.rows import PAIRS
 from ..model.kept.weights import ADAPTER, AVERAGES, WEIGHTS
 from ..tracking.track import Metrics
 from . import snapshots
 from .average import Averages
 
 TRAINED = ("checkpoint.pt", "checkpoint.before.pt", MODEL, WEIGHTS, ADAPTER, MOMENTS)
-REMAINS = (*TRAINED, "metrics.jsonl", "summary.json", "loss.png", "report.html", "floor.json", "machine.json")
+REMAINS = (*TRAINED, "metrics.jsonl", "summary.json", "loss.png", "report.html", "floor.json", "machine.json", PAIRS)
 
 
 class Book:

@@ -110,6 +110,7 @@ class _Trainer:
         self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.objective, self.data, self.training = objective.to(self.device).train(), data, training
         self.book, self.step, self.seconds = book, 0, 0.0
+        objective.within(book.folder)
         objective.begin(self.device)
         if training.lora:
             adapt(objective.product, training.lora, training.seed)
@@ -200,8 +201,8 @@ class _Trainer:
         return value.detach(), norm
 
     def _update(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
-        """One step: every turn in its order; the loss and the norm of each."""
-        found = {turn: self._turn(k, turn, batch) for k, turn in enumerate(self.objective.turns)}
+        """One step: every move in its order; the loss and the norm of each turn, of its last move."""
+        found = {turn: self._turn(k, turn, batch) for k, turn in enumerate(self.objective.moves)}
         self.step += 1
         self.ema.update(self.product, self.step)
         if self.lead and self.book.folder is not None:

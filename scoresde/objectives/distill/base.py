@@ -56,6 +56,7 @@ class Distilled(Own):
             teacher that takes it.
     """
 
+    trains = FlowMap
     lands: tuple[str, ...] = ("data", "any")  # what its students may learn
 
     def __init__(self, student: FlowMap, data: Data, teacher: Denoiser | None = None):

@@ -31,13 +31,9 @@ class Ends:
     def __init__(self, teacher: Denoiser, data: Data, kinds: dict[str, Kind], device: torch.device):
         n = min(LOOK, len(data.test))
         self.cond = dict(collate(data.test, range(n), [k for k in kinds if k != GUIDANCE]).to(device).cond)
-        known = dict(self.cond)
         if (strength := kinds.get(GUIDANCE)) is not None:
             self.cond[GUIDANCE] = torch.linspace(strength.low, strength.high, n, device=device)[:, None]
-            if GUIDANCE in teacher.conditions:
-                known[GUIDANCE] = self.cond[GUIDANCE]
-            elif known:
-                teacher = Guided(teacher, self.cond[GUIDANCE][:, 0])
+        teacher, known = led(teacher, self.cond)
         shape = (n, *data.shape)
         self.ends: Tensor = sample(teacher, REFERENCE, shape, cond=known or None, device=device, progress=False)
 
@@ -51,6 +47,14 @@ class Ends:
                 x = sample(student, Jump(steps=steps), tuple(self.ends.shape), **options)
                 found[f"distance_{steps}"] = float((x - self.ends).square().mean().sqrt())
         return found
+
+
+def led(teacher: Denoiser, cond: dict[str, Tensor]) -> tuple[Denoiser, dict[str, Tensor]]:
+    """A teacher that is led by the scale in `cond`, unless it is told it; and those conditions that it knows."""
+    known = {k: v for k, v in cond.items() if k in teacher.conditions}
+    if GUIDANCE not in cond or GUIDANCE in known or not known:
+        return teacher, known
+    return Guided(teacher, cond[GUIDANCE][:, 0]), known
 
 
 def can(student: FlowMap, steps: int) -> bool:

@@ -1,0 +1,128 @@
+"""Every method of few steps on data: figures of its samples in 1, 2, 4 and 8 steps beside its teacher's, in one table.
+
+    python benchmarks/few_steps/data.py TEACHER                                        # all methods, its own data
+    python benchmarks/few_steps/data.py TEACHER --methods consistency dmd2 --n 2000    # some of them
+    python benchmarks/few_steps/data.py TEACHER --table                                # what has been measured, again
+
+Each method is trained by `task=distill` with its own defaults (`--train KEY=VALUE ...` for others) into OUT/METHOD, and
+evaluated by `task=evaluate`; each figure goes into OUT/figures.json as it is measured, so that a run that was stopped
+goes on.  Distances are by the extractor of `task=evaluate`, with 95 % intervals and the floor of real items.  Seconds a
+sample are those of `task=evaluate`, in batches of 256.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+METHODS = {  # and the samplers of their students, by the steps
+    "consistency": "renoise",
+    "consistency_training": "renoise",
+    "ect": "renoise",
+    "scm": "renoise",
+    "meanflow": "jump",
+    "shortcut": "jump",
+    "ctm": "jump",
+    "progressive": "jump",
+    "knowledge": "renoise",
+    "reflow": "ddim",
+    "dmd": "renoise",
+    "dmd2": "renoise",
+    "add": "renoise",
+}
+ONE_STEP = ("knowledge", "dmd")  # learned from pure noise alone
+FIGURES = ("frechet", "kid", "precision", "recall")
+STEPS = (1, 2, 4, 8)
+
+
+def run(*words: str) -> None:
+    """One command of run.py; its errors end this one."""
+    done = subprocess.run([sys.executable, ROOT / "run.py", "wandb=disabled", *words], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(words)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def evaluated(folder: Path, n: int, *words: str) -> dict:
+    """The summary of an evaluation of a model's folder, which this makes."""
+    before = set(folder.glob("evaluate-*/summary.json"))
+    run(f"folder={folder}", "task=evaluate", f"n={n}", f"task.metrics=[{','.join(FIGURES)}]", *words)
+    found = set(folder.glob("evaluate-*/summary.json"))
+    new = max(found - before or found, key=lambda path: path.stat().st_mtime)
+    return json.loads(new.read_text())
+
+
+def kept(summary: dict) -> dict:
+    """What the table tells of an evaluation."""
+    names = [f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high", "_floor")]
+    found = {name: summary[name] for name in names if name in summary}
+    return found | {"evaluations": summary["evaluations"], "seconds": summary["seconds"] / summary["n"]}
+
+
+def cell(figures: dict, name: str) -> str:
+    """A value with its interval."""
+    digits = 4 if name == "kid" else 2
+    low, high = (figures[f"{name}_{end}"] for end in ("low", "high"))
+    return f"{figures[name]:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def table(found: dict) -> str:
+    """All that has been measured."""
+    lines = ["| method | minutes | steps | Frechet | KID | precision | recall | ms a sample |"]
+    lines += ["|---|---:|---:|---|---|---|---|---:|"]
+    floor = next(iter(found.values()))["steps"]
+    floor = next(iter(floor.values()))
+    told = " | ".join(f"{floor[f'{name}_floor']:.{4 if name == 'kid' else 2}f}" for name in FIGURES)
+    lines += [f"| real items | | | {told} | |"]
+    for method, its in found.items():
+        for i, (steps, figures) in enumerate(its["steps"].items()):
+            minutes = f"{its['minutes']:.1f}" if "minutes" in its and not i else ""
+            values = " | ".join(cell(figures, name) for name in FIGURES)
+            ms = f"{1000 * figures['seconds']:.1f}"
+            lines.append(f"| {method if not i else ''} | {minutes} | {steps} | {values} | {ms} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("teacher", type=Path, help="the folder of a trained model")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD")
+    parser.add_argument("--train", nargs="*", default=[], help="more words of task=distill: train.steps=500")
+    parser.add_argument("--n", type=int, default=2000)
+    parser.add_argument("--out", type=Path, default=Path("runs/few_steps"))
+    parser.add_argument("--table", action="store_true", help="print what has been measured, and measure nothing")
+    given = parser.parse_args()
+    path = given.out / "figures.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if not given.table:
+        given.out.mkdir(parents=True, exist_ok=True)
+        for name, of in [("teacher", given.teacher), *((m, given.out / m) for m in given.methods)]:
+            measure(name, of, found.setdefault(name, {"steps": {}}), given, lambda: path.write_text(json.dumps(found)))
+    print(table(found))
+
+
+def measure(name: str, folder: Path, its: dict, given: argparse.Namespace, keep) -> None:
+    """Trains one student, if it is not there, and evaluates it: what is new goes into `its`."""
+    if name == "teacher":
+        for steps in (4, 10, 50):
+            if str(steps) not in its["steps"]:
+                its["steps"][str(steps)] = kept(evaluated(folder, given.n, "sampler=adams", f"sampler.steps={steps}"))
+                keep()
+        return
+    if "minutes" not in its:
+        words = (f"teacher={given.teacher}", f"method={name}", f"folder={folder}", "task=distill")
+        run(*words, *given.train)
+        its["minutes"] = json.loads((folder / "summary.json").read_text())["seconds"] / 60
+        keep()
+    lands = (json.loads((folder / "model.json").read_text()).get("denoiser") or {}).get("lands")
+    learned = (len(lands) - 1,) if isinstance(lands, list) else (1,) if name in ONE_STEP else STEPS
+    for steps in learned:
+        if str(steps) not in its["steps"]:
+            words = (f"sampler={METHODS[name]}", f"sampler.steps={steps}")
+            its["steps"][str(steps)] = kept(evaluated(folder, given.n, *words))
+            keep()
+
+
+if __name__ == "__main__":
+    main()
