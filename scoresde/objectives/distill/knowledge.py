@@ -83,6 +83,7 @@ class Reflow(Stored):
         InputError: as `Stored` does.
     """
 
+    trains = Preconditioned
     lands = (None,)
 
     @recorded
