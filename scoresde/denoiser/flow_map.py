@@ -125,7 +125,7 @@ class FlowMap(Preconditioned):
             raise InputError(f"{said}: jumps go toward the data, so give an s below t")
         if self.lands == "data" and abs(s - end) > 1e-9 + 1e-6 * end:
             raise InputError(f"{said}: the model has learned jumps to t_min={end:.6g} alone")
-        if not isinstance(self.lands, str):
+        if isinstance(self.lands, tuple):
             near = lambda a, b: abs(a - b) <= 1e-9 + 1e-6 * abs(b)
             if not any(near(t, a) and near(s, b) for a, b in itertools.pairwise(self.lands)):
                 known = " -> ".join(f"{a:.4g}" for a in self.lands)

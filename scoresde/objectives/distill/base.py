@@ -11,6 +11,8 @@ from ...denoiser import GUIDANCE, Denoiser, FlowMap, Lands, Preconditioned, turn
 from ...guidance import Guided
 from ...model.description import describe
 from ...model.kept import moments
+from ...model.kept.state import plain_state
+from ...model.kept.weights import hash_of
 from ...model.trained.denoiser import Model
 from ...sde import SDE, expand
 from ..denoising import dropped_rows
@@ -247,7 +249,11 @@ class Distilled(Own):
 
     def describe(self):
         known = describe(self.product, self.data, None, self)
-        return known | ({} if self.teacher is None else {"teacher": told(self.teacher)})
+        if self.teacher is None:
+            return known
+        about = told(self.teacher)
+        begun = hash_of(plain_state(self.product)) == about["weights"]  # with all weights of the teacher, and no others
+        return known | {"teacher": about} | ({"start": about} if begun else {})
 
     def made(self, average: FlowMap, step: int) -> Model:
         model = Model(average, self.facts, step)
