@@ -14,10 +14,10 @@ from ..data import Data
 from ..denoiser import GUIDANCE, LANDING, Denoiser, FlowMap, Preconditioned
 from ..errors import InputError
 from ..model import Model
-from ..model.description import MATERIAL, about
+from ..model.description import MATERIAL, about, source_of
 from ..model.folder import MODEL, conditions_of, described
 from ..objectives import Objective
-from ..sampling import Sampler, natural
+from ..sampling import Jump, Sampler, natural
 from ..students import METHODS, Method
 from . import build
 from .start import weights_in
@@ -75,9 +75,11 @@ def own_sampler(
     folder = own_folder(config, adopted)
     if folder is None or keys & {"sampler", "sampler._target_"}:
         return config, choices
-    node = described(folder).get("denoiser")
+    there = described(folder)
+    node = there.get("denoiser")
     lands = node.get("lands") if isinstance(node, Mapping) else None
-    sampler = None if lands is None else natural(SimpleNamespace(lands=lands))
+    paired = source_of(there).paired  # whose flow alone is known
+    sampler = Jump() if paired else None if lands is None else natural(SimpleNamespace(lands=lands))
     if sampler is None:
         return config, choices
     config = copy.deepcopy(config)
