@@ -43,7 +43,7 @@ def test_composes_and_makes(group, name, tmp_path):
         with pytest.raises(scoresde.InputError, match=r"task=tune task.budgets=\[10\]"):
             build.make(node, group, folder=tmp_path)
     elif group in ("sde", "loss", "train", "sampler", "likelihood"):
-        build.make(node, group)
+        build.make(node, group, folder=tmp_path)
     elif group == "objective":
         objective.vet(config)
     elif group == "net":
@@ -60,7 +60,7 @@ def test_composes_and_makes(group, name, tmp_path):
 )
 def test_a_config_lists_every_setting_with_the_defaults_of_the_code(group, name):
     node = OmegaConf.to_container(composed(f"{group}={name}")[group])
-    made = build.make(composed(f"{group}={name}")[group], group)
+    made = build.make(composed(f"{group}={name}")[group], group, folder="m")
     fields = {f.name: f.default for f in dataclasses.fields(made)}
     assert set(node) - {"_target_"} == set(fields)
     # What a command wants and a function call does not: fewer, larger steps; the shipped recipe.
@@ -85,7 +85,8 @@ def sdes():
 def test_every_sampler_has_its_times_for_every_sde(sampler, sdes):
     """As many as it says, from the SDE's end to its beginning, by the grid that its config names."""
     made, later = (
-        build.make(composed(f"sampler={sampler}", *w).sampler, "sampler") for w in ([], ["sampler.t_min=0.5"])
+        build.make(composed(f"sampler={sampler}", *w).sampler, "sampler", folder="m")
+        for w in ([], ["sampler.t_min=0.5"])
     )
     for sde in sdes:
         times = made.times(sde)

@@ -148,6 +148,10 @@ class Denoiser(nn.Module, ABC):
         """
         return self
 
+    def beside(self, other: "Denoiser") -> "Denoiser":
+        """Another model, that is told and counted as this one is (`Conditioned`, `Counted`)."""
+        return other
+
     def _level(self, t: float | Tensor) -> tuple[Any, Any]:
         """alpha and sigma: numbers at a time of a sampling, else tensors, which may have a graph."""
         known = isinstance(t, Marginal) and t.way.sde is self.sde
@@ -221,6 +225,9 @@ class Wrapped(Denoiser):
     def select(self, rows):
         part = self.denoiser.select(rows)
         return self if part is self.denoiser else self.around(part)
+
+    def beside(self, other):
+        return self.denoiser.beside(other)
 
     def around(self, denoiser: Denoiser) -> "Wrapped":
         """The same of another denoiser, which has rows of the first."""

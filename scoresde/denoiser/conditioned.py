@@ -72,5 +72,10 @@ class Conditioned(Wrapped):
     def score(self, x, t, cond=None):
         return self.denoiser.score(x, t, {**self.cond, **cond} if cond else self.cond)
 
+    def beside(self, other):
+        known = {name: value for name, value in self.cond.items() if name in other.conditions}
+        other = self.denoiser.beside(other)
+        return Conditioned(other, known) if known else other
+
     def select(self, rows):
         return Conditioned(self.denoiser.select(rows), {k: v[rows] for k, v in self.cond.items()})

@@ -56,6 +56,12 @@ class Counted(Wrapped):
             self._add(len(x))
         return found
 
+    def beside(self, other):
+        """The other model, counted together with this one."""
+        counted = Counted(self.denoiser.beside(other), self.on_call)
+        counted.tally = self.tally
+        return counted
+
     def _count(self, x0: Tensor) -> Tensor:
         self.tally.x0 = x0
         self._add(len(x0))

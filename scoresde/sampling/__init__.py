@@ -11,13 +11,14 @@ from .fitting.grid import FittedGrid, FittedMultistep, fit_grid, fit_multistep
 from .fitting.through import fit_through
 from .hardware import Execution
 from .loop import Sampler, sample
+from .refine import Corrected, refine
 from .shares import joined, share
 from .steps.ancestral import Ancestral
 from .steps.correctors import ALD, Gibbs, Langevin
 from .steps.exponential import DEIS, DPMpp, UniPC
 from .steps.fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .steps.gaussian import GaussianAdams
-from .steps.jump import Jump, Renoise
+from .steps.jump import Jump, Renoise, natural
 from .steps.linear import FittedLinear
 from .steps.multistep import Adams, Multistep, RectifiedAdams
 from .steps.pc import PC
@@ -35,6 +36,7 @@ __all__ = [
     "Adams",
     "AdaptiveSDE",
     "Ancestral",
+    "Corrected",
     "DPMpp",
     "DPMpp2M",
     "DPMpp2MSDE",
@@ -72,7 +74,9 @@ __all__ = [
     "fit_through",
     "from_latent",
     "joined",
+    "natural",
     "noises",
+    "refine",
     "round_trip",
     "sample",
     "share",
