@@ -278,6 +278,7 @@ def test_energy_is_that_of_the_metrics():
 def test_what_does_not_go_together_is_told_in_a_line():
     sde, teacher = VP(), ring(VP())
     data, student = drawn_of(teacher, 200), lambda: FlowMap(small(), sde)
+    chain = lambda: FlowMap(small(), sde, "v", (1.0, 0.5, 0.1))
     for words, ask in (
         ("teacher=None: DMD does not learn from data alone: give", lambda: DMD(student(), data)),
         ("teacher=None: ADD does not", lambda: ADD(student(), data)),
@@ -289,7 +290,7 @@ def test_what_does_not_go_together_is_told_in_a_line():
         (r"noise=\[0.8, 0.2\]: give two shares", lambda: made(ADD, noise=(0.8, 0.2))),
         ("steps=0", lambda: made(DMD2, steps=0)),
         ("critic", lambda: made(ADD, critic="nobody")),
-        ("DMD trains one jump", lambda: made(DMD, student=FlowMap(small(), sde, "v", (1.0, 0.5, 0.1)))),
+        ("DMD trains one jump", lambda: made(DMD, student=chain())),
         (
             r"has lands=\(1.0, 0.5, 0.1\): ADD trains one of lands='data'",
             lambda: made(ADD, student=FlowMap(small(), sde, "v", (1.0, 0.5, 0.1))),
