@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 from boxes import differences
+from commands import ROOT
 from players import drawn_of, play, ring, small
+from test_hardware import launch
 from torch import nn
 
 from scoresde import InputError, Preconditioned, fit
@@ -301,3 +303,14 @@ def test_what_does_not_go_together_is_told_in_a_line():
         assert "\n" not in str(refused.value)
     assert isinstance(made(ADD, critic=Encoder((2,), 1, channels=16)).critic, NetCritic)
     assert made(ADD, times=(1.0, 0.4)).begins.tolist() == pytest.approx(sde.angle(torch.tensor([1.0, 0.4])).tolist())
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(tmp_path):
+    done = launch(ROOT / "tests" / "players.py", f"folder={tmp_path / 'two'}", "train.steps=12")
+    assert done.returncode == 0, done.stderr
+    play(tmp_path / "one", 12)
+    one, two = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("one", "two"))
+    for part in ("model", "ema", "loss"):
+        for name, value in one[part].items():
+            torch.testing.assert_close(two[part][name], value, rtol=0, atol=1e-4)
