@@ -20,7 +20,7 @@ from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
 from ..model.description import DENOISING, RUNNING, drops, flatten, objective_node, rule_name, told, without_inputs
 from ..model.folder import described, kind_of
-from ..model.kinds import class_of
+from ..model.kinds import class_of, settings_of
 from ..sde import SDE
 from . import conditions, views
 from .options import GROUPS
@@ -235,7 +235,9 @@ def build_denoiser(
     `known` is its description, whose class of denoisers it is then.
     """
     trusted = {part: config.trust is True or part not in adopted for part in PARTS}
-    rule, kind = _plain(config.rule), made_of(config, trusted["objective"])
+    rule, kind, settings = _plain(config.rule), made_of(config, trusted["objective"]), {}
+    if known is not None and "denoiser" in known:
+        kind, settings = class_of(known, trusted["objective"]), settings_of(known)
     rule = rule if isinstance(rule, str) else make(rule, "rule", None, trusted["rule"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config.train.seed))
@@ -245,8 +247,4 @@ def build_denoiser(
         net = make(config.net, "net", nn.Module, trusted["net"], **inputs)
     if lacking := [name for name in conditions or {} if name not in getattr(net, "conditions", ())]:
         raise InputError(f"cond={list(config.cond)}: {type(net).__name__} has no condition {lacking[0]!r}", "cond")
-    own = (known or {}).get("denoiser")
-    if isinstance(own, Mapping):  # which says with what it is made
-        kind, settings = class_of(known or {}, config.trust is True), {k: v for k, v in own.items() if k != "_target_"}
-        return kind(net, build_sde(config, trusted["sde"]), rule, **settings)
-    return kind(net, build_sde(config, trusted["sde"]), rule)
+    return kind(net, build_sde(config, trusted["sde"]), rule, **settings)

@@ -10,17 +10,34 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from .. import making
 from ..conditions import Kind, Landing
-from ..denoiser import LANDING, Denoiser, FlowMap
+from ..data import Data
+from ..denoiser import GUIDANCE, LANDING, Denoiser, FlowMap, Preconditioned
 from ..errors import InputError
-from ..model.description import MATERIAL
-from ..model.folder import MODEL, described
+from ..model import Model
+from ..model.description import MATERIAL, about
+from ..model.folder import MODEL, conditions_of, described
 from ..objectives import Objective
 from ..sampling import Sampler, natural
 from ..students import METHODS, Method
 from . import build
 from .start import weights_in
 
-__all__ = ["informed", "known", "own_folder", "own_sampler", "taken", "teacher_of", "untrained", "vet", "weights_in"]
+__all__ = [
+    "guidance_of",
+    "informed",
+    "kept",
+    "known",
+    "own_folder",
+    "own_sampler",
+    "placed",
+    "same_data",
+    "settings",
+    "taken",
+    "teacher_of",
+    "untrained",
+    "vet",
+    "weights_in",
+]
 
 
 def vet(config: DictConfig) -> None:
@@ -84,27 +101,70 @@ def known(config: DictConfig, name: str) -> Method:
     found = METHODS.get(name)
     if found is not None and found.objective is target:
         return found
-    return Method(name, target, {}, {}, "may")
+    return Method(name or target.__name__, target, {}, {}, "may")
+
+
+def kept(config: DictConfig, there: Mapping[str, Any]) -> Method:
+    """The method that made the student of a description, whose objective is that of a config."""
+    target = making.locate(config.objective._target_, "objective", config.trust is True)
+    role = "may" if "teacher" in there or "start" not in there else "begins"
+    return Method(target.__name__, target, {}, {}, role)
+
+
+def settings(config: DictConfig) -> dict[str, Any]:
+    """Those of the objective of a config."""
+    node: Any = OmegaConf.to_container(config.objective, resolve=True)
+    return {k: v for k, v in node.items() if k != "_target_"}
+
+
+def placed(error: InputError) -> InputError:
+    """The error of what makes a student with the place where a command says it."""
+    places = {"guidance": "task.", "student": "", "teacher": ""}
+    before = places.get(error.setting or "", "method." if error.setting else "")
+    return InputError(f"{before}{error}", f"{before}{error.setting}")
 
 
 def untrained(
-    config: DictConfig, shape: tuple[int, ...], adopted: tuple[str, ...], kinds: Mapping[str, Kind], lands: Any
-) -> FlowMap:
-    """A student that begins as nothing, of the network, the SDE and the rule of a config whose rule is settled."""
+    config: DictConfig,
+    shape: tuple[int, ...],
+    adopted: Sequence[str],
+    kinds: Mapping[str, Kind],
+    how: Method,
+    settings: Mapping[str, Any],
+) -> Preconditioned:
+    """A student of a method that begins as nothing, of the network, SDE and rule of a config whose rule is settled."""
+    lands = how.objective.learns(build.build_sde(config), **settings)
     more = {LANDING: Landing()} if lands == "any" else {}
     node = {"denoiser": {"_target_": making.public_name(FlowMap), "lands": lands}}
     return build.build_denoiser(config, shape, adopted, {**kinds, **more}, node)
 
 
-def teacher_of(there: Mapping[str, Any], folder: Path) -> Path:
+def teacher_of(said: Mapping[str, Any], folder: Path) -> Path:
     """The folder of the teacher that a student's description names, or one of its name beside the student's.
 
     Raises `InputError` where there is none.
     """
-    said = Path(str((there.get("teacher") or {}).get("folder") or ""))
-    for place in (said, folder.parent / said.name):
-        if said.name and (place / MODEL).exists():
-            return place
-    raise InputError(
-        f"teacher={said}: the teacher of {folder} is not there: put it back, or say teacher=FOLDER", "teacher"
-    )
+    place = Path(str(said.get("folder") or ""))
+    for there in (place, folder.parent / place.name):
+        if place.name and (there / MODEL).exists():
+            return there
+    words = f"the teacher of {folder} is not there: put it back, or say teacher=FOLDER"
+    raise InputError(f"teacher={place}: {words}", "teacher")
+
+
+def guidance_of(folder: Path, config: DictConfig) -> tuple[float, float] | None:
+    """The range of scales that the student in a folder is told."""
+    if config.fresh is True or not (folder / MODEL).exists():
+        return None
+    kind = conditions_of(folder).get(GUIDANCE)
+    return None if kind is None else (kind.low, kind.high)
+
+
+def same_data(config: DictConfig, teacher: Model | None, data: Data) -> None:
+    """Raises `InputError` for data that are not the teacher's."""
+    before = ((teacher.about or {}).get("data") or {}) if teacher is not None else {}
+    for name in ("shape", "levels", "fingerprint"):
+        there, here = before.get(name), about(data).get(name)
+        if name in before and there != here:
+            words = f"{name} {there} there and {here} here: leave data= out, and they are the same"
+            raise InputError(f"teacher={config.teacher} was trained on other data, {words}", "teacher")

@@ -22,6 +22,7 @@ INPUTS = ("shape", "conditions", "outputs")  # of a network, which come with the
 # Of an objective, which come with the rest; and the one that goes without saying.
 MATERIAL = ("denoiser", "loss", "data", "dequantise", "student", "teacher")
 DENOISING = "scoresde.objectives.Denoising"
+REFLOW = "scoresde.objectives.Reflow"
 
 
 def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -> dict:
@@ -75,6 +76,8 @@ def without_inputs(node: Any, inputs: Sequence[str] = INPUTS) -> Any:
 def source_of(known: Mapping[str, Any]) -> Source:
     """The noise that a model of this description was trained with.  Raises `InputError` if it says what is none."""
     said = known.get("objective") or {}
+    if said.get("_target_") == REFLOW:
+        return Source(paired=True)
     denoising = said.get("_target_") == DENOISING
     return Source(said.get("offset", 0.0), said.get("coupling") == "optimal") if denoising else Source()
 

@@ -15,7 +15,24 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
-from .distill import ADD, DMD, DMD2, SCM, Consistency, Contest, Distilled, Matching, MeanFlow, pairs
+from .distill import (
+    ADD,
+    DMD,
+    DMD2,
+    SCM,
+    Consistency,
+    Contest,
+    Distilled,
+    GuidedDistillation,
+    Matching,
+    MeanFlow,
+    Pairs,
+    Progressive,
+    Reflow,
+    Shortcut,
+    Trajectory,
+    pairs,
+)
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
@@ -34,14 +51,20 @@ __all__ = [
     "Contrastive",
     "Denoising",
     "Distilled",
+    "GuidedDistillation",
     "HeldOut",
     "Hybrid",
     "Joint",
     "Matching",
     "MeanFlow",
     "Objective",
+    "Pairs",
     "Perceptual",
+    "Progressive",
+    "Reflow",
+    "Shortcut",
     "Sliced",
+    "Trajectory",
     "Validation",
     "lpips",
     "noise_levels",

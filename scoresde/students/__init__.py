@@ -4,7 +4,7 @@
 task=distill goes through too.  It may import what trains and all beneath it.
 """
 
-from .distill import distill, student_of
+from .distill import begun_with, distill, student_of, taught_by
 from .methods import METHODS, Method
 
-__all__ = ["METHODS", "Method", "distill", "student_of"]
+__all__ = ["METHODS", "Method", "begun_with", "distill", "student_of", "taught_by"]

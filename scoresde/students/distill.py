@@ -6,8 +6,7 @@ from typing import Any
 
 from ..answers import derivatives
 from ..data import as_data
-from ..denoiser import Denoiser, FlowMap
-from ..denoiser.flow_map import Lands
+from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
 from ..model import load
 from ..model.trained.denoiser import Model
@@ -26,8 +25,7 @@ def distill(
     folder: str | Path | None = None,
     guidance: tuple[float, float] | None = None,
     training: Training | Mapping[str, Any] | None = None,
-    student: FlowMap | None = None,
-    lands: Lands | None = None,
+    student: Preconditioned | None = None,
     report: Callable[..., None] | None = None,
     device: str = "auto",
     fresh: bool = False,
@@ -49,7 +47,6 @@ def distill(
         guidance: (low, high) of the scale w of guidance that the student is told, as the condition "guidance".
         training: its settings, or some of them by name; the others are the method's.
         student: what is trained, where it does not begin as the teacher.
-        lands: what the student learns, as in `FlowMap`; None: what the method is for.
         report, device, fresh, progress, say: as in `train`.
         settings: those of the method's objective.
 
@@ -62,17 +59,17 @@ def distill(
         FloatingPointError: the loss stops being finite.
     """
     how = method_of(method)
+    settings = {**how.settings, **settings}
     if data is None:
         raise InputError("data=None: give the data that the teacher was trained on", "data")
     teacher = load(teacher) if isinstance(teacher, str | Path) else teacher
     teaching = taught_by(how, teacher)
     if student is None:
-        student = student_of(how, teacher, lands, guidance)
+        student = student_of(how, teacher, guidance, **settings)
     if training is None or isinstance(training, Mapping):
         training = Training(**{**how.training, **(training or {})})
-    data = as_data(data)
-    target = how.objective(student, data, teaching, **{**how.settings, **settings})
-    made = {} if teacher is None or teaching is not None else {"start": told(teacher)}
+    data, made = as_data(data), begun_with(how, teacher, training)
+    target = how.objective(student, data, teaching, **settings)
     return fit(target, data, training, folder, report, device, fresh, progress, say, made)
 
 
@@ -95,28 +92,40 @@ def taught_by(how: Method, teacher: Denoiser | None) -> Denoiser | None:
 
 
 def student_of(
-    how: Method,
-    teacher: Denoiser | None,
-    lands: Lands | None = None,
-    guidance: tuple[float, float] | None = None,
-) -> FlowMap:
+    how: Method, teacher: Denoiser | None, guidance: tuple[float, float] | None = None, **settings: Any
+) -> Preconditioned:
     """What a method trains, beginning as a teacher.
 
     Arguments:
         how: the method.
         teacher: with a network.
-        lands: what it learns; None: what the method is for.
         guidance: (low, high) of the scale that it is told.
+        settings: those of the method's objective.
 
     Returns:
-        The flow map.
+        The model that the objective takes.
 
     Raises:
-        InputError: no teacher, one without a network, or one of conditions that leave nothing to guide to.
+        InputError: no teacher, one without a network, or one of no conditions to be guided to.
     """
     if teacher is None:
         raise InputError(f"student=None: method={how.name} without a teacher needs one, a FlowMap", "student")
     if guidance is not None and not teacher.conditions:
-        words = "the teacher takes no conditions, and guidance leads to them: say guidance=null"
+        words = "the teacher takes no conditions, and guidance leads to them: leave it out"
         raise InputError(f"guidance={list(guidance)}: {words}", "guidance")
-    return FlowMap.of(teacher, how.objective.lands[0] if lands is None else lands, guidance)
+    return how.objective.student(teacher, guidance, **settings)
+
+
+def begun_with(how: Method, teacher: Denoiser | None, training: Training) -> dict[str, Any]:
+    """What a description says of a teacher whose weights the student begins with, or lies on top of as an adapter.
+
+    Arguments:
+        how: the method.
+        teacher: a denoiser, or None.
+        training: its settings.
+
+    Returns:
+        {"start": ...}, or {}.
+    """
+    begins = teacher is not None and (how.teacher == "begins" or training.lora)
+    return {"start": told(teacher)} if begins else {}

@@ -4,7 +4,21 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from ..errors import InputError
-from ..objectives import SCM, Consistency, Distilled, MeanFlow
+from ..objectives import (
+    ADD,
+    DMD,
+    DMD2,
+    SCM,
+    Consistency,
+    Distilled,
+    GuidedDistillation,
+    MeanFlow,
+    Pairs,
+    Progressive,
+    Reflow,
+    Shortcut,
+    Trajectory,
+)
 from ..settings import nearest
 
 
@@ -26,19 +40,38 @@ class Method(NamedTuple):
     teacher: Literal["needed", "may", "begins"] = "needed"
 
 
-USUAL = {"steps": 4000, "lr": 1e-3, "validate_every": 500}
+USUAL = {"steps": 1500, "lr": 1e-3, "validate_every": 250}
+PLAYERS = {"steps": 1000, "lr": 3e-4, "betas": (0.0, 0.99), "weight_decay": 0.0, "ema": 0.99}
+DATA = {"first": 10, "last": 1280, "grows": 800, "order": 1, "huber": 0.06}
+EASY = {"first": 2, "last": 256, "grows": 800, "order": 1, "huber": 0.0}
 
 _ALL = (
-    Method("consistency", Consistency, {}, USUAL),
-    Method("consistency_training", Consistency, {}, USUAL, "begins"),
-    Method("scm", SCM, {}, USUAL, "may"),
+    Method("consistency", Consistency, {"grows": 800}, USUAL),
+    Method("consistency_training", Consistency, DATA, USUAL, "begins"),
+    Method("ect", Consistency, EASY, USUAL, "begins"),
+    Method("scm", SCM, {"warmup": 300}, USUAL, "may"),
     Method("meanflow", MeanFlow, {}, USUAL, "may"),
+    Method("shortcut", Shortcut, {}, USUAL, "may"),
+    Method("ctm", Trajectory, {}, USUAL, "may"),
+    Method("progressive", Progressive, {"first": 32, "stage": 300}, USUAL),
+    Method("knowledge", Pairs, {}, USUAL),
+    Method("reflow", Reflow, {}, USUAL),
+    Method("guidance", GuidedDistillation, {}, USUAL),
+    Method("dmd", DMD, {}, PLAYERS),
+    Method("dmd2", DMD2, {"steps": 4, "fakes": 3}, PLAYERS | {"steps": 600}),
+    Method("add", ADD, {"steps": 4}, PLAYERS),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}  # as conf/method/ has them
 
 
 def method_of(name: str) -> Method:
-    """The method of a name.  Raises `InputError` for an unknown one."""
+    """The method of a name.
+
+    Arguments:
+        name: as conf/method/ has it.
+
+    Raises `InputError` for an unknown one.
+    """
     if name not in METHODS:
         raise InputError(f"method={name!r} is unknown{nearest(name, METHODS)}", "method")
     return METHODS[name]
