@@ -180,7 +180,7 @@ def test_the_command_puts_an_adapter_on_a_model(monkeypatch, capfd, tmp_path):
     code, out, err = command(monkeypatch, capfd, place, *said)
     assert code == 0, out + err
     base, fast = scoresde.load(place / "mine"), scoresde.load(place / "quick")
-    few = ["sampler=renoise", "sampler.steps=2", "gif=false"]
+    few = ["sampler.steps=2", "gif=false"]
     words = ["folder=mine", "task=sample", "n=3", "adapter=quick", *few]
     code, out, err = command(monkeypatch, capfd, place, *words)
     assert code == 0, out + err
