@@ -48,8 +48,8 @@ class Method(NamedTuple):
 
 METHODS = {
     "progressive": Method(Progressive, {"first": 64, "stage": 600}, 3600),
-    "knowledge": Method(Pairs, {}, 3000),
-    "reflow": Method(Reflow, {}, 3000),
+    "knowledge": Method(Pairs, {"n": 20000, "steps": 32}, 3000),
+    "reflow": Method(Reflow, {"n": 20000, "steps": 32}, 3000),
     "consistency": Method(Consistency, {"first": 8, "last": 16, "grows": 2000, "huber": 0.0}, 3000),
     "consistency_training": Method(Consistency, {"first": 4, "last": 64, "grows": 2000, "huber": 0.06}, 3000, False),
     "ect": Method(Consistency, {"first": 4, "last": 64, "grows": 2000, "huber": 0.0}, 3000, False),
