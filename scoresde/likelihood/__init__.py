@@ -17,6 +17,7 @@ from .discrete.variational import BinNet, Variational, fit_variational
 from .divergence import Divergence, Exact, Hutchinson, HutchPP
 from .flow import Auto, Likelihood, average_jacobian, log_likelihood
 from .how import How
+from .maps.likelihood import MapLikelihood, map_likelihood
 from .paths import AdaptivePath, FixedPath, start_time
 from .velocity import flow_velocity, velocity_divergence
 
@@ -40,6 +41,7 @@ __all__ = [
     "Hutchinson",
     "ImportanceWeighted",
     "Likelihood",
+    "MapLikelihood",
     "Plan",
     "Term",
     "TruncatedNormal",
@@ -54,6 +56,7 @@ __all__ = [
     "fit_variational",
     "flow_velocity",
     "log_likelihood",
+    "map_likelihood",
     "matching_time",
     "start_time",
     "velocity_divergence",
