@@ -21,6 +21,7 @@ from .model import (
 )
 from .sampling import decode, encode, from_latent, sample, to_latent
 from .sde import EDM, SDE, VE, VP, Cosine, CosinePower, Linear, Shifted, Sigmoid, SubVP
+from .students import distill
 from .training import Training, fit, train
 from .tuning import tune
 
@@ -58,6 +59,7 @@ __all__ = [
     "cascade",
     "data",
     "decode",
+    "distill",
     "doctor",
     "encode",
     "exact",

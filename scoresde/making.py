@@ -26,6 +26,7 @@ ROOMS = {
     "codec": ("scoresde.spaces",),
     "loss": ("scoresde.loss",),
     "objective": ("scoresde.objectives", "scoresde.loss"),
+    "method": ("scoresde.objectives",),
     "train": ("scoresde.training",),
     "sampler": ("scoresde.sampling",),
     "guidance": ("scoresde.guidance",),

@@ -2,7 +2,7 @@
 
 python tests/faults.py [NAME ...]        runs them and prints a table; folder=PATH tries another disk than /tmp
 python tests/faults.py kills=100         that many kill -9 at random moments, in training and in sampling
-python tests/faults.py of=label          either of these for another training: plain, label, turns, coder, codes
+python tests/faults.py of=label          either of these for another training of `trainings.py`: label, players
 """
 
 import random

@@ -35,6 +35,7 @@ TOP = (
     "device",
 )
 TOP += ("ema", "wandb", "project", "tracker", "artifacts", "paths", "rule", "cond", "drop", "told", "given")
+TOP += ("teacher", "adapter")
 
 # What is wrong for every setting with a default of this type, whatever its range.
 WRONG = {

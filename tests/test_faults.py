@@ -30,10 +30,10 @@ def test_fault(tmp_path, of, name):
 @pytest.mark.parametrize(
     ("of", "sampling"),
     [("plain", False), ("plain", True), ("label", False), ("label", True)]
-    + [(of, False) for of in ("turns", "coder", "codes")],
+    + [(of, False) for of in ("turns", "coder", "codes", "players")],
 )
 def test_random_kills(tmp_path, of, sampling):
-    counts = kills(Box(tmp_path, of), 25 if of == "plain" else 10, sampling, seed=1)
+    counts = kills(Box(tmp_path, of), {"plain": 25, "players": 20}.get(of, 10), sampling, seed=1)
     assert counts["lost"] == counts["corrupt"] == counts["left behind"] == 0 and counts["kills"] >= 10, counts
 
 

@@ -58,6 +58,7 @@ FLOOR = {
         "sampling",
     },
     "training": {"machine", "adapters", "data", "denoiser", "loss", "model", "objectives", "tracking"},
+    "students": {"data", "denoiser", "model", "objectives", "training"},
     "doctor": {
         *("machine", "noise", "sde", "conditions", "data", "denoiser", "guidance", "exact", "metrics", "sampling"),
         *("model", "tracking"),
@@ -80,6 +81,7 @@ FLOOR = {
         "sampling",
         "model",
         "objectives",
+        "students",
         "tracking",
     },
 }

@@ -22,7 +22,6 @@ from scoresde.model.kept.state import plain_state
 from scoresde.model.trained.known import facts
 from scoresde.nets import MLP, Gaussian
 from scoresde.objectives import Autoencode, Consistency
-from scoresde.objectives.distill.look import told
 from scoresde.objectives.distill.times import angles
 from scoresde.sampling import Jump, Renoise
 from scoresde.training import Training
@@ -122,7 +121,7 @@ def bases(tmp_path_factory):
     base = scoresde.load(place / "base")
     objective = Consistency(FlowMap.of(base), data, base, first=4, last=4, grows=0)
     training = Training(**SMALL, lora=2)
-    scoresde.fit(objective, data, training, place / "fast", progress=False, made={"start": told(base)})
+    scoresde.fit(objective, data, training, place / "fast", progress=False)
     return place
 
 
@@ -179,9 +178,8 @@ def test_the_command_puts_an_adapter_on_a_model(monkeypatch, capfd, bases, tmp_p
     assert code == 0, out + err
     base = scoresde.load(place / "mine")
     objective = Consistency(FlowMap.of(base), digits(), base, first=4, last=4, grows=0)
-    made = {"start": told(base)}
-    fast = scoresde.fit(objective, digits(), Training(**SMALL, lora=2), place / "quick", progress=False, made=made)
-    few = ["sampler._target_=scoresde.sampling.Renoise", "sampler.steps=2", "gif=false"]
+    fast = scoresde.fit(objective, digits(), Training(**SMALL, lora=2), place / "quick", progress=False)
+    few = ["sampler=renoise", "sampler.steps=2", "gif=false"]
     words = ["folder=mine", "task=sample", "n=3", "adapter=quick", *few]
     code, out, err = command(monkeypatch, capfd, place, *words)
     assert code == 0, out + err

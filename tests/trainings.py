@@ -6,6 +6,7 @@ from pathlib import Path
 
 import adversarial
 import coding
+import players
 
 ROOT = Path(__file__).resolve().parent.parent
 # Trains in half a second once Python is warm.
@@ -64,3 +65,11 @@ TRAININGS = {
     ),
 }
 TRAININGS["codes"] = replace(TRAININGS["coder"], rest=["train.steps=60", "codes=16"])
+TRAININGS["players"] = Trained(
+    [],
+    ["train.steps=60"],
+    ROOT / "tests" / "players.py",
+    players.main,
+    draws=False,
+    turns=(("fake", "fake."), ("critic", "critic."), ("student", "net.")),
+)

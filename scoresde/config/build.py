@@ -20,6 +20,7 @@ from ..denoiser import Denoiser, Preconditioned
 from ..errors import InputError
 from ..model.description import DENOISING, RUNNING, drops, flatten, objective_node, rule_name, told, without_inputs
 from ..model.folder import described, kind_of
+from ..model.kinds import class_of, settings_of
 from ..sde import SDE
 from . import conditions, views
 from .options import GROUPS
@@ -80,6 +81,7 @@ def adopt(config: DictConfig, said: Sequence[str]) -> tuple[DictConfig, tuple[st
     cond = there.get("cond") or {}
     known |= {"cond": list(cond), "objective": {"_target_": DENOISING} | (there.get("objective") or {})}
     keys = [_key(word) for word in said]
+    keys += ["objective"] if "method" in keys else []
     config = copy.deepcopy(config)
     given = [part for part in PARTS if part not in (*keys, *apart) and f"{part}._target_" not in keys]
     with open_dict(config):
@@ -225,13 +227,17 @@ def build_denoiser(
     shape: tuple[int, ...],
     adopted: Sequence[str] = (),
     conditions: Mapping[str, Kind] | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> Denoiser:
     """An untrained denoiser of a config whose rule is settled, its weights a function of train.seed.
 
-    The parts in `adopted` came from a folder, and are made of this package's own only.
+    The parts in `adopted` came from a folder, and are made of this package's own only.  Of a model that is trained,
+    `known` is its description, whose class of denoisers it is then.
     """
     trusted = {part: config.trust is True or part not in adopted for part in PARTS}
-    rule, kind = _plain(config.rule), made_of(config, trusted["objective"])
+    rule, kind, settings = _plain(config.rule), made_of(config, trusted["objective"]), {}
+    if known is not None and "denoiser" in known:
+        kind, settings = class_of(known, trusted["objective"]), settings_of(known)
     rule = rule if isinstance(rule, str) else make(rule, "rule", None, trusted["rule"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config.train.seed))
@@ -241,4 +247,4 @@ def build_denoiser(
         net = make(config.net, "net", nn.Module, trusted["net"], **inputs)
     if lacking := [name for name in conditions or {} if name not in getattr(net, "conditions", ())]:
         raise InputError(f"cond={list(config.cond)}: {type(net).__name__} has no condition {lacking[0]!r}", "cond")
-    return kind(net, build_sde(config, trusted["sde"]), rule)
+    return kind(net, build_sde(config, trusted["sde"]), rule, **settings)

@@ -36,6 +36,7 @@ class Options(Checked):
     png: bool
     fresh: bool
     trust: bool
+    teacher: Text | tuple[Text, ...] | None
     out: Text
     folder: Text | None
     ema: Text | float | None
@@ -59,6 +60,7 @@ def checked(config: DictConfig) -> None:
         for group in GROUPS:
             check(group, plain[group], dict | None)  # a part that is null is told where it is made
         check("guidance", plain.get("guidance"), dict | None)
+        check("method", plain.get("method"), dict | None)
         check("view", plain.get("view"), dict | None)
         check("data.other", (plain["data"] or {}).get("other"), str | dict | None)
     except InputError as error:

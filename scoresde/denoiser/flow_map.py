@@ -18,7 +18,7 @@ from .levels import levels
 from .preconditioned import Preconditioned, Rule
 
 LANDING, GUIDANCE = "landing", "guidance"
-Lands = Literal["data", "any"] | Sequence[float]
+Lands = Literal["data", "any"] | Sequence[float] | None
 
 
 class FlowMap(Preconditioned):
@@ -41,7 +41,8 @@ class FlowMap(Preconditioned):
     Arguments:
         net, sde, rule: as in `Preconditioned`; with lands="any" the network has the condition `LANDING`.
         lands: what it has learned: "data", jumps to t_min from anywhere; "any", jumps to any time; or the decreasing
-            times of a chain, jumps from each to the next.
+            times of a chain, jumps from each to the next; None: none, it is a denoiser that was told the scale of its
+            guidance.
 
     Raises:
         InputError: as `Preconditioned` does; a network that does not take what it is to be told; times that do not
@@ -52,12 +53,12 @@ class FlowMap(Preconditioned):
 
     def __init__(self, net: nn.Module, sde: SDE, rule: str | Rule = "v", lands: Lands = "data"):
         super().__init__(net, sde, rule)
-        self.lands = lands if isinstance(lands, str) else tuple(map(float, lands))
+        self.lands = lands if lands is None or isinstance(lands, str) else tuple(map(float, lands))
         self.told = next((name for name, kind in self.made.items() if isinstance(kind, Landing)), None)
         if self.lands == "any" and self.told is None:
             words = "the network is not told where it lands: make the flow map with FlowMap.of(teacher, 'any')"
             raise InputError(f"lands='any': {words}", "lands")
-        if not isinstance(self.lands, str) and (
+        if isinstance(self.lands, tuple) and (
             len(self.lands) < 2 or any(b >= a for a, b in itertools.pairwise(self.lands))
         ):
             raise InputError(f"lands={brief(self.lands)}: give 'data', 'any' or decreasing times", "lands")
@@ -65,7 +66,7 @@ class FlowMap(Preconditioned):
     @property
     def settings(self) -> dict[str, Any]:
         """What makes it beside network, SDE and rule."""
-        return {"lands": self.lands if isinstance(self.lands, str) else list(self.lands)}
+        return {"lands": list(self.lands) if isinstance(self.lands, tuple) else self.lands}
 
     @classmethod
     def of(cls, teacher: Denoiser, lands: Lands = "data", guidance: tuple[float, float] | None = None) -> "FlowMap":
@@ -124,7 +125,7 @@ class FlowMap(Preconditioned):
             raise InputError(f"{said}: jumps go toward the data, so give an s below t")
         if self.lands == "data" and abs(s - end) > 1e-9 + 1e-6 * end:
             raise InputError(f"{said}: the model has learned jumps to t_min={end:.6g} alone")
-        if not isinstance(self.lands, str):
+        if isinstance(self.lands, tuple):
             near = lambda a, b: abs(a - b) <= 1e-9 + 1e-6 * abs(b)
             if not any(near(t, a) and near(s, b) for a, b in itertools.pairwise(self.lands)):
                 known = " -> ".join(f"{a:.4g}" for a in self.lands)

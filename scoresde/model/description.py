@@ -16,9 +16,13 @@ FORMAT = 2
 # do not change what is trained
 RUNNING = ("workers", "compile", "channels_last", "recompute", "validate_every", "checkpoint_every", "log_every")
 OPEN_RULES, AUTO_NET = ("auto", "levels"), "scoresde.nets.auto"  # which the data makes definite
+# Where parts of others were found, which does not make a model another.
+FOLDERS = ("start.folder", "start.step", "teacher.folder", "teacher.step", "codec.folder")
 INPUTS = ("shape", "conditions", "outputs")  # of a network, which come with the data and the objective
 # Of an objective, which come with the rest; and the one that goes without saying.
-MATERIAL, DENOISING = ("denoiser", "loss", "data", "dequantise"), "scoresde.objectives.Denoising"
+MATERIAL = ("denoiser", "loss", "data", "dequantise", "student", "teacher")
+DENOISING = "scoresde.objectives.Denoising"
+REFLOW = "scoresde.objectives.Reflow"
 
 
 def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -> dict:
@@ -72,6 +76,8 @@ def without_inputs(node: Any, inputs: Sequence[str] = INPUTS) -> Any:
 def source_of(known: Mapping[str, Any]) -> Source:
     """The noise that a model of this description was trained with.  Raises `InputError` if it says what is none."""
     said = known.get("objective") or {}
+    if said.get("_target_") == REFLOW:
+        return Source(paired=True)
     denoising = said.get("_target_") == DENOISING
     return Source(said.get("offset", 0.0), said.get("coupling") == "optimal") if denoising else Source()
 
@@ -136,7 +142,7 @@ def differences(there: Mapping, here: Mapping) -> list[tuple[str, Any, Any]]:
     for key in sorted({*a, *b}):
         top = key.split(".")[0]
         known = top in there and top in here and top not in ("format", "paths", "conditions", "chosen")
-        known = known and key not in ("start.folder", "start.step", "codec.folder")
+        known = known and key not in FOLDERS
         if top == "data":  # its settings are the command's, its fingerprint is known once it has been read
             part = ".".join(key.split(".")[:2])
             known = known and part not in ("data.name", "data.columns") and all(_has(d, part) for d in (there, here))

@@ -13,7 +13,7 @@ from .trained import Autoencoder, Clip, Model, NoisyClassifier, TrainedAutoencod
 
 
 def _denoiser(net: nn.Module, sde: SDE, known: Mapping, trust: bool) -> Denoiser:
-    return class_of(known, trust)(net, sde, rule_of(known, trust), **_settings(known))
+    return class_of(known, trust)(net, sde, rule_of(known, trust), **settings_of(known))
 
 
 def rule_of(known: Mapping, trust: bool) -> Any:
@@ -33,7 +33,7 @@ def class_of(known: Mapping, trust: bool) -> type[Preconditioned]:
     return making.vet(node, "denoiser", Preconditioned, trust, ("net", "sde"))
 
 
-def _settings(known: Mapping) -> dict[str, Any]:
+def settings_of(known: Mapping) -> dict[str, Any]:
     """What the class of a description's denoiser is made with beside network, SDE and rule."""
     said = known.get("denoiser")
     return {k: v for k, v in said.items() if k != "_target_"} if isinstance(said, Mapping) else {}

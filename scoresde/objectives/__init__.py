@@ -15,7 +15,24 @@ from .base import Objective
 from .classify import Classify
 from .contrastive import Contrastive
 from .denoising import Denoising
-from .distill import ADD, DMD, DMD2, SCM, Consistency, Distilled, MeanFlow, pairs
+from .distill import (
+    ADD,
+    DMD,
+    DMD2,
+    SCM,
+    Consistency,
+    Contest,
+    Distilled,
+    GuidedDistillation,
+    Matching,
+    MeanFlow,
+    Pairs,
+    Progressive,
+    Reflow,
+    Shortcut,
+    Trajectory,
+    pairs,
+)
 from .hybrid import Hybrid
 from .joint import LSGM, Joint
 from .sliced import Sliced
@@ -30,16 +47,24 @@ __all__ = [
     "Autoencode",
     "Classify",
     "Consistency",
+    "Contest",
     "Contrastive",
     "Denoising",
     "Distilled",
+    "GuidedDistillation",
     "HeldOut",
     "Hybrid",
     "Joint",
+    "Matching",
     "MeanFlow",
     "Objective",
+    "Pairs",
     "Perceptual",
+    "Progressive",
+    "Reflow",
+    "Shortcut",
     "Sliced",
+    "Trajectory",
     "Validation",
     "lpips",
     "noise_levels",

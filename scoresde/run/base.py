@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .. import making
 from ..conditions import Kind
-from ..config import build, conditions, guide, objective, options, settle
+from ..config import build, conditions, guide, method, objective, options, settle
 from ..config.guide import Guide
 from ..config.jobs import Job
 from ..config.latents import at_hand
@@ -78,9 +78,9 @@ class Run:
     ):
         options.checked(config)
         # `adopted` are the parts that the folder's own model gave.
-        self.config, self.adopted = build.adopt(build.retarget(config, said), said)
-        config = self.config
-        self.choices, self.job = choices, job
+        config, self.adopted = build.adopt(build.retarget(config, said), said)
+        self.config, self.choices = config, choices = method.own_sampler(config, choices, self.adopted, said)
+        self.job = job
         self.lead = launcher.rank() == 0  # of several processes the first one writes and speaks
         self.console = console or Console(highlight=False, markup=False, emoji=False, quiet=not self.lead)
         if config.device == "cuda" and not torch.cuda.is_available():
@@ -91,8 +91,10 @@ class Run:
         if "data" not in self.adopted:  # which is looked at where it is needed
             build.vet_data(config)
         sde = build.build_sde(config, self.trusts("sde"))
-        self.loss = build.make(config.loss, "loss", DenoisingLoss, self.trusts("loss"))
+        none = config.loss is None and "loss" in self.adopted  # of a model whose objective has none
+        self.loss = None if none else build.make(config.loss, "loss", DenoisingLoss, self.trusts("loss"))
         objective.vet(config, self.trusts("objective"))
+        method.vet(config)
         self.training = build.make(config.train, "train", Training)
         self.folder = build.model_folder(config)
         averages.check(self.folder, {"train": {"ema": self.training.ema}}, config.ema)
@@ -134,8 +136,10 @@ class Run:
         """The data set that the config names, whatever the model was trained on."""
         if self.config.data is None:
             raise InputError(f"{self.folder} was trained from Python, on data that it does not name: say data=...")
-        data = build.build_data(at_hand(self.config, self.folder), self.trusts("data"))
-        data = conditions.as_kept(data, self.config, self.folder)
+        taught = self.config.teacher is not None and not (self.folder / MODEL).exists()
+        home = Path(str(self.config.teacher)).expanduser() if taught else self.folder
+        data = build.build_data(at_hand(self.config, home), self.trusts("data"))
+        data = conditions.as_kept(data, self.config, home)
         for note in getattr(data, "notes", ()):
             self.say(note)
         return data
@@ -152,8 +156,9 @@ class Run:
             raise InputError(f"{self.folder} has no trained model: run the same command with task=train first")
         check(self.folder, build.model_config(self.config))
         shape = model.shape_of(self.folder)
-        config = settle.as_in(self.config, model.described(self.folder))
-        denoiser = build.build_denoiser(config, shape, self.adopted, model.conditions_of(self.folder))
+        known = model.described(self.folder)
+        config = settle.as_in(self.config, known)
+        denoiser = build.build_denoiser(config, shape, self.adopted, model.conditions_of(self.folder), known)
         found = model.load(self.folder, self.device, denoiser=denoiser, ema=self.config.ema)
         if found.step < self.training.steps:
             self.say(f"the model in {self.folder} has seen {found.step} of {self.training.steps} steps so far")
@@ -169,7 +174,8 @@ class Run:
     def fitted_sampler(self) -> Sampler:
         """The sampler as it is used: its grid fitted to the model, if it asks for that, its end at the data's grain."""
         if not self.fits_grid:
-            return ended(self.sampler, self.model)
+            sampler = ended(self.sampler, self.model)
+            return sampler if self.model.lands is None else method.informed(sampler, self.model)
         return dataclasses.replace(self.sampler, grid=fitted_grid(self.folder, self.model, self.say, self.lead))
 
     @property

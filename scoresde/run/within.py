@@ -17,7 +17,7 @@ from .base import Run, Task
 from .execute import execute
 
 # What may be a folder, or the words of the command that makes it; whether that is task=train, whatever the words say.
-FIRST = {"data.autoencoder": False, "train.start": True}
+FIRST = {"data.autoencoder": False, "train.start": True, "teacher": True}
 
 
 class Within:

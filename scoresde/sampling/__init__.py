@@ -18,7 +18,7 @@ from .steps.correctors import ALD, Gibbs, Langevin
 from .steps.exponential import DEIS, DPMpp, UniPC
 from .steps.fixed import DDIM, RK4, EDMHeun, Heun, Rosenbrock
 from .steps.gaussian import GaussianAdams
-from .steps.jump import Jump, Renoise
+from .steps.jump import Jump, Renoise, natural
 from .steps.linear import FittedLinear
 from .steps.multistep import Adams, Multistep, RectifiedAdams
 from .steps.pc import PC
@@ -74,6 +74,7 @@ __all__ = [
     "fit_through",
     "from_latent",
     "joined",
+    "natural",
     "noises",
     "refine",
     "round_trip",

@@ -161,7 +161,7 @@ def _trajectory(
     """The way of samples of the shape `few`, (n, *shape), from noise: a strip at `path`, and beside it .npz (times, x,
     x0) and .gif."""
     model, sampler, columns = run.model, run.fitted_sampler, 10
-    if sampler.steps == 1 and isinstance(sampler.grid, str):
+    if sampler.steps == 1 and isinstance(sampler.grid, str) and model.lands is None:
         sampler = dataclasses.replace(sampler, steps=columns)  # the adaptive flow, stopping on its way
     frames = max(columns, min(40, 2_500_000 // math.prod(few)))  # 20 MB of them
     record = Trajectory(every=math.ceil((len(sampler.times(model.sde)) - 1) / frames))

@@ -83,6 +83,8 @@ def train(run: Run) -> None:
         if run.lead and "paths" in described(path):  # a command that was killed at its very end left them out
             _keep(run, again=False)
         return
+    if run.loss is None:
+        raise InputError(f"{path} has a model of few steps, which task=distill trains: say task=distill", "task")
     data = run.data
     kinds = objective.conditions(run.config, data)
     config = settle.settled(run.config, data, kinds)
@@ -147,8 +149,8 @@ def _keep(run: Run, again: bool = True) -> None:
     if again or not (path / "loss.png").exists():
         parts = [row.get("validation_by_level") for row in read_rows(path / "metrics.jsonl")]
         parts = [values for values in parts if isinstance(values, list)]
-        loss = run.loss.chosen(described(path))
-        levels = noise_levels(loss, build.build_sde(run.config), len(parts[-1])) if parts else None
+        sde, loss = build.build_sde(run.config), run.loss and run.loss.chosen(described(path))
+        levels = noise_levels(loss, sde, len(parts[-1])) if parts and loss is not None else None
         pictures.losses(path / "loss.png", path / "metrics.jsonl", levels)
 
 

@@ -11,7 +11,7 @@ from ...adapters import Adapter
 from ...denoiser import GUIDANCE, Denoiser, FlowMap, Given, Wrapped, device_of
 from ...errors import InputError
 from ...making import node_of
-from ...sampling import DPMpp2M, Sampler, edit, sample
+from ...sampling import DPMpp2M, Sampler, edit, natural, sample
 from ...settings import brief
 from ..kept.state import load_state, plain_state
 from .known import Known
@@ -105,7 +105,7 @@ class Model(Known, Wrapped):
 
         Arguments:
             n: how many.
-            sampler: `DPMpp2M()`, 21 evaluations, by default.
+            sampler: `DPMpp2M()`, 21 evaluations, by default; of a model of few steps `natural(model)`.
             seed: of the noise.
             cond: conditions by name, a row for each sample or one for all: {"label": 3}.
             guide: what leads the samples there: `lambda model: Guided(model, 3.0)`.
@@ -122,7 +122,7 @@ class Model(Known, Wrapped):
         """
         denoiser = self if guide is None else guide(self)
         whole = (n, *(self.shape if shape is None else shape))
-        return self.decode(sample(denoiser, sampler or DPMpp2M(), whole, seed, cond=cond, **options))
+        return self.decode(sample(denoiser, sampler or natural(self) or DPMpp2M(), whole, seed, cond=cond, **options))
 
     def edit(
         self,
@@ -153,7 +153,7 @@ class Model(Known, Wrapped):
         """
         denoiser = self if guide is None else guide(self)
         x0 = self.inside(raw).to(device_of(self))
-        return self.decode(edit(denoiser, sampler or DPMpp2M(), x0, strength, seed, cond, **options))
+        return self.decode(edit(denoiser, sampler or natural(self) or DPMpp2M(), x0, strength, seed, cond, **options))
 
     @torch.no_grad()
     def inside(self, raw: Tensor) -> Tensor:

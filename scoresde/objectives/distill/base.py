@@ -7,18 +7,20 @@ from torch import Tensor
 
 from ...conditions import Strength
 from ...data import Batch, Data, collate
-from ...denoiser import GUIDANCE, Denoiser, FlowMap, turned
-from ...errors import InputError
+from ...denoiser import GUIDANCE, Denoiser, FlowMap, Lands, Preconditioned, turned
 from ...guidance import Guided
-from ...guidance.base import same_sde
 from ...model.description import describe
 from ...model.kept import moments
+from ...model.kept.state import plain_state
+from ...model.kept.weights import hash_of
 from ...model.trained.denoiser import Model
-from ...sde import expand
+from ...sde import SDE, expand
 from ..denoising import dropped_rows
 from ..guards import prepare
 from ..own import Own
 from .look import LOOK, Ends, told
+from .look import huber as huber
+from .suited import check_pair
 from .times import at, ends
 
 
@@ -56,7 +58,9 @@ class Distilled(Own):
             teacher that takes it.
     """
 
-    lands: tuple[str, ...] = ("data", "any")  # what its students may learn
+    trains = FlowMap
+    lands: tuple[str | None, ...] = ("data", "any")  # what its students may learn: these, "times", None
+    alone: bool = True  # whether it does without a teacher
 
     def __init__(self, student: FlowMap, data: Data, teacher: Denoiser | None = None):
         super().__init__()
@@ -69,27 +73,42 @@ class Distilled(Own):
         self.ends: Ends | None = None
         self.held: Batch | None = None
 
+    @classmethod
+    def learns(cls, sde: SDE, **settings: Any) -> Lands:
+        """What a student is to learn, `FlowMap.lands`.
+
+        Arguments:
+            sde: its SDE.
+            settings: those of the method.
+
+        Returns:
+            The first of the method's `lands`; of a chain its times.
+        """
+        return cls.lands[0]
+
+    @classmethod
+    def student(cls, teacher: Denoiser, guidance: tuple[float, float] | None = None, **settings: Any) -> Preconditioned:
+        """A student that begins as a trained denoiser.
+
+        Arguments:
+            teacher, guidance: as in `FlowMap.of`.
+            settings: those of the method.
+
+        Returns:
+            The model that the method trains.
+
+        Raises:
+            InputError: as `FlowMap.of` does.
+        """
+        return FlowMap.of(teacher, cls.learns(teacher.sde, **settings), guidance)
+
     def check_student(self, student: FlowMap, teacher: Denoiser | None) -> None:
         """Raises `InputError` for a student and a teacher, or None, that do not go together.
 
         Arguments:
             student, teacher: as in the class.
         """
-        if not isinstance(student, FlowMap):
-            words = f"student={type(student).__name__}: give a FlowMap, FlowMap.of(teacher)"
-            raise InputError(words, "student")
-        kind = student.lands if isinstance(student.lands, str) else "times"
-        if kind not in self.lands:
-            words = f"{type(self).__name__} trains a student of lands={' or '.join(map(repr, self.lands))}"
-            raise InputError(f"student has lands={kind!r}: {words}", "student")
-        if teacher is None:
-            if GUIDANCE in student.conditions:
-                raise InputError("guidance needs a teacher, whose guided flow the student learns: give one", "guidance")
-            return
-        same_sde(student, teacher, "teacher")
-        wanted = {k: kind for k, kind in student.conditions.items() if k != GUIDANCE}
-        if missing := [name for name in wanted if name not in teacher.conditions]:
-            raise InputError(f"teacher takes no condition {missing[0]}, which the student has", "teacher")
+        check_pair(type(self).__name__, self.lands, self.alone, student, teacher)
 
     def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> Drawn:
         data, device = self.data, batch.x.device
@@ -230,19 +249,14 @@ class Distilled(Own):
 
     def describe(self):
         known = describe(self.product, self.data, None, self)
-        return known | ({} if self.teacher is None else {"teacher": told(self.teacher)})
+        if self.teacher is None:
+            return known
+        about = told(self.teacher)
+        begun = hash_of(plain_state(self.product)) == about["weights"]  # with all weights of the teacher, and no others
+        return known | {"teacher": about} | ({"start": about} if begun else {})
 
     def made(self, average: FlowMap, step: int) -> Model:
         model = Model(average, self.facts, step)
         model.moments = moments.of_data(self.data, "uniform")
         model.carry(self.data.codec)
         return model
-
-
-def huber(a: Tensor, b: Tensor, c: float) -> Tensor:
-    """sqrt(|a - b|^2 + c^2 D) - c sqrt(D) over sqrt(D), of each row of D numbers; the mean square where c is 0.
-
-    Song, Dhariwal (2023), Improved Techniques for Training Consistency Models, arXiv 2310.14189.
-    """
-    square = (a - b).flatten(1).square().mean(1)
-    return square if not c else (square + c**2).sqrt() - c

@@ -11,7 +11,8 @@ from ...denoiser import Denoiser, FlowMap
 from ...errors import InputError
 from ...making import recorded
 from ...settings import Count, Range, Scale
-from .base import Distilled, Drawn, huber
+from .base import Distilled, Drawn
+from .look import huber
 from .times import angles
 
 

@@ -1,4 +1,4 @@
-"""What a training of a model of few steps is watched by: how far its jumps end from the teacher's own flow."""
+"""How far ends are apart: what a training of few steps is watched by, and the distance that losses are made of."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ...guidance import Guided
 from ...model.kept.state import plain_state
 from ...model.kept.weights import hash_of
 from ...model.trained.denoiser import Model
-from ...sampling import Adams, Jump, sample
+from ...sampling import Adams, Jump, Sampler, sample
 
 LOOK = 256  # noises whose end points are compared
 REFERENCE = Adams(steps=32, last="none")  # the teacher's own map, near enough to tell students apart
@@ -39,14 +39,15 @@ class Ends:
 
     def __call__(self, student: FlowMap) -> dict[str, float]:
         """`distance_1` and so on: the root mean square distance, a coordinate, of jumps in 1, 2 and 4 steps, as far as
-        the student has learned them."""
-        found = {}
-        for steps in (1, 2, 4):
-            if can(student, steps):
-                options = {"cond": self.cond or None, "device": self.ends.device, "progress": False}
-                x = sample(student, Jump(steps=steps), tuple(self.ends.shape), **options)
-                found[f"distance_{steps}"] = float((x - self.ends).square().mean().sqrt())
-        return found
+        the student has learned them; of a chain in its own number of steps."""
+        several = (len(student.lands) - 1,) if isinstance(student.lands, tuple) else (1, 2, 4)
+        return {f"distance_{n}": self.of(student, Jump(steps=n)) for n in several if can(student, n)}
+
+    def of(self, student: Denoiser, sampler: Sampler) -> float:
+        """The distance of a student's samples."""
+        options = {"cond": self.cond or None, "device": self.ends.device, "progress": False}
+        x = sample(student, sampler, tuple(self.ends.shape), **options)
+        return float((x - self.ends).square().mean().sqrt())
 
 
 def led(teacher: Denoiser, cond: dict[str, Tensor]) -> tuple[Denoiser, dict[str, Tensor]]:
@@ -59,8 +60,8 @@ def led(teacher: Denoiser, cond: dict[str, Tensor]) -> tuple[Denoiser, dict[str,
 
 def can(student: FlowMap, steps: int) -> bool:
     """Whether a student has learned to jump to the data in so many steps along the flow."""
-    if isinstance(student.lands, str):
-        return student.lands == "any" or steps == 1
+    if not isinstance(student.lands, tuple):
+        return student.lands in ("any", None) or steps == 1
     return len(student.lands) - 1 == steps
 
 
@@ -69,3 +70,12 @@ def told(teacher: nn.Module) -> dict[str, Any]:
     weights = teacher.weights if isinstance(teacher, Model) else hash_of(plain_state(teacher))
     folder = getattr(teacher, "folder", None)
     return {"folder": str(folder or ""), "weights": weights, "step": getattr(teacher, "step", 0)}
+
+
+def huber(a: Tensor, b: Tensor, c: float) -> Tensor:
+    """sqrt(|a - b|^2 + c^2 D) - c sqrt(D) over sqrt(D), of each row of D numbers; the mean square where c is 0.
+
+    Song, Dhariwal (2023), Improved Techniques for Training Consistency Models, arXiv 2310.14189.
+    """
+    square = (a - b).flatten(1).square().mean(1)
+    return square if not c else (square + c**2).sqrt() - c

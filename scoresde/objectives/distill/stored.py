@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ...data import Batch, Data, collate
 from ...denoiser import GUIDANCE, Denoiser, Given
-from ...errors import InputError
 from ...model.kept.rows import PAIRS, once
 from ...sampling import Adams, Sampler, noises, sample
 from ...sde import SDE
@@ -62,11 +61,11 @@ class Stored(Distilled):
         InputError: as `Distilled` does; no teacher; a file of pairs that is damaged or that another teacher made.
     """
 
+    alone = False
+
     def __init__(
         self, student: Denoiser, data: Data, teacher: Denoiser | None = None, n: Count = 10000, steps: Count = 32
     ):
-        if teacher is None:
-            raise InputError(f"{type(self).__name__} is of pairs that a teacher makes: give one", "teacher")
         super().__init__(student, data, teacher)
         self.n, self.steps = n, steps
         self.__dict__["folder"] = None

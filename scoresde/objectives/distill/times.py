@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from ...denoiser import weigh
 from ...sde import SDE
 
 POWER = 1.5  # of the angles that are finer toward the data: `grids.angle`
@@ -40,3 +41,21 @@ def spread(size: int, part: slice, device: torch.device) -> Tensor:
 def clear(phi: Tensor) -> Tensor:
     """Angles kept off pi/2, where the tangent is none."""
     return phi.clamp_max(math.pi / 2 - 1e-6)
+
+
+def both(z: Tensor, f: Tensor, g: Tensor, d: Tensor, e: Tensor) -> Tensor:
+    """F of one jump by d + e that lands where a jump by d with F = f, and one by e from there with F = g, do.
+
+    It is (cos(d + e) z - z_s) / sin(d + e), z_s = cos(e) (cos(d) z - sin(d) f) - sin(e) g, without what cancels there.
+
+    Arguments:
+        z: where the first begins (B, *shape).
+        f, g: (B, *shape).
+        d, e: the angles (B,).
+
+    Returns:
+        (B, *shape).
+    """
+    over = 1 / (d + e).sin()
+    first = weigh(e.cos() * d.sin() * over, f, e.sin() * over, g)
+    return weigh(1.0, first, -d.sin() * e.sin() * over, z)

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ....data import Batch, Data
-from ....denoiser import GUIDANCE, Denoiser, FlowMap, Preconditioned
+from ....denoiser import Denoiser, FlowMap
 from ....errors import InputError
-from ....sampling import Renoise, sample
-from ....sde import SDE, expand
-from ....settings import brief
+from ....sampling import Jump, Renoise, sample
+from ....sde import expand
 from ..base import Distilled
 from ..times import at
+from .parts import begins, energy
 
 FAKE, CRITIC, STUDENT = "fake", "critic", "student"
 EDGE = 0.02  # of the angles, at each end, where two denoisers are not compared
@@ -97,7 +97,14 @@ class Matching(Distilled):
 
     @torch.no_grad()
     def simulated(self, drawn: Play) -> Tensor:
-        """z_k (B, *shape), where the student's own jumps before the k-th lead, as in sampling."""
+        """z_k, where the student's own jumps before the k-th lead, as in sampling.
+
+        Arguments:
+            drawn: the turn's numbers.
+
+        Returns:
+            (B, *shape), without a graph.
+        """
         z = drawn.chain[0] * self.begins[0].sin().to(drawn.chain.dtype)
         for j in range(len(self.begins) - 1):
             rows = (drawn.k > j).nonzero()[:, 0]
@@ -109,17 +116,38 @@ class Matching(Distilled):
         return z
 
     def given(self, drawn: Play) -> Tensor:
-        """z_k (B, *shape) that the student's jump begins from: of its own jumps."""
+        """z_k, which the student's jump begins from.
+
+        Arguments:
+            drawn: the turn's numbers.
+
+        Returns:
+            (B, *shape).
+        """
         return self.simulated(drawn)
 
     def generated(self, drawn: Play) -> Tensor:
-        """What the student makes in a step, x_0 (B, *shape)."""
+        """x_0, what the student makes.
+
+        Arguments:
+            drawn: the turn's numbers.
+
+        Returns:
+            (B, *shape), with a graph.
+        """
         return self.jumped(self.given(drawn), drawn.k, drawn.cond)
 
     # -- who is asked ------------------------------------------------------------------------------------------------
 
     def compared(self, u: Tensor) -> Tensor:
-        """The angles (B,) of u ~ U(0, 1) (B,) at which two denoisers are compared: uniform, but for the ends."""
+        """The angles at which two denoisers are compared: uniform, but for the ends.
+
+        Arguments:
+            u: uniform numbers (B,).
+
+        Returns:
+            (B,).
+        """
         return self.low + (self.high - self.low) * (EDGE + (1 - 2 * EDGE) * u)
 
     def denoised(self, denoiser: Denoiser, z: Tensor, phi: Tensor, cond: dict[str, Tensor]) -> Tensor:
@@ -141,7 +169,15 @@ class Matching(Distilled):
         return denoiser(x, t, {name: value for name, value in cond.items() if name in denoiser.conditions})
 
     def learned(self, fake: Denoiser, drawn: Play) -> Tensor:
-        """The loss (B,) of the denoiser that learns the law of what the student makes: |v - v_theta|^2 a coordinate."""
+        """The loss of the denoiser that learns the law of what the student makes: |v - v_theta|^2 a coordinate.
+
+        Arguments:
+            fake: that denoiser.
+            drawn: the turn's numbers.
+
+        Returns:
+            (B,).
+        """
         with torch.no_grad():
             x0 = self.generated(drawn)
         phi = self.low + (self.high - self.low) * drawn.u
@@ -157,62 +193,7 @@ class Matching(Distilled):
         options = {"cond": self.ends.cond or None, "device": ends.device, "seed": 1, "progress": False}
         for steps in (1, 2, 4):
             if steps <= len(self.begins):
-                x = sample(average, Renoise(steps=steps), tuple(ends.shape), **options)
+                sampler = Jump(steps=1) if steps == 1 else Renoise(steps=steps)
+                x = sample(average, sampler, tuple(ends.shape), **options)
                 found[f"energy_{steps}"] = energy(x, ends)
         return {"validation": found[max(found)]} | found
-
-
-def energy(x: Tensor, y: Tensor) -> float:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'| of rows x and y, without bias."""
-    x, y = (value.flatten(1).double() for value in (x, y))
-    own = [torch.cdist(value, value).sum() / (len(value) * (len(value) - 1)) for value in (x, y)]
-    return float(2 * torch.cdist(x, y).mean() - own[0] - own[1])
-
-
-def begins(sde: SDE, steps: int, times: Sequence[float]) -> list[float]:
-    """The times that a student jumps from.
-
-    Arguments:
-        sde: whose they are.
-        steps: how many, of evenly spaced angles.
-        times: in place of those.
-
-    Returns:
-        Decreasing numbers, t_max first.
-
-    Raises:
-        InputError: times that do not decrease, or are not within the SDE's.
-    """
-    if not times:
-        return [float(t) for t in Renoise(steps=steps).times(sde)[:-1]]
-    falls = all(b < a for a, b in zip(times, times[1:], strict=False))
-    if not falls or abs(times[0] - sde.t_max) > 1e-9 * sde.t_max or times[-1] <= sde.t_min:
-        words = f"give decreasing times from t_max={sde.t_max:g} on, above t_min={sde.t_min:g}"
-        raise InputError(f"times={brief(list(times))}: {words}", "times")
-    return [float(t) for t in times]
-
-
-def fake_of(fake: nn.Module | None, student: FlowMap, teacher: Denoiser) -> Denoiser:
-    """The denoiser that is to learn the student's law, with gradients.
-
-    Arguments:
-        fake: a network, or a denoiser; None: it begins as the teacher.
-        student: whose conditions it is told.
-        teacher: the other one.
-
-    Returns:
-        A denoiser of the teacher's SDE.
-
-    Raises:
-        InputError: None with a teacher that has no network.
-    """
-    if isinstance(fake, Denoiser):
-        return fake.requires_grad_(True).train()
-    if fake is not None:
-        return Preconditioned(fake, student.sde, "v")
-    bare = getattr(teacher, "bare", teacher)
-    if not isinstance(bare, Preconditioned):
-        words = "it has no network that the fake denoiser could begin as: give fake=, a network"
-        raise InputError(f"teacher={type(bare).__name__}: {words}", "fake")
-    told = student.conditions.get(GUIDANCE)
-    return FlowMap.of(bare, "data", None if told is None else (told.low, told.high))

@@ -61,12 +61,26 @@ class Contest(Matching):
         self.gan, self.r1, self.noise = gan, r1, tuple(noise)
 
     def watched(self, v: Tensor) -> Tensor:
-        """The angles (B,) at which the critic looks, of v ~ U(0, 1) (B,)."""
+        """The angles at which the critic looks.
+
+        Arguments:
+            v: uniform numbers (B,).
+
+        Returns:
+            (B,).
+        """
         first, last = self.noise
         return self.low + (self.high - self.low) * (first + (last - first) * v)
 
     def told_apart(self, drawn: Play) -> Tensor:
-        """The critic's loss (B,)."""
+        """The critic's loss.
+
+        Arguments:
+            drawn: the turn's numbers.
+
+        Returns:
+            (B,).
+        """
         phi = self.watched(drawn.v)
         with torch.no_grad():
             z, made = (self.noised(x, drawn.other, phi) for x in (drawn.x0, self.generated(drawn)))
@@ -82,7 +96,15 @@ class Contest(Matching):
         return loss + self.r1 / 2 * sum(slope.flatten(1).square().sum(1) for slope in slopes)
 
     def fooled(self, x0: Tensor, drawn: Play) -> Tensor:
-        """The student's part (B,), of what it made (B, *shape)."""
+        """The student's part of the contest.
+
+        Arguments:
+            x0: what it made (B, *shape).
+            drawn: the turn's numbers.
+
+        Returns:
+            (B,).
+        """
         phi = self.watched(drawn.v)
         found = self.critic(self.noised(x0, drawn.other, phi), phi, drawn.cond)
         return (F.softplus(-found) if self.gan == "softplus" else -found).mean(1)

@@ -1,22 +1,21 @@
 """Distribution matching distillation: the student follows the difference of two denoisers."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from .... import noise
-from ....conditions import of_items
-from ....data import Data, collate
-from ....denoiser import GUIDANCE, Denoiser, FlowMap
-from ....guidance import Guided
+from ....data import Data
+from ....denoiser import Denoiser, FlowMap
+from ....errors import InputError
 from ....making import recorded
-from ....sampling import Adams, sample
-from ....sde import expand
-from ....settings import Count, Fraction, Range, Scale
-from .base import CRITIC, FAKE, STUDENT, Matching, Play, fake_of
+from ....sde import SDE, expand
+from ....settings import Count, Fraction, Positive, Range, Scale, brief
+from ..stored import Stored
+from .base import CRITIC, FAKE, STUDENT, Matching, Play
 from .contest import Contest, Judge
+from .parts import fake_of
 
 Few = Annotated[int, Range(1, 64)]
 Most = Annotated[int, Range(1, 100)]
@@ -44,28 +43,49 @@ class Follower(Matching):
 
     @torch.no_grad()
     def difference(self, x0: Tensor, drawn: Play) -> tuple[Tensor, Tensor, Tensor]:
-        """D_fake and D_real (B, *shape) of the noised x_0 (B, *shape), and the angles (B,)."""
+        """What the two denoisers say of what the student made, noised.
+
+        Arguments:
+            x0: it (B, *shape).
+            drawn: the turn's numbers.
+
+        Returns:
+            D_fake and D_real (B, *shape), and the angles (B,).
+        """
         phi = self.compared(drawn.u)
         z = self.noised(x0, drawn.other, phi)
-        return *(self.denoised(one, z, phi, drawn.cond) for one in (self.fake, self.teacher)), phi
+        mode = self.fake.training
+        self.fake.eval()  # without dropout: their difference is what counts
+        found = [self.denoised(one, z, phi, drawn.cond) for one in (self.fake, self.teacher)]
+        self.fake.train(mode)
+        return *found, phi
 
     def followed(self, x0: Tensor, drawn: Play) -> Tensor:
         """The loss (B,) whose gradient by x_0, times the numbers of an item, is (D_fake - D_real) / |x_0 - D_real|_1,
-        |.|_1 the mean over an item, which holds all levels alike: equation 8 of the paper."""
+        |.|_1 the mean over an item, which holds all levels alike: equation 8 of the paper.
+
+        Arguments:
+            x0: what the student made (B, *shape).
+            drawn: the turn's numbers.
+
+        Returns:
+            (B,).
+        """
         fake, real, _ = self.difference(x0, drawn)
         scale = (x0.detach() - real).abs().flatten(1).mean(1).clamp_min(1e-3)
         slope = (fake - real) / expand(scale, fake)
         return (x0 * slope).flatten(1).mean(1)
 
 
-class DMD(Follower):
+class DMD(Follower, Stored):
     """Distribution matching distillation, a generator of one step from pure noise:
 
         fake     |v - v_fake|^2 of what the student makes
         student  (D_fake - D_real) / |x_0 - D_real|_1 as its gradient, and w |x_0(z) - y|^2 of pairs (z, y)
 
-    where the pairs are noise and the ends of the teacher's flow from there, made beforehand.  The mean square is in
-    place of the paper's LPIPS.
+    where the pairs are noise and the ends of the teacher's flow from there, made beforehand (`Stored`): y is the x_0 by
+    which the jump from z lands at the end.  The mean square is in place of the paper's LPIPS.  A student that is made
+    for it has lands=(t_max, t_min), and refuses more steps than one.
 
     Yin, Gharbi, Zhang, Shechtman, Durand, Freeman, Park (2024), One-step Diffusion with Distribution Matching
     Distillation, arXiv 2311.18828.
@@ -73,7 +93,7 @@ class DMD(Follower):
     Arguments:
         student, data, teacher: as in `Matching`.
         pairs: how many.
-        regression: w; 0: none are made.
+        regression: w.
         fakes: how often the fake denoiser moves in a step.
         fake: its network, or itself; None: it begins as the teacher.
 
@@ -82,6 +102,20 @@ class DMD(Follower):
     """
 
     turns = (FAKE, STUDENT)
+    lands = ("times", "data")
+
+    @classmethod
+    def learns(cls, sde: SDE, **settings: Any) -> tuple[float, float]:
+        """What a student is to learn, `FlowMap.lands`: one jump, from t_max to t_min.
+
+        Arguments:
+            sde: its SDE.
+            settings: those of the method.
+
+        Returns:
+            The two times.
+        """
+        return sde.t_max, sde.t_min
 
     @recorded
     def __init__(
@@ -90,49 +124,34 @@ class DMD(Follower):
         data: Data,
         teacher: Denoiser | None = None,
         pairs: Count = 2000,
-        regression: Scale = 1.0,
+        regression: Positive = 1.0,
         fakes: Most = 1,
         fake: nn.Module | None = None,
     ):
         super().__init__(student, data, teacher)
+        if not isinstance(student.lands, str) and student.lands != self.learns(student.sde):
+            words = "DMD trains one jump, from t_max to t_min: make it with DMD.learns(sde)"
+            raise InputError(f"student has lands={brief(student.lands)}: {words}", "student")
         self.fake, self.moves_of_fake = fake_of(fake, student, teacher), fakes
-        self.pairs, self.regression = pairs, regression
-        self.stored: tuple[Tensor, Tensor, dict[str, Tensor]] | None = None
-
-    def begin(self, device):
-        super().begin(device)
-        if self.regression:
-            self.stored = stored(self.teacher, self.product, self.data, self.pairs, device)
-
-    def draw(self, batch, size, part, turn=""):
-        drawn = super().draw(batch, size, part, turn)
-        chosen = torch.randint(self.pairs, (size,), device=batch.x.device)[part]
-        return drawn._replace(k=chosen)
-
-    def generated(self, drawn):
-        return self.jumped(self.given(drawn), torch.zeros_like(drawn.k), drawn.cond)
+        self.n, self.regression = pairs, regression
 
     def forward(self, drawn: Play, turn: str = "") -> Tensor:
         if turn == FAKE:
             return self.learned(self.fake, drawn)
-        found = self.followed(self.generated(drawn), drawn)
-        if not self.regression:
-            return found
-        z, y, cond = self.stored
-        made = self.jumped(z[drawn.k], torch.zeros_like(drawn.k), {name: v[drawn.k] for name, v in cond.items()})
-        return found + self.regression * (made - y[drawn.k]).flatten(1).square().mean(1)
+        z = self.noised(drawn.x0, drawn.eps, self.begins[drawn.k])
+        away = self.jumped(z, drawn.k, drawn.cond) - drawn.x0
+        return self.followed(self.generated(drawn), drawn) + self.regression * away.flatten(1).square().mean(1)
 
 
 class DMD2(Follower, Contest):
-    """Improved distribution matching distillation: no pairs, a fake denoiser of a faster time scale, a critic, and
-    several steps with the inputs that sampling has:
+    """Improved distribution matching distillation, with a faster fake denoiser and a critic in place of pairs:
 
         fake     |v - v_fake|^2 of what the student makes, `fakes` times a step
         critic   as in `Contest`
         student  (D_fake - D_real) / |x_0 - D_real|_1 as its gradient, and w times its part in the contest
 
-    Of `steps` jumps the k-th begins where the student's own lead, and the last has a gradient.  The critic is a player
-    of its own, in place of a head on the fake denoiser.
+    Of several jumps the k-th begins where the student's own before it lead, as in sampling, and it alone has a
+    gradient.  The critic is a player of its own, in place of a head on the fake denoiser.
 
     Yin, Gharbi, Park, Zhang, Shechtman, Durand, Freeman (2024), Improved Distribution Matching Distillation for Fast
     Image Synthesis, arXiv 2405.14867.
@@ -181,25 +200,3 @@ class DMD2(Follower, Contest):
         x0 = self.generated(drawn)
         found = self.followed(x0, drawn)
         return found + self.weight * self.fooled(x0, drawn) if self.weight else found
-
-
-@torch.no_grad()
-def stored(
-    teacher: Denoiser, student: FlowMap, data: Data, n: int, device: torch.device
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Noise z_T and the ends of the teacher's flow from there, n rows each, with the conditions of training items."""
-    names = list(of_items(student.conditions))
-    cond = dict(collate(data.train, [i % len(data.train) for i in range(n)], names).to(device).cond) if names else {}
-    known, index = dict(cond), torch.arange(n, device=device)
-    if (strength := student.conditions.get(GUIDANCE)) is not None:
-        cond[GUIDANCE] = torch.linspace(strength.low, strength.high, n, device=device)[:, None]
-        if GUIDANCE in teacher.conditions:
-            known[GUIDANCE] = cond[GUIDANCE]
-        elif known:
-            teacher = Guided(teacher, cond[GUIDANCE][:, 0])
-    like = torch.zeros(n, *data.shape, device=device)
-    z = noise.normal(like, index, 2, *noise.Stream.SAMPLING())
-    options = {"seed": 2, "cond": known or None, "device": device, "progress": False}
-    y = sample(teacher, Adams(steps=32, last="none"), tuple(like.shape), **options)
-    sde = student.sde
-    return z * sde.angle(sde.t_max).sin().to(z), y.to(z.dtype), cond
