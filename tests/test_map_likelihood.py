@@ -1,5 +1,7 @@
 """The density of few-step samples: on exact flow maps it is the exact one, and what is not invertible is named."""
 
+import math
+
 import pytest
 import torch
 from flow_maps import Affine, ExactMap, Solved, jump
@@ -7,7 +9,7 @@ from problems import close, each_sde, mixture, refuses
 
 from scoresde.conditions import Vector
 from scoresde.denoiser import FlowMap
-from scoresde.likelihood import log_likelihood, map_likelihood
+from scoresde.likelihood import densities_under, log_likelihood, map_likelihood
 from scoresde.nets import MLP
 from scoresde.sampling import DDIM, Jump, Renoise, noises, sample
 from scoresde.sde import VP, expand
@@ -103,3 +105,17 @@ def test_what_has_no_inverse_says_so():
     refuses("sampler=DDIM", call=lambda: map_likelihood(model, x, DDIM()))
     refuses("steps=3", "data alone", call=lambda: map_likelihood(model, x, Jump(steps=3)))
     refuses("1024", "probes=8", call=lambda: map_likelihood(model, torch.randn(2, 1100), Jump(steps=1)))
+
+
+def test_a_teacher_s_density_tells_wrong_samples_from_right_ones():
+    """Right ones have the data's mean, too wide ones less and more that is rare, too narrow ones more."""
+    model, other = mixture(VP()), lambda k: [m := mixture(VP()), m.stds.mul_(k)][0]
+    sets = {"data": model.sample(400, seed=1), "student": model.sample(400, seed=2)}
+    sets |= {"wide": other(2.0).sample(400, seed=3), "narrow": other(0.3).sample(400, seed=4)}
+    found = densities_under(model, sets, rtol=1e-3, atol=1e-3)
+    data = found["data"]
+    apart = found["student"].value - data.value
+    assert abs(apart) < 4 * math.hypot(data.stderr, found["student"].stderr) and data.rare == 0.01
+    assert found["wide"].high < data.low < data.high < found["narrow"].low
+    assert found["wide"].rare_low > 0.05 and found["narrow"].rare == 0
+    refuses("reference='real'", "data, student", call=lambda: densities_under(model, sets, "real"))

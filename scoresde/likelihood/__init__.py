@@ -18,6 +18,7 @@ from .divergence import Divergence, Exact, Hutchinson, HutchPP
 from .flow import Auto, Likelihood, average_jacobian, log_likelihood
 from .how import How
 from .maps.likelihood import MapLikelihood, map_likelihood
+from .maps.taught import Density, densities_under
 from .paths import AdaptivePath, FixedPath, start_time
 from .velocity import flow_velocity, velocity_divergence
 
@@ -30,6 +31,7 @@ __all__ = [
     "Bound",
     "Control",
     "Decoder",
+    "Density",
     "Dequantiser",
     "Discrete",
     "Divergence",
@@ -49,6 +51,7 @@ __all__ = [
     "Variational",
     "average_jacobian",
     "bits_per_dim",
+    "densities_under",
     "discrete_bits_per_dim",
     "discrete_bound",
     "elbo",
