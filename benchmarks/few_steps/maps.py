@@ -47,7 +47,7 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "progressive": Method(Progressive, {"first": 64, "stage": 600}, 3600),
+    "progressive": Method(Progressive, {"first": 32, "stage": 450}, 3600),
     "knowledge": Method(Pairs, {"n": 20000, "steps": 32}, 3000),
     "reflow": Method(Reflow, {"n": 20000, "steps": 32}, 3000),
     "consistency": Method(Consistency, {"first": 8, "last": 16, "grows": 2000, "huber": 0.0}, 3000),
