@@ -66,6 +66,8 @@ def own_sampler(
 ) -> tuple[DictConfig, dict[str, str]]:
     """A config, and its choices, with the sampler that a model of few steps was made for, where the command says none.
 
+    What an adapter makes one has that of the adapter.
+
     Arguments:
         config, choices: the command's.
         adopted: the parts that the folder's own model gave.
@@ -75,10 +77,9 @@ def own_sampler(
     folder = own_folder(config, adopted)
     if folder is None or keys & {"sampler", "sampler._target_"}:
         return config, choices
-    there = described(folder)
-    node = there.get("denoiser")
-    lands = node.get("lands") if isinstance(node, Mapping) else None
-    paired = source_of(there).paired  # whose flow alone is known
+    adapter = config.get("adapter")
+    lands = _lands(folder) if adapter is None else _lands(Path(str(adapter)).expanduser()) or _lands(folder)
+    paired = adapter is None and source_of(described(folder)).paired  # whose flow alone is known
     sampler = Jump() if paired else None if lands is None else natural(SimpleNamespace(lands=lands))
     if sampler is None:
         return config, choices
@@ -87,6 +88,12 @@ def own_sampler(
         steps = {"steps": config.sampler.steps} if "sampler.steps" in keys else {}
         config.sampler = making.node_of(sampler) | steps
     return config, choices | {"sampler": type(sampler).__name__.lower()}
+
+
+def _lands(folder: Path) -> Any:
+    """What the model of few steps in a folder has learned; None of any other, and where there is none."""
+    node = described(folder).get("denoiser") if (folder / MODEL).exists() else None
+    return node.get("lands") if isinstance(node, Mapping) else None
 
 
 def informed(sampler: Sampler, model: Denoiser) -> Sampler:
