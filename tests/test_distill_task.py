@@ -1,5 +1,6 @@
 """task=distill and `scoresde.distill`: folders, teachers, what is refused, what is told of the two."""
 
+import importlib.util
 import inspect
 import json
 import shutil
@@ -15,6 +16,8 @@ import scoresde
 from scoresde.denoiser import FlowMap
 from scoresde.making import node_of
 from scoresde.sampling import Jump, Renoise
+from scoresde.sampling.fitting import jumps
+from scoresde.sampling.fitting.jumps import REFERENCE
 from scoresde.students import METHODS, taught_by
 
 TINY = ("train.steps=2", "train.batch_size=8", "train.validate_every=2", "train.checkpoint_every=1", "train.warmup=0")
@@ -258,3 +261,61 @@ def test_a_student_of_ones_own_network_has_an_exact_teacher():
     data = scoresde.data.as_data(mixture.sample(64).float())
     found = scoresde.distill(mixture.float(), data, student=student, training=FEW, progress=False)
     assert found.generate(3, Jump(steps=1)).shape == (3, 2)
+
+
+def test_the_example_prints_how_far_students_end_from_the_exact_flow(capsys):
+    spec = importlib.util.spec_from_file_location("few_steps", ROOT / "examples" / "few_steps.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    found = example.main(["--steps", "2", "--n", "20", "--methods", "consistency", "shortcut"])
+    assert "shortcut" in capsys.readouterr().out and found["consistency"][1:] == ["-", "-"]
+    own = [float(value) for value in found["teacher's own ddim"]]
+    assert own[0] > own[1] > own[2] > 0.05  # its steps of DDIM come nearer with each
+
+
+# -- tune ---------------------------------------------------------------------------------------------------------------
+
+
+def test_tune_finds_times_by_the_teachers_flow_and_by_held_out_items(points):
+    teacher, data = points
+    items = data.encode(torch.stack([data.test[i] for i in range(len(data.test))]))
+    student = scoresde.distill(teacher, data, "shortcut", training=FEW, progress=False)
+    trials = scoresde.tune(student, 3, (16, 2), teacher=teacher, items=items)
+    assert {t.name for t in trials} == {"jump"} and trials == sorted(trials, key=lambda t: t.error)
+    x = scoresde.sample(student, trials[0].sampler, (16, 2), dtype=torch.float32)
+    ends = scoresde.sample(teacher, REFERENCE, (16, 2))
+    assert trials[0].rms == pytest.approx(float((x - ends).square().mean().sqrt()), rel=1e-4)
+    found = min(trials, key=lambda t: t.grid != "its own")
+    assert len(found.sampler.times(teacher.sde)) == 4 and found.sampler.times(teacher.sde)[0] == teacher.sde.t_max
+    other = scoresde.distill(teacher, data, "consistency", training=FEW, progress=False)
+    trials = scoresde.tune(other, 2, (16, 2), items=items)
+    assert {t.name for t in trials} == {"renoise"} and all(t.rms == t.median >= 0 for t in trials)
+    refuses("by its teacher, or by held-out items", call=lambda: scoresde.tune(other, 2, (16, 2)))
+    chain = scoresde.distill(teacher, data, "progressive", training=FEW, progress=False, stage=1, first=4, last=2)
+    refuses("its own: there is nothing to tune", call=lambda: scoresde.tune(chain, 2, (16, 2), items=items))
+
+
+def test_the_search_of_times_moves_to_the_best(points):
+    """Of a law with a known best time: the distance is that of the middle time from 0.3 of the angles."""
+    teacher, data = points
+
+    class Far:
+        denoiser = teacher
+
+        def __call__(self, name, grid, sampler):
+            middle = jumps._shares(teacher.sde, sampler.times(teacher.sde))[1]
+            return jumps.Tried(name, grid, sampler, abs(middle - 0.3), abs(middle - 0.3))
+
+    first = Far()("jump", "uniform_angle", Jump(steps=2))
+    assert first.rms == pytest.approx(0.2, abs=1e-3)
+    assert jumps._moved(Far(), first, lambda tried: None).rms < 0.021
+
+
+def test_a_student_is_tuned_from_the_command_line(say, home):
+    folder = student_of(home)
+    code, out, err = say(f"folder={folder}", "task=tune", "task.budgets=[2]", "task.n=8")
+    assert code == 0 and "sampler=tuned sampler.budget=2" in out, err
+    known = json.loads((folder / "tuned.json").read_text())["samplers"]["2"]["sampler"]
+    assert known["_target_"] == "scoresde.sampling.Renoise" and known["steps"] == 2
+    code, out, err = say(f"folder={folder}", "task=sample", "sampler=tuned", "sampler.budget=2", "n=3", "gif=false")
+    assert code == 0 and "2 evaluations" in out, err
