@@ -18,12 +18,12 @@ floor: other samples of the data.
 import argparse
 import copy
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from maps import PROBLEMS, SDES
 from scipy.stats import chi2
 from torch import Tensor
 
@@ -36,9 +36,7 @@ from scoresde.metrics import energy
 from scoresde.nets import MLP, Encoder
 from scoresde.objectives import ADD, DMD, DMD2, Consistency, Denoising
 from scoresde.sampling import Jump, Renoise, sample
-from scoresde.sde import SDE, VE, VP, Linear
 
-SDES: dict[str, SDE] = {"vp": VP(), "ve": VE(), "linear": Linear()}
 N = 4000
 START = 300  # steps of a denoiser that stands for the teacher's network
 QUIET = {"device": "cpu", "progress": False}
@@ -58,25 +56,6 @@ METHODS = {
     "dmd2": Method(DMD2, {"fakes": 3}, {"steps": 150}, 400),
     "add": Method(ADD, {"distillation": 0.1, "gan": "softplus"}, {"steps": 300}, 400),
 }
-
-
-def ring(sde: SDE) -> GaussianMixture:
-    """The density of `data=toy data.kind=ring`, in deviations of its data."""
-    angle, unit = torch.arange(8, dtype=torch.float64) * math.pi / 4, math.sqrt(2.01)
-    return GaussianMixture(torch.ones(8), 2 / unit * torch.stack([angle.cos(), angle.sin()], 1), 0.1 / unit, sde)
-
-
-def many(sde: SDE) -> GaussianMixture:
-    """Eight Gaussians of 64 numbers with deviations of their own, of unit variance a coordinate together."""
-    generator = torch.Generator().manual_seed(0)
-    stds = 0.3 + 0.3 * torch.rand(8, 64, generator=generator, dtype=torch.float64)
-    means = torch.randn(8, 64, generator=generator, dtype=torch.float64)
-    means = means - means.mean(0)
-    unit = (means.square().mean() + stds.square().mean()).sqrt()
-    return GaussianMixture(torch.ones(8), means / unit, stds / unit, sde)
-
-
-PROBLEMS = {"ring": ring, "64d": many}
 
 
 def begun(net: MLP, data: Data, exact: GaussianMixture, steps: int, how: dict) -> Denoiser:
