@@ -11,7 +11,7 @@ denoiser begin; and those of DMD2 and ADD go on for `begin` steps of consistency
 a few components alone.  The seconds are those of all.  A student is measured with its averaged weights, by
 `Renoise`.  A figure is the energy distance (squared, without bias) of 4000 samples to 4000 of the data, with its 95 %
 interval; the share of samples that are within a component, by the 0.999 quantile of chi^2; and how many of the 8
-components are recovered, which are those that have at least half of their share of these.  The row `data` is the
+components are recovered, within which there is at least half of their share of all samples.  The row `data` is the
 floor: other samples of the data.
 """
 
@@ -100,7 +100,7 @@ def measured(x: Tensor, exact: GaussianMixture) -> dict[str, Any]:
     within = (((x[:, None] - exact.means) / exact.stds) ** 2).sum(2)
     near, which = within.min(1)
     inside = near < chi2.ppf(0.999, x.shape[1])
-    share = torch.bincount(which[inside], minlength=len(exact.means)) / inside.sum().clamp_min(1)
+    share = torch.bincount(which[inside], minlength=len(exact.means)) / len(x)
     modes = int((share > exact.log_weights.exp() / 2).sum())
     return {
         "energy": [found.value, found.low, found.high],
