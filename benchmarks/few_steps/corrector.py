@@ -2,12 +2,12 @@
 
     python benchmarks/few_steps/corrector.py ring                      # trains a student of the exact mixture first
     python benchmarks/few_steps/corrector.py ring --folder FOLDER      # keeps it there, or takes it from there
-    python benchmarks/few_steps/corrector.py FOLDER                    # a student and its teacher, by task=evaluate
+    python benchmarks/few_steps/corrector.py FOLDER                    # a student of digits, and its teacher
 
 Of the ring the figure is the energy distance to exact samples, the mean of `--rounds` independent pairs of `--n` with
-its standard error; of a folder the Frechet distance by the extractor of `task=evaluate`, with 95 % intervals.  The
-student's own samples in several steps are by `renoise`, the teacher's by `gaussian_adams` (`adams` of a folder).  In
-each row all numbers of evaluations are those of student and teacher together.
+its standard error; of a folder the Frechet distance of `--n` samples as `task=evaluate` has it, with 95 % intervals.
+The student's own samples in several steps are by `renoise`, the teacher's by `gaussian_adams`.  In each row all numbers
+of evaluations are those of student and teacher together.
 """
 
 import argparse
@@ -21,10 +21,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import scoresde
-from benchmarks.few_steps.data import cell, evaluated, kept
+from benchmarks.few_steps.judge import Judge, drawn, words
 from scoresde.denoiser import FlowMap
 from scoresde.exact import GaussianMixture
 from scoresde.metrics import energy
+from scoresde.model.teacher import teacher_of
 from scoresde.sampling import Corrected, GaussianAdams, Renoise, sample
 from scoresde.training import Training, fit
 
@@ -63,7 +64,7 @@ def on_the_ring(given: argparse.Namespace) -> None:
             found.append(energy(sample(model, sampler, (given.n, 2), seed=seed, progress=False), real).value)
         return statistics.mean(found), statistics.stdev(found) / len(found) ** 0.5
 
-    words = lambda pair: f"{1e3 * pair[0]:.2f} +- {1e3 * pair[1]:.2f}"
+    told = lambda pair: f"{1e3 * pair[0]:.2f} +- {1e3 * pair[1]:.2f}"
     heads = " | ".join(f"{kind} from {level:g}" for kind in ("gibbs", "flow") for level in LEVELS)
     print(f"energy distance x 1000, {given.rounds} x {given.n} samples")
     print(f"| evaluations | student | teacher | of each | {heads} |\n|---|---|---|---|{'---|' * 6}")
@@ -75,34 +76,35 @@ def on_the_ring(given: argparse.Namespace) -> None:
             for kind in ("gibbs", "flow")
             for level in LEVELS
         ]
-        cells = " | ".join(map(words, [*alone])), " | ".join(map(words, mixed))
+        cells = " | ".join(map(told, alone)), " | ".join(map(told, mixed))
         print(f"| {total} | {cells[0]} | {both[0]} + {both[1]} | {cells[1]} |", flush=True)
 
 
 def of_a_folder(given: argparse.Namespace) -> None:
     """Prints the table of a student in a folder."""
-    folder = Path(given.what)
-    teacher = Path(scoresde.model.folder.described(folder)["teacher"]["folder"])
-    told = lambda of, *words: cell(kept(evaluated(of, given.n, *words)), "frechet")
-    print(f"Frechet distance, {given.n} samples of {folder} and its teacher {teacher}")
+    folder, judge = Path(given.what), Judge(scoresde.data.digits(), given.judge)
+    student, teacher = scoresde.load(folder), teacher_of(folder, given.teacher)
+    told = lambda model, sampler: words(judge(drawn(model, sampler, given.n)))
+    print(f"Frechet distance, {given.n} samples of {folder} and its teacher")
     print(f"| evaluations | student | teacher | of each | {' | '.join(f'gibbs from {level:g}' for level in LEVELS)} |")
     print(f"|---|---|---|---|{'---|' * len(LEVELS)}")
     alone = {}
     for both in sorted(PAIRS, key=sum):
         total = sum(both)
         if total not in alone:
-            student = told(folder, "sampler=renoise", f"sampler.steps={total}")
-            words = ("sampler=adams", f"sampler.steps={total}", "sampler.last=none")
-            alone[total] = f"{student} | {told(teacher, *words)}"
-        words = ("sampler=corrected", f"sampler.steps={both[0]}", f"sampler.refine={both[1]}")
-        mixed = [told(folder, *words, f"sampler.level={level}") for level in LEVELS]
-        print(f"| {total} | {alone[total]} | {both[0]} + {both[1]} | {' | '.join(mixed)} |", flush=True)
+            own = told(student, Renoise(steps=total))
+            alone[total] = f"{own} | {told(teacher, GaussianAdams(steps=total, last='none'))}"
+        mixed = [Corrected(steps=both[0], refine=both[1], level=level, teacher=teacher) for level in LEVELS]
+        cells = " | ".join(told(student, sampler) for sampler in mixed)
+        print(f"| {total} | {alone[total]} | {both[0]} + {both[1]} | {cells} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", help="ring, or the folder of a student")
     parser.add_argument("--folder", type=Path, help="of the ring's student")
+    parser.add_argument("--teacher", type=Path, help="by default the one that the student was made of")
+    parser.add_argument("--judge", type=Path, help="a classifier that task=evaluate has kept")
     parser.add_argument("--train", type=int, default=3000, help="steps of the ring's student")
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=8)
