@@ -21,12 +21,13 @@ import scoresde
 from benchmarks.few_steps.corrector import ring
 from scoresde.conditions import Landing
 from scoresde.denoiser import FlowMap
+from scoresde.exact import GaussianMixture
 from scoresde.likelihood import map_likelihood
 from scoresde.sampling import Jump, noises, sample
 from scoresde.training import Training, fit
 
 
-def student_of(teacher: scoresde.GaussianMixture, folder: Path | None, steps: int) -> scoresde.Model:
+def student_of(teacher: GaussianMixture, folder: Path | None, steps: int) -> scoresde.Model:
     """A student of MeanFlow, trained if it is not there."""
     if folder is not None and (folder / "model.json").exists():
         return scoresde.load(folder)
@@ -48,9 +49,7 @@ def main() -> None:
     student = student_of(teacher, given.folder, given.train)
     x = teacher.sample(n, teacher.sde.t_min, seed=1)
     exact = teacher.log_prob(x.double(), teacher.sde.t_min)
-    print(
-        "| jumps | no inverse, of exact samples | log p | exact | error of a row | no inverse, of its own | other noise |"
-    )
+    print("| jumps | no inverse, exact samples | log p | exact | error of a row | no inverse, its own | other noise |")
     print("|---:|---:|---|---:|---:|---:|---:|")
     began = time.perf_counter()
     for steps in (1, 2, 4, 8):
