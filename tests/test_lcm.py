@@ -171,15 +171,16 @@ def test_an_adapter_of_a_student_that_is_told_w_takes_its_conditions_along():
         assert torch.equal(plain_state(found.bare)[name], value), name
 
 
-def test_the_command_puts_an_adapter_on_a_model(monkeypatch, capfd, bases, tmp_path):
-    place = tmp_path / "m"
-    shutil.copytree(bases, place)
+def test_the_command_puts_an_adapter_on_a_model(monkeypatch, capfd, tmp_path):
+    place = tmp_path
     code, out, err = command(monkeypatch, capfd, place, *DIGITS, "task=train", "folder=mine", "rule=v")
     assert code == 0, out + err
-    base = scoresde.load(place / "mine")
-    objective = Consistency(FlowMap.of(base), digits(), base, first=4, last=4, grows=0)
-    fast = scoresde.fit(objective, digits(), Training(**SMALL, lora=2), place / "quick", progress=False)
-    few = ["sampler=renoise", "sampler.steps=2", "gif=false"]
+    words = ["method.first=4", "method.last=4", "train.lora=2", "train.steps=3", "train.batch_size=8", "train.lr=0.01"]
+    said = ["task=distill", "method=consistency", "teacher=mine", "folder=quick", *words]
+    code, out, err = command(monkeypatch, capfd, place, *said)
+    assert code == 0, out + err
+    base, fast = scoresde.load(place / "mine"), scoresde.load(place / "quick")
+    few = ["sampler.steps=2", "gif=false"]
     words = ["folder=mine", "task=sample", "n=3", "adapter=quick", *few]
     code, out, err = command(monkeypatch, capfd, place, *words)
     assert code == 0, out + err

@@ -70,3 +70,16 @@ def test_sentences_by_way_of_latents_are_read_back(monkeypatch, capfd, tmp_path)
     (found,) = tmp_path.glob("m/evaluate-*/summary.json")
     known = json.loads(found.read_text())
     assert known["reference"] == "20 scenes32 test" and known["all_seen_real"] == known["all_unseen_real"] == 1
+
+
+def test_few_steps_of_latents_are_distilled_of_the_model_that_is_trained_first(monkeypatch, capfd, tmp_path, digits):
+    words = [*WORDS, *digits]
+    teacher = f"teacher={value(['experiment=ldm_mnist', *words])}"
+    said = ["experiment=lcm_mnist", *words, teacher, "folder=m"]
+    code, out, err = command(monkeypatch, capfd, tmp_path, *said)
+    assert code == 0, out + err
+    model = scoresde.load(tmp_path / "m")
+    assert model.lands == "data" and model.codec is not None and model.conditions["guidance"].high == 4
+    few = ["folder=m", "task=sample", "n=2", "given.label=3", "given.guidance=2", "gif=false"]
+    code, out, err = command(monkeypatch, capfd, tmp_path, *few)
+    assert code == 0 and "renoise" in out, out + err

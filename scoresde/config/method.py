@@ -14,10 +14,10 @@ from ..data import Data
 from ..denoiser import GUIDANCE, LANDING, Denoiser, FlowMap, Preconditioned
 from ..errors import InputError
 from ..model import Model
-from ..model.description import MATERIAL, about
+from ..model.description import MATERIAL, about, source_of
 from ..model.folder import MODEL, conditions_of, described
 from ..objectives import Objective
-from ..sampling import Sampler, natural
+from ..sampling import Jump, Sampler, natural
 from ..students import METHODS, Method
 from . import build
 from .start import weights_in
@@ -66,6 +66,8 @@ def own_sampler(
 ) -> tuple[DictConfig, dict[str, str]]:
     """A config, and its choices, with the sampler that a model of few steps was made for, where the command says none.
 
+    What an adapter makes one has that of the adapter.
+
     Arguments:
         config, choices: the command's.
         adopted: the parts that the folder's own model gave.
@@ -75,9 +77,10 @@ def own_sampler(
     folder = own_folder(config, adopted)
     if folder is None or keys & {"sampler", "sampler._target_"}:
         return config, choices
-    node = described(folder).get("denoiser")
-    lands = node.get("lands") if isinstance(node, Mapping) else None
-    sampler = None if lands is None else natural(SimpleNamespace(lands=lands))
+    adapter = config.get("adapter")
+    lands = _lands(folder) if adapter is None else _lands(Path(str(adapter)).expanduser()) or _lands(folder)
+    paired = adapter is None and source_of(described(folder)).paired  # whose flow alone is known
+    sampler = Jump() if paired else None if lands is None else natural(SimpleNamespace(lands=lands))
     if sampler is None:
         return config, choices
     config = copy.deepcopy(config)
@@ -85,6 +88,12 @@ def own_sampler(
         steps = {"steps": config.sampler.steps} if "sampler.steps" in keys else {}
         config.sampler = making.node_of(sampler) | steps
     return config, choices | {"sampler": type(sampler).__name__.lower()}
+
+
+def _lands(folder: Path) -> Any:
+    """What the model of few steps in a folder has learned; None of any other, and where there is none."""
+    node = described(folder).get("denoiser") if (folder / MODEL).exists() else None
+    return node.get("lands") if isinstance(node, Mapping) else None
 
 
 def informed(sampler: Sampler, model: Denoiser) -> Sampler:

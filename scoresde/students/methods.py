@@ -45,10 +45,13 @@ PLAYERS = {"steps": 1000, "lr": 3e-4, "betas": (0.0, 0.99), "weight_decay": 0.0,
 DATA = {"first": 10, "last": 1280, "grows": 800, "order": 1, "huber": 0.06}
 EASY = {"first": 2, "last": 256, "grows": 800, "order": 1, "huber": 0.0}
 
+LATENT = {"first": 10, "last": 10, "grows": 0, "huber": 0.2}
+
 _ALL = (
     Method("consistency", Consistency, {"grows": 800}, USUAL),
     Method("consistency_training", Consistency, DATA, USUAL, "begins"),
     Method("ect", Consistency, EASY, USUAL, "begins"),
+    Method("lcm", Consistency, LATENT, {"steps": 600, "batch_size": 48, "lr": 4e-4, "validate_every": 150}),
     Method("scm", SCM, {"warmup": 300}, USUAL, "may"),
     Method("meanflow", MeanFlow, {}, USUAL, "may"),
     Method("shortcut", Shortcut, {}, USUAL, "may"),

@@ -3,15 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from ...denoiser import Denoiser, jumped, weigh
 from ...errors import InputError
 from ...sde import SDE, Marginal
-from ...settings import Range
-from ..loop import Placing, Sampler
+from ..loop import Placing, Sampler, Steps
 
-Few = Annotated[int, Range(1, 64)]
+Few = Steps
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ....data import Batch, Data
 from ....denoiser import Denoiser, FlowMap
-from ....errors import InputError
 from ....sampling import Jump, Renoise, sample
 from ....sde import expand
 from ..base import Distilled
@@ -58,14 +57,11 @@ class Matching(Distilled):
         InputError: as `Distilled` does; no teacher; times outside the SDE's.
     """
 
-    lands = ("data",)
+    lands, alone = ("data",), False
 
     def __init__(
         self, student: FlowMap, data: Data, teacher: Denoiser | None, steps: int = 1, times: Sequence[float] = ()
     ):
-        if teacher is None:
-            words = "what the student makes is held against a teacher's denoiser: give one"
-            raise InputError(f"{type(self).__name__} without a teacher: {words}", "teacher")
         super().__init__(student, data, teacher)
         found = begins(student.sde, steps, times)
         self.register_buffer("begins", student.sde.angle(torch.tensor(found, dtype=torch.float64)))
