@@ -4,8 +4,8 @@
 
 For each number of the student's steps, the teacher takes the fewest steps with which it is no worse: the 95 % interval
 of its Frechet distance, of `--n` samples as `task=evaluate` has it, overlaps the student's or lies below it; by
-`adams`, `dpmpp_2m` and `gaussian_adams`.  Both then draw the same number of samples in batches of one size, by turns, and
-the ratio is the median of the rounds.  The floor of each is its evaluations times the time of one evaluation of the
+`adams`, `dpmpp_2m` and `gaussian_adams`.  Both then draw the same number of samples in batches of one size, by turns,
+and the ratio is the median of the rounds.  The floor of each is its evaluations times the time of one evaluation of the
 network alone at that batch size.
 """
 
