@@ -131,6 +131,7 @@ REFUSED = [
     ("sampler=jump sampler.steps=2", "sampler.steps=2"),
     ("sampler=jump", "say steps=1, or sampler=renoise"),
     ("given.guidance=9", "numbers from 1 to 4"),
+    ("given.label=3 given.guidance=9", "numbers from 1 to 4"),
     ("task=train train.steps=9", "task=distill"),
 ]
 
