@@ -2,16 +2,18 @@
 
     python benchmarks/few_steps/speed.py STUDENT [TEACHER] --steps 1 2 4
 
-For each number of the student's steps, the teacher takes the fewest steps with which its 95 % interval of the Frechet
-distance (`task=evaluate`, `--n` samples) overlaps the student's, by `adams` and by `dpmpp_2m`.  Both then draw the same
-number of samples in batches of one size, by turns, and the ratio is the median of the rounds.  The floor of each is its
-evaluations times the time of one evaluation of the network alone at that batch size.
+For each number of the student's steps, the teacher takes the fewest steps with which it is no worse: the 95 % interval
+of its Frechet distance, of `--n` samples as `task=evaluate` has it, overlaps the student's or lies below it; by
+`adams`, `dpmpp_2m` and `gaussian_adams`.  Both then draw the same number of samples in batches of one size, by turns,
+and the ratio is the median of the rounds.  The floor of each is its evaluations times the time of one evaluation of the
+network alone at that batch size.
 """
 
 import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,27 +21,24 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import scoresde
-from benchmarks.few_steps.data import cell, evaluated, kept
+from benchmarks.few_steps.judge import Judge, drawn, words
 from scoresde.denoiser import Counted
-from scoresde.model.folder import described
-from scoresde.sampling import Adams, DPMpp2M, Jump, Renoise, Sampler, sample
+from scoresde.metrics import Estimate
+from scoresde.model.teacher import teacher_of
+from scoresde.sampling import Adams, DPMpp2M, GaussianAdams, Jump, Renoise, Sampler, sample
 
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
-KINDS = {"adams": Adams, "dpmpp_2m": DPMpp2M}
+KINDS = {"adams": Adams, "dpmpp_2m": DPMpp2M, "gaussian_adams": lambda steps: GaussianAdams(steps=steps, last="none")}
 
 
-def overlap(a: dict, b: dict) -> bool:
-    """Whether two intervals of the Frechet distance have a point in common."""
-    return a["frechet_low"] <= b["frechet_high"] and b["frechet_low"] <= a["frechet_high"]
-
-
-def equal(teacher: Path, name: str, wanted: dict, n: int, known: dict) -> tuple[int, dict] | None:
-    """The fewest steps of the teacher whose interval overlaps that of the student, and its figures; None: none do."""
+def equal(far: Callable[[Sampler], Estimate], name: str, wanted: Estimate, known: dict) -> tuple | None:
+    """The sampler of fewest steps that is no worse than the student's figure, and its own; None: none of `STEPS` is."""
     for steps in STEPS:
+        sampler = KINDS[name](steps=steps)
         if (name, steps) not in known:
-            known[name, steps] = kept(evaluated(teacher, n, f"sampler={name}", f"sampler.steps={steps}"))
-        if overlap(known[name, steps], wanted):
-            return steps, known[name, steps]
+            known[name, steps] = far(sampler)
+        if known[name, steps].low <= wanted.high:
+            return sampler, known[name, steps]
     return None
 
 
@@ -68,31 +67,30 @@ def main() -> None:
     parser.add_argument("teacher", type=Path, nargs="?", help="by default the one that the student was made of")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4], help="of the student")
     parser.add_argument("--n", type=int, default=2000, help="samples of a Frechet distance")
+    parser.add_argument("--judge", type=Path, help="a classifier that task=evaluate has kept")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    home = given.teacher or Path(described(given.student)["teacher"]["folder"])
-    student, teacher, known = scoresde.load(given.student), scoresde.load(home), {}
+    student, teacher, known = scoresde.load(given.student), teacher_of(given.student, given.teacher), {}
+    judge = Judge(scoresde.data.digits(), given.judge)
     floors = {"student": bare(student, given.batch), "teacher": bare(teacher, given.batch)}
     print(
-        "one evaluation of the network alone, batch of",
-        given.batch,
-        {k: f"{1e3 * v:.1f} ms" for k, v in floors.items()},
+        f"one evaluation of the network alone, batch of {given.batch}:", *(f"{v * 1e3:.1f} ms" for v in floors.values())
     )
     print("| student | Frechet | teacher | Frechet | samples/s, student | teacher | ratio | of the floors |")
     print("|---|---|---|---|---:|---:|---|---:|")
     for steps in given.steps:
-        name = "renoise" if student.lands == "data" else "jump"
-        own = {"renoise": Renoise, "jump": Jump}[name](steps=steps)
-        mine = kept(evaluated(given.student, given.n, f"sampler={name}", f"sampler.steps={steps}"))
-        for kind, make in KINDS.items():
-            found = equal(home, kind, mine, given.n, known)
+        own = (Renoise if student.lands == "data" else Jump)(steps=steps)
+        mine = judge(drawn(student, own, given.n))
+        for name in KINDS:
+            found = equal(lambda sampler: judge(drawn(teacher, sampler, given.n)), name, mine, known)
+            cells = [f"{type(own).__name__} {steps}", words(mine)]
             if found is None:
-                print(f"| {name} {steps} | {cell(mine, 'frechet')} | {kind}: none up to {STEPS[-1]} | | | | | |")
+                print(f"| {' | '.join(cells)} | {name}: none up to {STEPS[-1]} | | | | | |")
                 continue
-            both = ((student, own), (teacher, make(steps=found[0])))
-            cells = [f"{name} {steps}", cell(mine, "frechet"), f"{kind} {found[0]}", cell(found[1], "frechet")]
-            print(f"| {' | '.join([*cells, *timed(both, floors, given)])} |", flush=True)
+            cells += [f"{name} {found[0].steps}", words(found[1])]
+            more = timed(((student, own), (teacher, found[0])), floors, given)
+            print(f"| {' | '.join([*cells, *more])} |", flush=True)
 
 
 def timed(both: tuple, floors: dict[str, float], given: argparse.Namespace) -> list[str]:
