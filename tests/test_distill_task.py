@@ -1,5 +1,7 @@
 """task=distill and `scoresde.distill`: folders, teachers, what is refused, what is told of the two."""
 
+import importlib.util
+import inspect
 import json
 import shutil
 
@@ -14,6 +16,8 @@ import scoresde
 from scoresde.denoiser import FlowMap
 from scoresde.making import node_of
 from scoresde.sampling import Jump, Renoise
+from scoresde.sampling.fitting import jumps
+from scoresde.sampling.fitting.jumps import REFERENCE
 from scoresde.students import METHODS, taught_by
 
 TINY = ("train.steps=2", "train.batch_size=8", "train.validate_every=2", "train.checkpoint_every=1", "train.warmup=0")
@@ -57,9 +61,8 @@ def test_methods_of_the_command_line_are_those_of_python():
     for name, file in files.items():
         how, node = METHODS[name], dict(file["method"])
         assert node.pop("_target_") == CLASS + how.objective.__name__, name
-        defaults = {
-            k: node_of(p.default) for k, p in signature(how.objective) if k not in ("student", "data", "teacher")
-        }
+        parameters = inspect.signature(how.objective).parameters.items()
+        defaults = {k: node_of(p.default) for k, p in parameters if k not in ("student", "data", "teacher")}
         assert node == defaults | node_of(dict(how.settings)) and file["train"] == node_of(dict(how.training)), name
 
 
@@ -98,6 +101,7 @@ def test_a_student_that_is_trained_is_left_as_it_is_and_more_steps_go_on(say, ho
     code, out, err = say("task=distill", "folder=more", "train.steps=3")
     assert code == 0 and scoresde.load(home / "more").step == 3, err
     assert told(home / "more") | {"train": 0} == before | {"train": 0}
+    shutil.rmtree(home / "more")
 
 
 def test_a_moved_student_draws_without_its_teacher(say, home, tmp_path):
@@ -149,9 +153,9 @@ WRONG = [
     ("teacher=runs/teacher data.seed=3", "teacher=runs/teacher was trained on other data"),
     ("teacher=runs/teacher method=unheard", "method=unheard"),
     ("teacher=runs/teacher method.first=1", "method.first=1"),
-    ("teacher=runs/teacher task.guidance=[4,1]", "task.guidance=[4.0, 1.0]: give two scales that rise"),
+    ("teacher=runs/teacher task.guidance=[4,1]", "task.guidance=[4, 1]: give two scales that rise"),
     ("teacher=runs/teacher method=guidance", "give guidance=(1, 4)"),
-    ("teacher=runs/teacher sde=ve", "teacher"),
+    ("teacher=runs/teacher sde=ve", "a student has the parts of its teacher"),
     ("folder=runs/teacher", "holds no model of few steps"),
 ]
 
@@ -189,8 +193,9 @@ def test_data_alone_are_enough_for_some(say, home):
 
 
 def test_the_words_of_a_teacher_are_followed_first(say, home):
-    few = ["wandb=disabled", *(w for w in DIGITS if w[:2] != "n="), "train.steps=3", "folder=first"]
-    words = ("task=distill", f"teacher=[{','.join(few)}]", "method=scm", "folder=second", *TINY)
+    few = [w for w in DIGITS if w[:2] != "n=" and w[:11] != "train.steps"] + ["train.steps=3", "folder=first"]
+    first = ",".join(f"'{word}'" for word in few)
+    words = ("task=distill", f"teacher=[{first}]", "method=scm", "folder=second", *TINY)
     code, out, err = say(*words)
     assert code == 0 and scoresde.load(home / "first").step == 3, err
     assert told(home / "second")["teacher"]["weights"] == scoresde.load(home / "first").weights
@@ -209,8 +214,7 @@ def test_a_strangers_folder_names_nothing_of_ours_that_is_no_denoiser_or_objecti
         code, out, err = say(f"folder={tmp_path / 'student'}", "task=sample", "n=2", "gif=false")
         one_line(code, err, "trust")
         if "denoiser" in change:
-            with refuses("trust"):
-                scoresde.load(tmp_path / "student")
+            refuses("trust", call=lambda: scoresde.load(tmp_path / "student"))
 
 
 # -- from Python -------------------------------------------------------------------------------------------------------
@@ -237,22 +241,17 @@ def test_every_method_trains_a_student_from_python(points, method, tmp_path):
     assert torch.equal(scoresde.load(folder).generate(3), student.generate(3))
     known = told(folder)
     wanted = "start" if METHODS[method].teacher == "begins" else "teacher"
-    assert known[wanted]["weights"] == teacher.weights and ("teacher" in known) != ("start" in known)
+    assert known[wanted]["weights"] == teacher.weights and ("teacher" in known) == (wanted == "teacher")
     assert known["train"]["lr"] == METHODS[method].training["lr"]
 
 
 def test_python_refuses_in_a_line(points):
     teacher, data = points
-    with refuses("did you mean consistency?"):
-        scoresde.distill(teacher, data, "consistent")
-    with refuses("data=None"):
-        scoresde.distill(teacher)
-    with refuses("method=consistency needs one"):
-        scoresde.distill(None, data)
-    with refuses("method=scm without a teacher needs one, a FlowMap"):
-        scoresde.distill(None, data, "scm")
-    with refuses("takes no conditions"):
-        scoresde.distill(teacher, data, guidance=(1.0, 4.0))
+    refuses("did you mean consistency?", call=lambda: scoresde.distill(teacher, data, "consistent"))
+    refuses("data=None", call=lambda: scoresde.distill(teacher))
+    refuses("method=consistency needs one", call=lambda: scoresde.distill(None, data))
+    refuses("method=scm without a teacher needs one, a FlowMap", call=lambda: scoresde.distill(None, data, "scm"))
+    refuses("takes no conditions", call=lambda: scoresde.distill(teacher, data, guidance=(1.0, 4.0)))
     assert taught_by(METHODS["ect"], teacher) is None and taught_by(METHODS["scm"], teacher) is teacher
 
 
@@ -262,3 +261,61 @@ def test_a_student_of_ones_own_network_has_an_exact_teacher():
     data = scoresde.data.as_data(mixture.sample(64).float())
     found = scoresde.distill(mixture.float(), data, student=student, training=FEW, progress=False)
     assert found.generate(3, Jump(steps=1)).shape == (3, 2)
+
+
+def test_the_example_prints_how_far_students_end_from_the_exact_flow(capsys):
+    spec = importlib.util.spec_from_file_location("few_steps", ROOT / "examples" / "few_steps.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    found = example.main(["--steps", "2", "--n", "20", "--methods", "consistency", "shortcut"])
+    assert "shortcut" in capsys.readouterr().out and found["consistency"][1:] == ["-", "-"]
+    own = [float(value) for value in found["teacher's own ddim"]]
+    assert own[0] > own[1] > own[2] > 0.05  # its steps of DDIM come nearer with each
+
+
+# -- tune ---------------------------------------------------------------------------------------------------------------
+
+
+def test_tune_finds_times_by_the_teachers_flow_and_by_held_out_items(points):
+    teacher, data = points
+    items = data.encode(torch.stack([data.test[i] for i in range(len(data.test))]))
+    student = scoresde.distill(teacher, data, "shortcut", training=FEW, progress=False)
+    trials = scoresde.tune(student, 3, (16, 2), teacher=teacher, items=items)
+    assert {t.name for t in trials} == {"jump"} and trials == sorted(trials, key=lambda t: t.error)
+    x = scoresde.sample(student, trials[0].sampler, (16, 2), dtype=torch.float32)
+    ends = scoresde.sample(teacher, REFERENCE, (16, 2))
+    assert trials[0].rms == pytest.approx(float((x - ends).square().mean().sqrt()), rel=1e-4)
+    found = min(trials, key=lambda t: t.grid != "its own")
+    assert len(found.sampler.times(teacher.sde)) == 4 and found.sampler.times(teacher.sde)[0] == teacher.sde.t_max
+    other = scoresde.distill(teacher, data, "consistency", training=FEW, progress=False)
+    trials = scoresde.tune(other, 2, (16, 2), items=items)
+    assert {t.name for t in trials} == {"renoise"} and all(t.rms == t.median >= 0 for t in trials)
+    refuses("by its teacher, or by held-out items", call=lambda: scoresde.tune(other, 2, (16, 2)))
+    chain = scoresde.distill(teacher, data, "progressive", training=FEW, progress=False, stage=1, first=4, last=2)
+    refuses("its own: there is nothing to tune", call=lambda: scoresde.tune(chain, 2, (16, 2), items=items))
+
+
+def test_the_search_of_times_moves_to_the_best(points):
+    """Of a law with a known best time: the distance is that of the middle time from 0.3 of the angles."""
+    teacher, data = points
+
+    class Far:
+        denoiser = teacher
+
+        def __call__(self, name, grid, sampler):
+            middle = jumps._shares(teacher.sde, sampler.times(teacher.sde))[1]
+            return jumps.Tried(name, grid, sampler, abs(middle - 0.3), abs(middle - 0.3))
+
+    first = Far()("jump", "uniform_angle", Jump(steps=2))
+    assert first.rms == pytest.approx(0.2, abs=1e-3)
+    assert jumps._moved(Far(), first, lambda tried: None).rms < 0.021
+
+
+def test_a_student_is_tuned_from_the_command_line(say, home):
+    folder = student_of(home)
+    code, out, err = say(f"folder={folder}", "task=tune", "task.budgets=[2]", "task.n=8")
+    assert code == 0 and "sampler=tuned sampler.budget=2" in out, err
+    known = json.loads((folder / "tuned.json").read_text())["samplers"]["2"]["sampler"]
+    assert known["_target_"] == "scoresde.sampling.Renoise" and known["steps"] == 2
+    code, out, err = say(f"folder={folder}", "task=sample", "sampler=tuned", "sampler.budget=2", "n=3", "gif=false")
+    assert code == 0 and "2 evaluations" in out, err

@@ -16,9 +16,10 @@ from scoresde.data import Affine, Batch, Data, Tensors
 from scoresde.denoiser import FlowMap
 from scoresde.exact import GaussianMixture
 from scoresde.model import checkpoint
+from scoresde.model.folder import load
 from scoresde.model.trained.classifier import NoisyClassifier
 from scoresde.nets import MLP, Encoder, UNet
-from scoresde.objectives import ADD, DMD, DMD2
+from scoresde.objectives import ADD, DMD, DMD2, Consistency
 from scoresde.objectives.distill.matching import FeatureCritic, NetCritic
 from scoresde.objectives.distill.matching.base import CRITIC, FAKE, STUDENT
 from scoresde.objectives.distill.matching.parts import energy
@@ -268,6 +269,21 @@ def test_a_student_of_pictures_trains_by_the_teachers_features(kind):
     if kind is DMD:
         with pytest.raises(InputError, match="steps=2: the model has learned 1 jumps"):
             sample(model, Jump(steps=2), (3, 1, 8, 8))
+
+
+def test_a_student_may_begin_as_another(tmp_path):
+    teacher = pictures()
+    data = Data("noise", Tensors(torch.randn(20, 1, 8, 8)), Tensors(torch.randn(20, 1, 8, 8)), Affine())
+    own = {"progress": False, "device": "cpu", "training": Training(steps=1, batch_size=4, warmup=0, validate_every=9)}
+    fit(Consistency(FlowMap.of(teacher), data, teacher), data, folder=tmp_path / "first", **own)
+    for kind in (DMD2, ADD):
+        student = kind.student(teacher, begin=str(tmp_path / "first"), steps=2)
+        first = load(tmp_path / "first")
+        x = torch.randn(3, 1, 8, 8)
+        assert torch.equal(student.eval()(x, 0.7), first(x, 0.7)) and not torch.equal(first(x, 0.7), teacher(x, 0.7))
+        assert kind(student, data, teacher, steps=2, begin="first").arguments["begin"] == "first"
+    with pytest.raises(InputError, match="nowhere"):
+        ADD.student(teacher, begin="nowhere")
 
 
 def test_energy_is_that_of_the_metrics():

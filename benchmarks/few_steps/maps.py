@@ -47,9 +47,9 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "progressive": Method(Progressive, {"first": 64, "stage": 600}, 3600),
-    "knowledge": Method(Pairs, {}, 3000),
-    "reflow": Method(Reflow, {}, 3000),
+    "progressive": Method(Progressive, {"first": 32, "stage": 450}, 3600),
+    "knowledge": Method(Pairs, {"n": 20000, "steps": 32}, 3000),
+    "reflow": Method(Reflow, {"n": 20000, "steps": 32}, 3000),
     "consistency": Method(Consistency, {"first": 8, "last": 16, "grows": 2000, "huber": 0.0}, 3000),
     "consistency_training": Method(Consistency, {"first": 4, "last": 64, "grows": 2000, "huber": 0.06}, 3000, False),
     "ect": Method(Consistency, {"first": 4, "last": 64, "grows": 2000, "huber": 0.0}, 3000, False),
@@ -151,20 +151,17 @@ def own(exact: GaussianMixture, there: Tensor) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """The newest row of each method, for each problem and SDE."""
-    newest = {(r["problem"], r["sde"], r["method"]): r for r in rows}
-    out = []
+    newest, out = {(r["problem"], r["sde"], r["method"]): r for r in rows}, []
+    order = ["ddim", "adams", *METHODS]
     for problem, sde in dict.fromkeys(key[:2] for key in newest):
-        out += [
-            f"\n**{problem}, {sde}**\n",
-            "| method | 1 step | 2 steps | 4 steps | 8 steps | seconds |",
-            "|---|---:|---:|---:|---:|---:|",
-        ]
-        for (a, b, name), row in newest.items():
-            if (a, b) == (problem, sde):
-                cells = [
-                    f"{found[0]:.4f} ± {found[1]:.4f}" if (found := row["distance"].get(n)) else "–" for n in "1248"
-                ]
-                out.append(f"| `{name}` | {' | '.join(cells)} | {row['seconds']:.0f} |")
+        out += [f"\n**{problem}, {sde}**\n", "| method | 1 step | 2 steps | 4 steps | 8 steps | seconds |"]
+        out += ["|---|---:|---:|---:|---:|---:|"]
+        found = [row for key, row in newest.items() if key[:2] == (problem, sde)]
+        for row in sorted(found, key=lambda row: order.index(row["method"])):
+            known = [row["distance"].get(n) for n in "1248"]
+            cells = [f"{value[0]:.3f} ± {value[1]:.3f}" if value else "–" for value in known]
+            seconds = f"{row['seconds']:.0f}" if row["seconds"] else "–"
+            out.append(f"| `{row['method']}` | {' | '.join(cells)} | {seconds} |")
     return "\n".join(out)
 
 

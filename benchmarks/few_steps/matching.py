@@ -10,20 +10,20 @@ is a network of its own.  As the teacher is no network, a denoiser is trained fo
 denoiser begin; and those of DMD2 and ADD go on for `begin` steps of consistency distillation, without which they find
 a few components alone.  The seconds are those of all.  A student is measured with its averaged weights, by
 `Renoise`.  A figure is the energy distance (squared, without bias) of 4000 samples to 4000 of the data, with its 95 %
-interval; then how many of the 8 components are recovered, which are those that have at least half of their share of
-the samples; and the share of samples that are within one, by the 0.999 quantile of chi^2.  The row `data` is the
+interval; the share of samples that are within a component, by the 0.999 quantile of chi^2; and how many of the 8
+components are recovered, within which there is at least half of their share of all samples.  The row `data` is the
 floor: other samples of the data.
 """
 
 import argparse
 import copy
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from maps import PROBLEMS, SDES
 from scipy.stats import chi2
 from torch import Tensor
 
@@ -36,9 +36,7 @@ from scoresde.metrics import energy
 from scoresde.nets import MLP, Encoder
 from scoresde.objectives import ADD, DMD, DMD2, Consistency, Denoising
 from scoresde.sampling import Jump, Renoise, sample
-from scoresde.sde import SDE, VE, VP, Linear
 
-SDES: dict[str, SDE] = {"vp": VP(), "ve": VE(), "linear": Linear()}
 N = 4000
 START = 300  # steps of a denoiser that stands for the teacher's network
 QUIET = {"device": "cpu", "progress": False}
@@ -58,25 +56,6 @@ METHODS = {
     "dmd2": Method(DMD2, {"fakes": 3}, {"steps": 150}, 400),
     "add": Method(ADD, {"distillation": 0.1, "gan": "softplus"}, {"steps": 300}, 400),
 }
-
-
-def ring(sde: SDE) -> GaussianMixture:
-    """The density of `data=toy data.kind=ring`, in deviations of its data."""
-    angle, unit = torch.arange(8, dtype=torch.float64) * math.pi / 4, math.sqrt(2.01)
-    return GaussianMixture(torch.ones(8), 2 / unit * torch.stack([angle.cos(), angle.sin()], 1), 0.1 / unit, sde)
-
-
-def many(sde: SDE) -> GaussianMixture:
-    """Eight Gaussians of 64 numbers with deviations of their own, of unit variance a coordinate together."""
-    generator = torch.Generator().manual_seed(0)
-    stds = 0.3 + 0.3 * torch.rand(8, 64, generator=generator, dtype=torch.float64)
-    means = torch.randn(8, 64, generator=generator, dtype=torch.float64)
-    means = means - means.mean(0)
-    unit = (means.square().mean() + stds.square().mean()).sqrt()
-    return GaussianMixture(torch.ones(8), means / unit, stds / unit, sde)
-
-
-PROBLEMS = {"ring": ring, "64d": many}
 
 
 def begun(net: MLP, data: Data, exact: GaussianMixture, steps: int, how: dict) -> Denoiser:
@@ -123,7 +102,12 @@ def measured(x: Tensor, exact: GaussianMixture) -> dict[str, Any]:
     inside = near < chi2.ppf(0.999, x.shape[1])
     share = torch.bincount(which[inside], minlength=len(exact.means)) / len(x)
     modes = int((share > exact.log_weights.exp() / 2).sum())
-    return {"energy": [found.value, found.low, found.high], "modes": modes, "inside": float(inside.double().mean())}
+    return {
+        "energy": [found.value, found.low, found.high],
+        "modes": modes,
+        "inside": float(inside.double().mean()),
+        "shares": share.tolist(),
+    }
 
 
 def table(rows: list[dict]) -> str:
@@ -131,13 +115,13 @@ def table(rows: list[dict]) -> str:
     newest = {(r["problem"], r["sde"], r["method"]): r for r in rows}
     out = []
     for problem, sde in dict.fromkeys(key[:2] for key in newest):
-        out += [f"\n**{problem}, {sde}**\n", "| method | steps | energy distance | modes | within | seconds |"]
+        out += [f"\n**{problem}, {sde}**\n", "| method | steps | energy distance | within | modes | seconds |"]
         out += ["|---|---:|---:|---:|---:|---:|"]
         for (a, b, name), row in newest.items():
             for steps, found in row["steps"].items() if (a, b) == (problem, sde) else ():
                 value, low, high = found["energy"]
-                cells = [f"`{name}`", steps, f"{value:.4f} ({low:.4f} to {high:.4f})", str(found["modes"])]
-                out.append(f"| {' | '.join(cells)} | {found['inside']:.3f} | {row['seconds']:.0f} |")
+                cells = [f"`{name}`", steps, f"{value:.4f} ({low:.4f} to {high:.4f})", f"{found['inside']:.3f}"]
+                out.append(f"| {' | '.join(cells)} | {found['modes']} of 8 | {row['seconds']:.0f} |")
     return "\n".join(out)
 
 

@@ -65,7 +65,7 @@ class Stored(Distilled):
     alone = False
 
     def __init__(
-        self, student: Denoiser, data: Data, teacher: Denoiser | None = None, n: Count = 10000, steps: Count = 32
+        self, student: Denoiser, data: Data, teacher: Denoiser | None = None, n: Count = 5000, steps: Count = 20
     ):
         super().__init__(student, data, teacher)
         self.n, self.steps = n, steps

@@ -69,7 +69,7 @@ class Distill(Task):
             run.config = method.taken(run.config)
             how = method.known(run.config, run.choices.get("method") or "")
         data = run.data
-        method.same_data(run.config, teacher, data)
+        method.same_parts(run.config, teacher, data)
         target = self._objective(run, how, teacher, data)
         words, student = self._fit(run, target, how, teacher, there)
         if run.lead:
