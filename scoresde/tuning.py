@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
+from torch import Tensor
 
 from .denoiser import Denoiser, Given, bind, device_of
 from .errors import InputError
@@ -30,6 +31,7 @@ from .sampling import (
     sample,
 )
 from .sampling.fitting.grid import flow_points
+from .sampling.fitting.jumps import Tried, fit_jumps
 from .sampling.loop import ending
 from .sde import SDE, widest
 from .settings import Count, Positive, Range, Scale, Seed, checked
@@ -104,6 +106,8 @@ def tune(
     tolerance: Positive = 1e-6,
     report: Callable[[int, int, Trial], None] | None = None,
     cond: Given = None,
+    teacher: Denoiser | None = None,
+    items: Tensor | None = None,
 ) -> list[Trial]:
     """Tries solver x grid x order x corrector with `budget` evaluations of the model each; the best trial comes first.
 
@@ -122,16 +126,21 @@ def tune(
         tolerance: rtol and atol of the flow.
         report: report(done, all, trial) follows the trials, and while the last one is fitted tells the best so far.
         cond: the conditions of the n samples, by name.
+        teacher, items: of a model of few steps, whose times alone are sought, by grids and by a search
+            (`fit_jumps`): the model that it was made of, with its conditions bound, by whose flow jumps are judged, and
+            held-out items in the model's space, by whose energy distance jumps with noise in between are.
 
     Returns:
         The trials, by their `error`.
 
     Raises:
-        InputError: a budget under 2, or fewer than 8 samples.
+        InputError: a budget under 2, or fewer than 8 samples; a model of few steps without either, or of a chain.
     """
     n, *item = (int(d) for d in shape)
     if n < 8:
         raise InputError(f"shape={tuple(shape)}: tuning needs at least 8 samples, 64 or more are better")
+    if denoiser.lands is not None:
+        return _jumps(bind(denoiser, cond, n), budget, (n, *item), teacher, items, seed, report)
     t_min = ending(Adams(last=last, t_min=t_min), denoiser)
     few, ends = max(4, n // 4), {"last": last, "t_min": t_min}
     grids = {name: name for name in GRIDS}
@@ -156,6 +165,17 @@ def tune(
     if through is not None:
         trials.append(court.judge("fitted through", "its own", through, n))
     return sorted(trials, key=lambda t: t.error)
+
+
+def _jumps(denoiser: Denoiser, budget: int, shape: tuple, teacher, items, seed: int, report) -> list[Trial]:
+    """The trials of a model of few steps."""
+    done, total = itertools.count(1), 40 + 6 * budget  # about
+
+    def tell(tried: Tried) -> None:
+        if report is not None:
+            report(min(next(done), total), total, Trial(*tried))
+
+    return [Trial(*tried) for tried in fit_jumps(denoiser, budget, shape, teacher, items, seed, tell)]
 
 
 class _Court:

@@ -18,6 +18,7 @@ from scoresde.sampling import (
     ExponentialEuler,
     GaussianAdams,
     Heun,
+    Jump,
     ProbabilityFlow,
     RectifiedAdams,
     ReverseDiffusion,
@@ -57,6 +58,7 @@ PLAIN = {"correct": False}
 DETERMINISTIC = {
     "euler": Entry(Adams, 1, settings={"order": 1, **PLAIN}, at=800),
     "ddim": Entry(DDIM, 1, at=800),
+    "jump": Entry(Jump, 1, at=800),
     "heun": Entry(Heun, 2, 2),
     "edm": Entry(EDMHeun, 2, 2, on="karras"),
     "rosenbrock": Entry(Rosenbrock, 2, 2),

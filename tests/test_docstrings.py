@@ -40,6 +40,7 @@ ROOMS = (
     "sampling",
     "sde",
     "spaces",
+    "students",
     "training",
     "unclip",
 )

@@ -15,7 +15,7 @@ from scoresde.run import Run, Task
 
 CONF = ROOT / "conf"
 GROUPS = ("sde", "net", "data", "loss", "objective", "train", "sampler", "likelihood", "task")
-NAMES = sorted((p.parent.name, p.stem) for p in CONF.glob("*/*.yaml") if p.parent.name in GROUPS)
+NAMES = sorted((p.parent.name, p.stem) for p in CONF.glob("*/*.yaml") if p.parent.name in (*GROUPS, "method"))
 # Networks that are others with other values: their settings are looked at there.
 PRESETS = {"adm", "ddpm", "ddpmpp", "iddpm", "imagen", "ncsnpp"}
 NAMES = [(group, name) for group, name in NAMES if group != "net" or name not in PRESETS]
@@ -30,6 +30,7 @@ TOP = (
     "png",
     "fresh",
     "trust",
+    "teacher",
     "out",
     "folder",
     "device",

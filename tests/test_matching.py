@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 from boxes import differences
+from commands import ROOT
 from players import drawn_of, play, ring, small
+from test_hardware import launch
 from torch import nn
 
 from scoresde import InputError, Preconditioned, fit
@@ -14,9 +16,10 @@ from scoresde.data import Affine, Batch, Data, Tensors
 from scoresde.denoiser import FlowMap
 from scoresde.exact import GaussianMixture
 from scoresde.model import checkpoint
+from scoresde.model.folder import load
 from scoresde.model.trained.classifier import NoisyClassifier
 from scoresde.nets import MLP, Encoder, UNet
-from scoresde.objectives import ADD, DMD, DMD2
+from scoresde.objectives import ADD, DMD, DMD2, Consistency
 from scoresde.objectives.distill.matching import FeatureCritic, NetCritic
 from scoresde.objectives.distill.matching.base import CRITIC, FAKE, STUDENT
 from scoresde.objectives.distill.matching.parts import energy
@@ -252,8 +255,7 @@ def test_a_student_of_pictures_trains_by_the_teachers_features(kind):
     teacher, x = pictures(), torch.randn(80, 1, 8, 8)
     data = Data("noise", Tensors(x[:60]), Tensors(x[60:]), Affine())
     settings = {"pairs": 20} if kind is DMD else {"steps": 2}
-    lands = DMD.learns(teacher.sde) if kind is DMD else "data"
-    objective = kind(FlowMap.of(teacher, lands), data, teacher, **settings)
+    objective = kind(kind.student(teacher), data, teacher, **settings)
     if kind is not ADD:
         z, t = torch.randn(3, 1, 8, 8), torch.tensor([0.1, 0.5, 0.9])
         torch.testing.assert_close(objective.fake(z, t), teacher(z, t))  # it begins as the teacher
@@ -269,6 +271,21 @@ def test_a_student_of_pictures_trains_by_the_teachers_features(kind):
             sample(model, Jump(steps=2), (3, 1, 8, 8))
 
 
+def test_a_student_may_begin_as_another(tmp_path):
+    teacher = pictures()
+    data = Data("noise", Tensors(torch.randn(20, 1, 8, 8)), Tensors(torch.randn(20, 1, 8, 8)), Affine())
+    own = {"progress": False, "device": "cpu", "training": Training(steps=1, batch_size=4, warmup=0, validate_every=9)}
+    fit(Consistency(FlowMap.of(teacher), data, teacher), data, folder=tmp_path / "first", **own)
+    for kind in (DMD2, ADD):
+        student = kind.student(teacher, begin=str(tmp_path / "first"), steps=2)
+        first = load(tmp_path / "first")
+        x = torch.randn(3, 1, 8, 8)
+        assert torch.equal(student.eval()(x, 0.7), first(x, 0.7)) and not torch.equal(first(x, 0.7), teacher(x, 0.7))
+        assert kind(student, data, teacher, steps=2, begin="first").arguments["begin"] == "first"
+    with pytest.raises(InputError, match="nowhere"):
+        ADD.student(teacher, begin="nowhere")
+
+
 def test_energy_is_that_of_the_metrics():
     from scoresde.metrics import energy as measured
 
@@ -279,9 +296,10 @@ def test_energy_is_that_of_the_metrics():
 def test_what_does_not_go_together_is_told_in_a_line():
     sde, teacher = VP(), ring(VP())
     data, student = drawn_of(teacher, 200), lambda: FlowMap(small(), sde)
+    chain = lambda: FlowMap(small(), sde, "v", (1.0, 0.5, 0.1))
     for words, ask in (
-        ("DMD without a teacher: .*give one", lambda: DMD(student(), data)),
-        ("ADD without a teacher", lambda: ADD(student(), data)),
+        ("teacher=None: DMD does not learn from data alone: give", lambda: DMD(student(), data)),
+        ("teacher=None: ADD does not", lambda: ADD(student(), data)),
         ("GaussianMixture: it has no network that the fake.*give fake=", lambda: DMD(student(), data, teacher)),
         ("GaussianMixture: it has no network whose features.*critic=own", lambda: ADD(student(), data, teacher)),
         (r"times=\[1.0, 1e-09\]: .*from t_max=1 on", lambda: made(ADD, times=(1.0, 1e-9))),
@@ -290,11 +308,25 @@ def test_what_does_not_go_together_is_told_in_a_line():
         (r"noise=\[0.8, 0.2\]: give two shares", lambda: made(ADD, noise=(0.8, 0.2))),
         ("steps=0", lambda: made(DMD2, steps=0)),
         ("critic", lambda: made(ADD, critic="nobody")),
-        ("DMD trains one jump", lambda: made(DMD, student=FlowMap(small(), sde, "v", (1.0, 0.5, 0.1)))),
-        ("lands='times': ADD trains", lambda: made(ADD, student=FlowMap(small(), sde, "v", (1.0, 0.5, 0.1)))),
+        ("DMD trains one jump", lambda: made(DMD, student=chain())),
+        (
+            r"has lands=\(1.0, 0.5, 0.1\): ADD trains one of lands='data'",
+            lambda: made(ADD, student=FlowMap(small(), sde, "v", (1.0, 0.5, 0.1))),
+        ),
     ):
         with pytest.raises(InputError, match=words) as refused:
             ask()
         assert "\n" not in str(refused.value)
     assert isinstance(made(ADD, critic=Encoder((2,), 1, channels=16)).critic, NetCritic)
     assert made(ADD, times=(1.0, 0.4)).begins.tolist() == pytest.approx(sde.angle(torch.tensor([1.0, 0.4])).tolist())
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(tmp_path):
+    done = launch(ROOT / "tests" / "players.py", f"folder={tmp_path / 'two'}", "train.steps=12")
+    assert done.returncode == 0, done.stderr
+    play(tmp_path / "one", 12)
+    one, two = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("one", "two"))
+    for part in ("model", "ema", "loss"):
+        for name, value in one[part].items():
+            torch.testing.assert_close(two[part][name], value, rtol=0, atol=1e-4)

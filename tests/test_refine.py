@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from flow_maps import Solved
+from flow_maps import Affine, Solved
 from problems import Around, close, each_sde, mixture, refuses
 
 from scoresde.conditions import Vector
@@ -85,6 +85,9 @@ def test_corrected_is_the_draft_refined():
     exact, own = teacher.sample(1000, seed=1), drafts(Jump(steps=1), student, 1000)
     found = drafts(Corrected(level=0.2, refine=4, teacher=lambda: teacher), student, 1000)
     assert energy(found, exact).value < energy(own, exact).value / 4
+    right = Affine(VP(), torch.tensor([0.5, -1.0]).double(), torch.tensor([0.4, 1.2]).double())
+    kept = drafts(Corrected(level=0.6, refine=10, kind="flow", teacher=right.mixture()), right, 2000)
+    close(kept.std(0) / right.std, torch.ones(2), rtol=0, atol=0.07)  # right drafts stay so
     chunks = drafts(Corrected(level=0.2, refine=4, teacher=teacher), student, 1000, batch_size=300)
     close(found, chunks)
     refuses("teacher=None", call=lambda: drafts(Corrected(), student, 2))

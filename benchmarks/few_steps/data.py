@@ -28,7 +28,7 @@ METHODS = {  # and the samplers of their students, by the steps
     "progressive": "jump",
     "knowledge": "renoise",
     "reflow": "ddim",
-    "dmd": "renoise",
+    "dmd": "jump",
     "dmd2": "renoise",
     "add": "renoise",
 }

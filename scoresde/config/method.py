@@ -14,10 +14,10 @@ from ..data import Data
 from ..denoiser import GUIDANCE, LANDING, Denoiser, FlowMap, Preconditioned
 from ..errors import InputError
 from ..model import Model
-from ..model.description import MATERIAL, about
+from ..model.description import MATERIAL, about, differences, source_of
 from ..model.folder import MODEL, conditions_of, described
 from ..objectives import Objective
-from ..sampling import Sampler, natural
+from ..sampling import Jump, Sampler, natural
 from ..students import METHODS, Method
 from . import build
 from .start import weights_in
@@ -30,7 +30,7 @@ __all__ = [
     "own_folder",
     "own_sampler",
     "placed",
-    "same_data",
+    "same_parts",
     "settings",
     "taken",
     "teacher_of",
@@ -79,7 +79,8 @@ def own_sampler(
         return config, choices
     adapter = config.get("adapter")
     lands = _lands(folder) if adapter is None else _lands(Path(str(adapter)).expanduser()) or _lands(folder)
-    sampler = None if lands is None else natural(SimpleNamespace(lands=lands))
+    paired = adapter is None and source_of(described(folder)).paired  # whose flow alone is known
+    sampler = Jump() if paired else None if lands is None else natural(SimpleNamespace(lands=lands))
     if sampler is None:
         return config, choices
     config = copy.deepcopy(config)
@@ -168,9 +169,15 @@ def guidance_of(folder: Path, config: DictConfig) -> tuple[float, float] | None:
     return None if kind is None else (kind.low, kind.high)
 
 
-def same_data(config: DictConfig, teacher: Model | None, data: Data) -> None:
-    """Raises `InputError` for data that are not the teacher's."""
-    before = ((teacher.about or {}).get("data") or {}) if teacher is not None else {}
+def same_parts(config: DictConfig, teacher: Model | None, data: Data) -> None:
+    """Raises `InputError` for data that are not the teacher's, or for parts that a command says otherwise."""
+    if teacher is None or not teacher.about:
+        return
+    here = {k: v for k, v in build.model_config(config).items() if k in ("sde", "net", "rule", "cond")}
+    for key, before, now in differences(teacher.about, here):
+        words = f"{key} is {before!r} there and {now!r} here: a student has the parts of its teacher"
+        raise InputError(f"teacher={config.teacher or teacher.folder}: {words}", "teacher")
+    before = teacher.about.get("data") or {}
     for name in ("shape", "levels", "fingerprint"):
         there, here = before.get(name), about(data).get(name)
         if name in before and there != here:

@@ -11,6 +11,7 @@ import torch
 
 from ..errors import InputError
 from ..machine.progress import duration
+from ..sampling import natural
 from . import draw, given, scores
 from .subject import Subject
 from .ways import Frame, denoising, walk
@@ -38,8 +39,18 @@ class Desk:
 
     @property
     def samplers(self) -> list[str]:
-        """The names of the samplers that can be chosen."""
-        return [*SAMPLERS]
+        """The names of the samplers that can be chosen; of a model of few steps its own."""
+        found = natural(self.subject.model)
+        if found is None:
+            return [name for name in SAMPLERS if name != "renoise"]
+        first = type(found).__name__.lower()
+        return [first, *(["renoise"] if self.subject.model.lands == "any" else [])]
+
+    @property
+    def steps(self) -> int:
+        """How many steps are made unless others are asked for."""
+        found = natural(self.subject.model)
+        return 20 if found is None else found.steps
 
     @property
     def counts(self) -> tuple[int, int]:

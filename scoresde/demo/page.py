@@ -96,7 +96,7 @@ def _sampling(gr, desk: Desk) -> None:
         with gr.Column(scale=1, min_width=280):
             label, said, scale = _guided(gr, desk, "sample")
             sampler = gr.Dropdown(desk.samplers, value=desk.samplers[0], label="sampler")
-            steps = gr.Slider(1, 200, 20, step=1, label="steps")
+            steps = gr.Slider(1, 200, desk.steps, step=1, label="steps")
             n = gr.Slider(1, most, usual, step=1, label="samples")
             seed = gr.Number(0, label="seed", precision=0, minimum=0)
             with gr.Row():

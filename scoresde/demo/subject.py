@@ -96,6 +96,8 @@ class Subject:
     @property
     def free(self) -> bool:
         """Whether the model knows labels or words and can do without them, so that it can be guided."""
+        if self.model.lands is not None:  # a model of few steps is told the scale, if any
+            return False
         return any(name is not None and self.model.conditions[name].drop > 0 for name in (self.label, self.text))
 
     @property

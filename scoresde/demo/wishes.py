@@ -15,6 +15,8 @@ SAMPLERS: dict[str, Callable[[int], s.Sampler]] = {
     "adams": lambda steps: s.Adams(steps=steps),
     "unipc": lambda steps: s.UniPC(steps=steps),
     "ddim": lambda steps: s.DDIM(steps=steps),
+    "jump": lambda steps: s.Jump(steps=steps),
+    "renoise": lambda steps: s.Renoise(steps=steps),
     "heun": lambda steps: s.Heun(steps=steps),
     "edm": lambda steps: s.EDMHeun(steps=steps),
     "ode": lambda steps: s.ProbabilityFlow(steps=steps, rtol=1e-4, atol=1e-4),

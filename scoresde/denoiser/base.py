@@ -149,7 +149,11 @@ class Denoiser(nn.Module, ABC):
         return self
 
     def beside(self, other: "Denoiser") -> "Denoiser":
-        """Another model, that is told and counted as this one is (`Conditioned`, `Counted`)."""
+        """Another model, told and counted as this one is (`Conditioned`, `Counted`).
+
+        Arguments:
+            other: the other denoiser.
+        """
         return other
 
     def _level(self, t: float | Tensor) -> tuple[Any, Any]:

@@ -17,6 +17,8 @@ from .discrete.variational import BinNet, Variational, fit_variational
 from .divergence import Divergence, Exact, Hutchinson, HutchPP
 from .flow import Auto, Likelihood, average_jacobian, log_likelihood
 from .how import How
+from .maps.likelihood import MapLikelihood, map_likelihood
+from .maps.taught import Density, densities_under
 from .paths import AdaptivePath, FixedPath, start_time
 from .velocity import flow_velocity, velocity_divergence
 
@@ -29,6 +31,7 @@ __all__ = [
     "Bound",
     "Control",
     "Decoder",
+    "Density",
     "Dequantiser",
     "Discrete",
     "Divergence",
@@ -40,6 +43,7 @@ __all__ = [
     "Hutchinson",
     "ImportanceWeighted",
     "Likelihood",
+    "MapLikelihood",
     "Plan",
     "Term",
     "TruncatedNormal",
@@ -47,6 +51,7 @@ __all__ = [
     "Variational",
     "average_jacobian",
     "bits_per_dim",
+    "densities_under",
     "discrete_bits_per_dim",
     "discrete_bound",
     "elbo",
@@ -54,6 +59,7 @@ __all__ = [
     "fit_variational",
     "flow_velocity",
     "log_likelihood",
+    "map_likelihood",
     "matching_time",
     "start_time",
     "velocity_divergence",

@@ -10,7 +10,7 @@ from ..sampling.loop import Placing
 from ..sampling.refine import Kind
 from ..sampling.steps.jump import Few
 from ..settings import Count, Fraction, Range, Text
-from .folder import described
+from .folder import MODEL, described
 from .named import named
 from .trained import Model
 
@@ -32,14 +32,18 @@ def teacher_of(student: str | Path, teacher: str | Path | None = None, device: s
     """
     if teacher is not None:
         return named("teacher", teacher, Model, device)
-    told = described(Path(student)).get("teacher") or {}
-    folder = told.get("folder")
-    if not folder:
+    known = described(Path(student))
+    told = known.get("teacher") or known.get("start") or {}
+    place = Path(str(told.get("folder") or ""))
+    if not place.name:
         raise InputError(f"{student} names no teacher's folder: say which, teacher=FOLDER", "teacher")
-    found = named("teacher", folder, Model, device)
+    beside = Path(student).parent / place.name  # where both have moved
+    found = named(
+        "teacher", beside if not (place / MODEL).exists() and (beside / MODEL).exists() else place, Model, device
+    )
     if found.weights != told.get("weights", found.weights):
-        words = f"{folder} has other weights than when {student} was made of it"
-        raise InputError(f"{words}: say teacher={folder} to take it as it is", "teacher")
+        words = f"{found.folder} has other weights than when {student} was made of it"
+        raise InputError(f"{words}: say teacher={found.folder} to take it as it is", "teacher")
     return found
 
 

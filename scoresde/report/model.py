@@ -13,7 +13,7 @@ from . import floor as loss_floor
 from . import sweep
 from .drawn.markup import Html, absent, document, section, tag
 from .figures import statuses
-from .parts import curves, overview, shown, way
+from .parts import curves, overview, shown, student, way
 from .reading import Held
 
 FILE = "report.html"
@@ -89,6 +89,8 @@ def _model(folder: Path, why: str) -> str:
     denoiser = held.known.get("kind", "denoiser") == "denoiser"
     parts: list[tuple[str, str, Callable[[], Html]]] = [("samples", "Samples", lambda: shown.samples(held))]
     parts.append(("way", "From noise to data", lambda: way.way(held)))
+    if held.of("distill"):
+        parts.append(("student", "Student", lambda: student.student(held)))
     parts.append(("figures", "Figures", lambda: overview.numbers(held)))
     parts.append(("likelihood", "Likelihood", lambda: curves.likelihood(held)))
     parts.append(("extremes", "Extremes", lambda: shown.extremes(held)))

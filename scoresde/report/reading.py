@@ -22,7 +22,7 @@ from .floor import FILE as FLOOR
 
 PICTURE = 2**23  # bytes of one picture that a page takes in
 NUMBERS = 2**28  # bytes of arrays
-TASKS = ("sample", "likelihood", "evaluate", "tune", "classify", "interpolate")
+TASKS = ("distill", "sample", "likelihood", "evaluate", "tune", "classify", "interpolate")
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "gif": b"GIF8"}
 
 

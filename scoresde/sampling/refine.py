@@ -147,6 +147,13 @@ class Corrected(Sampler):
         return f"{type(self).__name__}({', '.join(shown)}, teacher={who})"
 
     def informed(self, denoiser):
+        """This sampler, with its teacher, and the draft that suits a model.
+
+        Arguments:
+            denoiser: the model that drafts.
+
+        Raises `InputError` for a model that has not learned the draft's steps, and without a teacher.
+        """
         data = denoiser.lands == "data"
         name = self.draft if self.draft != "auto" else ("renoise" if data and self.steps > 1 else "jump")
         chosen = self._drafts(name).informed(denoiser)

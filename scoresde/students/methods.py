@@ -56,7 +56,7 @@ _ALL = (
     Method("meanflow", MeanFlow, {}, USUAL, "may"),
     Method("shortcut", Shortcut, {}, USUAL, "may"),
     Method("ctm", Trajectory, {}, USUAL, "may"),
-    Method("progressive", Progressive, {"first": 32, "stage": 300}, USUAL),
+    Method("progressive", Progressive, {"first": 32, "stage": 200}, USUAL),
     Method("knowledge", Pairs, {}, USUAL),
     Method("reflow", Reflow, {}, USUAL),
     Method("guidance", GuidedDistillation, {}, USUAL),

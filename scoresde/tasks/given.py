@@ -43,15 +43,21 @@ def given(run: Run, n: int, split: str = "train", kinds: dict[str, Kind] | None 
             cond = {k: rows_of(k, value, come[k], n) for k, value in said.items() if k in come and value is not None}
         for warning in cut:
             run.say(f"warning: {warning.message}")
-        return corrupted(run, kinds, cond, torch.arange(n))
+        return corrupted(run, kinds, cond | _own(said, kinds, n), torch.arange(n))
     try:
         data = run.data
     except (InputError, OSError) as error:
         run.say(f"the samples have no conditions: {error}")
-        return {}
+        return _own(said, kinds, n)
     found = collate(getattr(data, split), drawn_items(run, n, split), come).cond
-    cond = {name: kinds[name].rows(name, value, n) for name, value in found.items()}
+    cond = {name: kinds[name].rows(name, value, n) for name, value in found.items()} | _own(said, kinds, n)
     return corrupted(run, kinds, cond, torch.arange(n))
+
+
+def _own(said: dict[str, Any], kinds: dict[str, Kind], n: int) -> dict[str, Tensor]:
+    """Rows of what users alone say, such as the scale of guidance; how noisy pictures are is `corrupted`'s."""
+    own = {k: kind for k, kind in kinds.items() if not kind.of_items and not isinstance(kind, conditions.Corruption)}
+    return {name: rows_of(name, said[name], kind, n) for name, kind in own.items() if said.get(name) is not None}
 
 
 def vet(run: Run, n: int, kinds: dict[str, Kind]) -> None:

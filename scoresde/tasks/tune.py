@@ -4,14 +4,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
 
 from .. import making, pictures
+from ..config import method
+from ..data import stack
 from ..denoiser import bind
 from ..errors import InputError
 from ..machine import files
-from ..model.folder import weights_of
+from ..model.folder import described, weights_of
+from ..model.named import named
 from ..model.trained.denoiser import Model
+from ..objectives.distill.look import led
 from ..run import Run, Task
 from ..sampling import Sampler
 from ..settings import Positive, Range, Scale
@@ -24,11 +31,18 @@ TUNED = "tuned.json"
 Budget = Annotated[int, Range(2, 10**6)]
 
 
+BUDGETS = (5, 10, 20)
+FEW = (2, 4, 8)  # of a model of few steps, where nobody says others
+
+
 @dataclass(frozen=True)
 class Tune(Task):
-    """`budgets` of evaluations; `n` samples to judge on; `last` and `t_min` of the samplers; the flow's `tolerance`."""
+    """`budgets` of evaluations; `n` samples to judge on; `last` and `t_min` of the samplers; the flow's `tolerance`.
 
-    budgets: tuple[Budget, ...] = (5, 10, 20)
+    Of a model of few steps the times of its jumps are sought, and `n` and `budgets` alone have a say.
+    """
+
+    budgets: tuple[Budget, ...] = BUDGETS
     n: Annotated[int, Range(8, 2**20)] = 64
     last: Literal["tweedie", "mean", "none"] = "tweedie"
     t_min: Scale | None = None
@@ -51,14 +65,15 @@ def search(run: Run, settings: Tune) -> None:
     denoiser = run.guided(cond)
     denoiser = bind(denoiser, cond if denoiser.conditions else None, settings.n)
     folder = run.place("tune", "search", run.plain["task"], seed, model.weights)
-    began, found = time.perf_counter(), {}
-    for budget in settings.budgets:
+    began, found, few = time.perf_counter(), {}, {} if model.lands is None else _judges(run, settings.n, cond)
+    budgets = FEW if few and tuple(settings.budgets) == BUDGETS else settings.budgets
+    for budget in budgets:
         with bar(run.console, f"tuning for {budget} evaluations", 1000) as advance:
 
             def report(done: int, total: int, trial: Trial, advance=advance) -> None:
                 advance(1000 * done // total, f"{trial.name}, {trial.grid}: {trial.error:.2e}")
 
-            options = {"last": settings.last, "t_min": settings.t_min, "tolerance": settings.tolerance}
+            options = {"last": settings.last, "t_min": settings.t_min, "tolerance": settings.tolerance} | few
             trials = tune(denoiser, budget, (settings.n, *model.shape), seed, report=report, **options)
         found[budget] = trials
         _keep(run.folder, model, budget, trials[0])
@@ -74,12 +89,31 @@ def search(run: Run, settings: Tune) -> None:
     run.finish(folder, dict(task="tune", **about, **figures), _table(found, folder))
 
 
+def _judges(run: Run, n: int, cond: dict[str, Tensor]) -> dict[str, Any]:
+    """By what the jumps of a model of few steps are judged: its teacher, if it is there, and held-out items."""
+    data = run.data
+    places = torch.arange(n) % len(data.test)
+    items = data.encode(stack(data.test, places.tolist()))
+    said = described(run.folder).get("teacher") or {}
+    try:
+        teacher = named("teacher", run.config.teacher or method.teacher_of(said, run.folder), Model, run.device)
+    except InputError:
+        run.say("its teacher is not there: jumps are judged by held-out items alone")
+        return {"items": items}
+    if teacher.weights != said.get("weights"):
+        raise InputError(f"teacher={teacher.folder} has other weights than the one that {run.folder} was trained by")
+    guided, known = led(teacher, cond)
+    return {"teacher": bind(guided, known or None, n), "items": items}
+
+
 def _figures(trial: Trial) -> dict:
     return {"sampler": trial.name, "grid": trial.grid, "rms": trial.rms, "median": trial.median, "error": trial.error}
 
 
 def _table(found: dict[int, list[Trial]], folder: Path) -> list[tuple[str, str]]:
     rows = [("evaluations", "root-mean-square and median distance from the flow, a coordinate")]
+    if any(trial.name == "renoise" for trials in found.values() for trial in trials):
+        rows = [("evaluations", "jumps: distance from the teacher's flow; renoise: energy distance to held-out items")]
     for budget, trials in found.items():
         given = next((t for t in trials if not t.name.startswith("fitted")), None)
         for label, trial in ((f"{budget}", trials[0]), ("", given)):

@@ -19,9 +19,8 @@ from ..denoising import dropped_rows
 from ..guards import prepare
 from ..own import Own
 from .look import LOOK, Ends, told
-from .look import huber as huber
 from .suited import check_pair
-from .times import at, ends
+from .times import at, ends, spread
 
 
 class Drawn(NamedTuple):
@@ -44,9 +43,8 @@ class Distilled(Own):
     A subclass writes `forward`, the loss of each row.  It draws x_0, noise, stratified and independent uniform numbers
     and conditions; of a student that is told a scale of guidance, w ~ U(low, high), and the teacher is led by it.
 
-    Each validation jumps from 256 fixed noises in 1, 2 and 4 steps, as far as the student can: `distance_1`, the root
-    mean square distance, a coordinate, to where the teacher's own flow ends from there, and so on; `validation` is the
-    first of them.  Without a teacher it is the loss on held-out items.
+    Each validation jumps from 256 fixed noises in 1, 2 and 4 steps, as far as the student can (`look.Ends`), and the
+    first distance is `validation`.  Without a teacher it is the loss on held-out items.
 
     Arguments:
         student: the flow map, whose weights are where training starts (`FlowMap.of`).
@@ -64,7 +62,7 @@ class Distilled(Own):
 
     def __init__(self, student: FlowMap, data: Data, teacher: Denoiser | None = None):
         super().__init__()
-        self.check_student(student, teacher)
+        check_pair(type(self).__name__, self.lands, self.alone, student, teacher)
         self.product, self.data = student, data
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
         self.takes = tuple(name for name, kind in student.conditions.items() if kind.of_items)
@@ -102,25 +100,16 @@ class Distilled(Own):
         """
         return FlowMap.of(teacher, cls.learns(teacher.sde, **settings), guidance)
 
-    def check_student(self, student: FlowMap, teacher: Denoiser | None) -> None:
-        """Raises `InputError` for a student and a teacher, or None, that do not go together.
-
-        Arguments:
-            student, teacher: as in the class.
-        """
-        check_pair(type(self).__name__, self.lands, self.alone, student, teacher)
-
     def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> Drawn:
         data, device = self.data, batch.x.device
         whole = (size, *batch.x.shape[1:])
         x0 = data.encode(batch.x, torch.rand(whole, device=device)[part] if data.levels else None)
         eps = torch.randn(whole, dtype=x0.dtype, device=device)[part]
-        u = (torch.randperm(size, device=device) + torch.rand(size, device=device)).double()[part] / size
+        u = spread(size, part, device)
         v = torch.rand(size, device=device).double()[part]
         cond = dropped_rows(batch.cond, self.product.conditions, size, part)
-        if self.strength is not None:
-            low, high = self.strength.low, self.strength.high
-            cond[GUIDANCE] = low + (high - low) * torch.rand(size, 1, device=device)[part]
+        if (w := self.strength) is not None:
+            cond[GUIDANCE] = w.low + (w.high - w.low) * torch.rand(size, 1, device=device)[part]
         return Drawn(x0, eps, u, v, cond)
 
     @staticmethod
@@ -149,8 +138,7 @@ class Distilled(Own):
             (B, *shape).
         """
         sde, t = self.product.sde, at(self.product.sde, phi)
-        n = torch.hypot(*sde.marginal(t))
-        x0 = self.asked(expand(n, z) * z, t, cond)
+        x0 = self.asked(expand(torch.hypot(*sde.marginal(t)), z) * z, t, cond)
         return expand(phi.cos() / phi.sin(), z) * z - expand(1 / phi.sin(), z) * x0
 
     def asked(self, x: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:

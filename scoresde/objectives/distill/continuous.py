@@ -129,7 +129,7 @@ class MeanFlow(Continuous):
 
     `Continuous` with any s and
 
-        g = r / cos(d),    w = 1 / (|g|^2 + c^2),    |.| the root mean square of a row
+        g = r,    w = 1 / (|g|^2 + c^2),    |.| the root mean square of a row
 
     Of linear paths in x, F is the mean velocity over a step but for the angle that it is measured in.
 
@@ -165,8 +165,7 @@ class MeanFlow(Continuous):
         return angles(drawn.u * share, self.low, self.high)
 
     def tangent(self, r, cos):
-        g = r / cos.clamp_min(0.05)
-        return g, 1 / (g.flatten(1).square().mean(1) + self.small**2)
+        return r, 1 / (r.flatten(1).square().mean(1) + self.small**2)
 
 
 @torch.no_grad()

@@ -45,8 +45,8 @@ class Pairs(Stored):
         student: FlowMap,
         data: Data,
         teacher: Denoiser | None = None,
-        n: Count = 20000,
-        steps: Count = 32,
+        n: Count = 5000,
+        steps: Count = 20,
         huber: Scale = 0.0,
     ):
         super().__init__(student, data, teacher, n, steps)
@@ -92,8 +92,8 @@ class Reflow(Stored):
         student: Preconditioned,
         data: Data,
         teacher: Denoiser | None = None,
-        n: Count = 20000,
-        steps: Count = 32,
+        n: Count = 5000,
+        steps: Count = 20,
     ):
         super().__init__(student, data, teacher, n, steps)
         student.source = Source(paired=True)

@@ -39,7 +39,8 @@ class Progressive(Distilled):
         data, teacher: as in `Distilled`; there is a teacher.
         first: the teacher's steps of DDIM in the first stage, whose student has half as many.
         last: the jumps of the student of the last stage; `first` is `last` times a power of 2.
-        stage: the optimizer's steps of a stage; the last goes on until the training ends.
+        stage: the optimizer's steps of a stage; the last goes on until the training ends, and is best as long as all
+            others together, as its jumps are the longest and the rate of learning falls.
         power: of the angles: 1 is the paper's, uniform in them; larger ones are finer toward the data.
 
     Raises:

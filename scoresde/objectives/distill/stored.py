@@ -16,6 +16,7 @@ from ...settings import Count
 from ..denoising import dropped_rows
 from .base import Distilled, Drawn
 from .look import led, told
+from .times import spread
 
 
 def pairs(
@@ -64,7 +65,7 @@ class Stored(Distilled):
     alone = False
 
     def __init__(
-        self, student: Denoiser, data: Data, teacher: Denoiser | None = None, n: Count = 10000, steps: Count = 32
+        self, student: Denoiser, data: Data, teacher: Denoiser | None = None, n: Count = 5000, steps: Count = 20
     ):
         super().__init__(student, data, teacher)
         self.n, self.steps = n, steps
@@ -101,7 +102,7 @@ class Stored(Distilled):
     def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> Drawn:
         device = batch.x.device
         row = torch.randint(self.n, (size,), device=device)[part].cpu()
-        u = (torch.randperm(size, device=device) + torch.rand(size, device=device)).double()[part] / size
+        u = spread(size, part, device)
         v = torch.rand(size, device=device).double()[part]
         z, x = (self.rows[name][row].to(device) for name in ("z", "x"))
         x0, eps = arc(z, x, self.product.sde, self.low, self.high)

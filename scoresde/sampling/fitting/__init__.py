@@ -1,1 +1,2 @@
-"""What is fitted to a model beforehand: time grids and the coefficients of solvers."""
+"""What is fitted to a model beforehand: time grids, the coefficients of solvers, and the times
+of models of few steps."""

@@ -3,15 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ...denoiser import Denoiser, jumped, weigh
 from ...errors import InputError
 from ...sde import SDE, Marginal
-from ...settings import Range
-from ..loop import Placing, Sampler
+from ..loop import Placing, Sampler, Steps
 
-Few = Annotated[int, Range(1, 64)]
+Few = Steps
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Jump(Sampler):
     Raises:
         InputError: when it samples: steps or times that the model has not learned.
     """
+
+    inverts: ClassVar[bool] = True  # x_s is a function of x_t alone, which `likelihood.map_likelihood` inverts
 
     steps: Few = 4
     grid: Placing = "uniform_angle"

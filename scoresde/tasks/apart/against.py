@@ -111,15 +111,20 @@ def words(found: dict[str, Any]) -> list[tuple[str, str]]:
         said = f"{found['teacher_evaluations']} evaluations: energy {_told(found, 'teacher_energy')}"
         out.append(("teacher", f"{said}; {ms}"))
     for steps in (int(k.removeprefix("seconds_")) for k in found if k.startswith("seconds_")):
-        said = [f"energy {_told(found, f'energy_{steps}')}"]
+        told = [f"energy {_told(found, f'energy_{steps}')}{_own(found, 'energy_', steps)}"]
         if f"distance_{steps}" in found:
-            said.insert(0, f"{found[f'distance_{steps}']:.3f} from the teacher's flow")
-        if f"teacher_ddim_{steps}" in found:
-            own = ", ".join(f"{name} {found[f'teacher_{name}_{steps}']:.3f}" for name in ("ddim", "adams"))
-            said.append(f"teacher's own {own}")
-        said.append(f"{1e3 * found[f'seconds_{steps}']:.2g} ms a sample")
-        out.append((f"{steps} step{'s' * (steps > 1)}", "; ".join(said)))
+            told.insert(0, f"{found[f'distance_{steps}']:.3f} from the teacher's flow{_own(found, '', steps)}")
+        told.append(f"{1e3 * found[f'seconds_{steps}']:.2g} ms a sample")
+        out.append((f"{steps} step{'s' * (steps > 1)}", "; ".join(told)))
     return out
+
+
+def _own(found: dict[str, Any], kind: str, steps: int) -> str:
+    """What the teacher's own samplers have in as many evaluations."""
+    own = {name: found.get(f"teacher_{name}_{kind}{steps}") for name in ("ddim", "adams")}
+    if None in own.values():
+        return ""
+    return f" (its {' and '.join(own)} {' and '.join(f'{value:.3g}' for value in own.values())})"
 
 
 def _told(found: dict[str, Any], name: str) -> str:

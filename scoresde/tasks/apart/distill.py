@@ -69,7 +69,7 @@ class Distill(Task):
             run.config = method.taken(run.config)
             how = method.known(run.config, run.choices.get("method") or "")
         data = run.data
-        method.same_data(run.config, teacher, data)
+        method.same_parts(run.config, teacher, data)
         target = self._objective(run, how, teacher, data)
         words, student = self._fit(run, target, how, teacher, there)
         if run.lead:
@@ -127,7 +127,7 @@ class Distill(Task):
             made["teacher"] = told(teacher)
         made |= {"start": there["start"]} if "start" in there and teacher is None else {}
         size, data = sum(p.numel() for p in target.product.parameters()), target.data
-        of = f"of {config.teacher}" if teacher is not None else "of data alone"
+        of = f"of {teacher.folder}" if teacher is not None else "of data alone"
         run.say(f"a student {of} by {how.name}: {data.name} {data.shape}, {size:,} parameters")
         with bar(run.console, "training", steps, 0, fewer("train.steps=", steps)) as advance:
             options = {"report": report, "say": run.say, "device": config.device, "fresh": config.fresh}

@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...run import Run
 from ...spaces import Bins, Pyramid
 from ..given import of_items
-from . import latent
+from . import latent, student
 from .latent import bounded
 
 OF_CENTRES = ("truncated_normal", "decoder")  # dequantisers for models that were trained on the bins' centres
@@ -38,16 +38,21 @@ def scorer(run: Run) -> Columns:
         return latent.columns(run, flow, t_min)
     if settings.by == "elbo":
         return _bound_alone(run, t_min)
+    few = student.scorer(run)
     flow = settings.flow | {"t_min": t_min, "seed": seed, "control": _control(run, t_min)}
     dequantiser = _dequantiser(run, t_min) if data.levels else None
     bound = _bound(run, t_min) if settings.bound else None
 
     def columns(raw: Tensor, index: range, cond: dict[str, Tensor]) -> dict[str, Tensor]:
-        evaluations, model = torch.zeros(len(raw)), run.guided(cond)
+        evaluations, lost, model = torch.zeros(len(raw)), torch.full((len(raw),), -1), run.guided(cond)
         known = cond if model.conditions else None
 
         def density(x: Tensor) -> lik.Likelihood:
-            found = lik.log_likelihood(model, x.to(run.device), offset=index.start, cond=known, **flow)
+            if few is not None:
+                found = few(model, x.to(run.device), offset=index.start, cond=known)
+                lost.copy_(torch.maximum(lost, found.failed.cpu()))
+            else:
+                found = lik.log_likelihood(model, x.to(run.device), offset=index.start, cond=known, **flow)
             evaluations.add_(found.nfe.cpu())
             return found
 
@@ -60,7 +65,7 @@ def scorer(run: Run) -> Columns:
             found = dequantiser.log_prob(density, raw, data, numbers, seed)
             figures = {"log_prob": found.model, "stderr": found.stderr, **found.parts}
             figures |= {"dequantisation": found.dequantisation, "decoder": found.decoder}
-        figures["nfe"] = evaluations
+        figures |= {"nfe": evaluations} | ({} if few is None else {"failed": lost})
         if bound is not None:
             figures |= bound(raw, index, cond)
         return {k: v.detach().double().cpu() for k, v in figures.items()}

@@ -21,6 +21,7 @@ from ...settings import Count, OneOf, Range
 from ...tracking.report import bar
 from ...tracking.track import Metrics, read_rows
 from ..given import of_items
+from . import student
 from .densities import scorer, time_of
 from .figures import by_name, compare, draw, summarised
 from .latent import bounded, scored
@@ -33,11 +34,12 @@ class Scoring(How):
     """What to score: `n` examples (None: all) of the `split`, `by` the flow as `How` says, by a `control` variate of
     its divergence, and beside it by a `bound`: None, "elbo" or "vlb", of `bound_draws`; "vlb" of a chain of
     `bound_steps` placed by `bound_grid`, with the variance `bound_variance`, None that of the model or "posterior".
-    By the "elbo" alone there is no flow, whose divergence costs many times as much."""
+    By the "elbo" alone there is no flow, whose divergence costs many times as much.  A model of few steps is scored
+    through its jumps; by its "teacher", its samples are, beside the teacher's own and the data."""
 
     split: Literal["train", "test"] = "test"
     n: Count | None = None
-    by: Literal["flow", "elbo"] = "flow"
+    by: Literal["flow", "elbo", "teacher"] = "flow"
     control: Literal["gaussian", "average"] | None = None
     bound: Literal["elbo", "vlb"] | None = None
     bound_draws: Count = 32
@@ -71,9 +73,12 @@ class Score(Task):
 def score(run: Run) -> None:
     """Does what `Score` says, by the settings `run.likelihood`."""
     model, data, settings, seed = run.model, scored(run), run.likelihood, run.config.seed
+    if settings.by == "teacher":
+        student.by_teacher(run)
+        return
     second = other(run.config, data)
     parts = (run.plain["likelihood"], seed, model.weights, *([str(run.config.data.other)] if second else []))
-    parts = (*parts, *run.told(), *(["bound"] if bounded(run) else []))
+    parts = (*parts, *run.told(), *(["bound"] if bounded(run) else []), *student.named(run))
     folder = run.place("likelihood", settings.split, *parts)
     if _known(run, folder):
         return
@@ -89,6 +94,7 @@ def score(run: Run) -> None:
         path = folder / f"likelihood{'' if name == settings.split else '_other'}.npz"
         write_columns(path, found)
         by_name(path.with_suffix(".csv"), sets[name], data, found)
+    every, columns = columns, {name: student.inverted(found) for name, found in columns.items()}
     own = columns[settings.split]
     t_min = time_of(run)
     figures = {"n": len(own["log_prob"]), "evaluations": float(own["nfe"].mean())}
@@ -99,12 +105,13 @@ def score(run: Run) -> None:
         more, line = compare(run, second[0], columns)
         figures |= more
         rows.append(line)
-    draw(run, folder, sets, columns)
+    rows += student.lost(every)
+    draw(run, folder, sets, every)
     Metrics(folder / "metrics.jsonl", run.tracker, "likelihood/").log(0, **figures)
     said = {k: v for k, v in dataclasses.asdict(settings).items() if k not in ("n", "t_min")}
     about = {"seed": seed, "ema": run.config.ema or True, "step": model.step, "weights": model.weights}
     summary = dict(task="likelihood", **said, **about, **figures)
-    how = _how(settings) if settings.by == "flow" else "the evidence bound"
+    how = student.how(run) or (_how(settings) if settings.by == "flow" else "the evidence bound")
     words = f"{figures['evaluations']:.0f} evaluations an example, {how}, t_min {t_min:g}"
     run.finish(folder, summary, [*rows, ("", words), ("", str(folder / "summary.json"))])
     for name in sets:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ....data import Data
 from ....denoiser import Denoiser, FlowMap
 from ....making import recorded
-from ....settings import Fraction, Scale
+from ....settings import Fraction, Scale, Text
 from .base import CRITIC, STUDENT, Play
 from .contest import Contest, Judge
 from .dmd import Few
@@ -36,6 +36,7 @@ class ADD(Contest):
             lead, "simulated".
         distillation: w.
         critic, gan, r1, noise: as in `Contest`.
+        begin: as in `DMD2`.
 
     Raises:
         InputError: as `Contest` does.
@@ -57,6 +58,7 @@ class ADD(Contest):
         gan: Literal["hinge", "softplus"] = "hinge",
         r1: Scale = 0.1,
         noise: tuple[Fraction, Fraction] = (0.0, 1.0),
+        begin: Text | None = None,
     ):
         super().__init__(student, data, teacher, steps, times, critic, gan, r1, noise)
         self.inputs, self.distillation = inputs, distillation

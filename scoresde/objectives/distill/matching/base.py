@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ....data import Batch, Data
-from ....denoiser import Denoiser, FlowMap
-from ....errors import InputError
+from ....denoiser import Denoiser, FlowMap, Preconditioned
+from ....model.folder import load
 from ....sampling import Jump, Renoise, sample
 from ....sde import expand
 from ..base import Distilled
@@ -58,17 +58,33 @@ class Matching(Distilled):
         InputError: as `Distilled` does; no teacher; times outside the SDE's.
     """
 
-    lands = ("data",)
+    lands, alone = ("data",), False
 
     def __init__(
         self, student: FlowMap, data: Data, teacher: Denoiser | None, steps: int = 1, times: Sequence[float] = ()
     ):
-        if teacher is None:
-            words = "what the student makes is held against a teacher's denoiser: give one"
-            raise InputError(f"{type(self).__name__} without a teacher: {words}", "teacher")
         super().__init__(student, data, teacher)
         found = begins(student.sde, steps, times)
         self.register_buffer("begins", student.sde.angle(torch.tensor(found, dtype=torch.float64)))
+
+    @classmethod
+    def student(
+        cls, teacher: Denoiser, guidance: tuple[float, float] | None = None, begin: str | None = None, **settings: Any
+    ) -> Preconditioned:
+        """A student that begins as a trained denoiser, or as another student of it.
+
+        Arguments:
+            teacher, guidance: as in `FlowMap.of`.
+            begin: the folder of that student, one of consistency say, which knows where noise goes already.
+            settings: the others of the method.
+
+        Returns:
+            A `FlowMap`.
+
+        Raises:
+            InputError: as `FlowMap.of` does; no model in the folder.
+        """
+        return super().student(teacher if begin is None else load(begin), guidance, **settings)
 
     def draw(self, batch: Batch, size: int, part: slice, turn: str = "") -> Play:
         drawn, like = super().draw(batch, size, part, turn), batch.x
