@@ -391,6 +391,9 @@ def test_what_a_method_cannot_train_is_told_in_a_line():
     assert stages(24, 3) == 3
     refuses("last=2", "chain of 1", "Progressive.student", call=lambda: make(Progressive, last=2))
     refuses("power=1.5", call=lambda: make(Progressive, Progressive.student(teacher, last=2), last=2, power=1.5))
+    short = make(Progressive, first=8, stage=20)
+    call = lambda: scoresde.fit(short, data, scoresde.Training(steps=40), **QUIET)
+    refuses("steps=40", "3 stages of stage=20", "41 steps", call=call)
     for method in (Progressive, Pairs, Reflow):
         refuses("teacher=None", method.__name__, call=lambda method=method: make(method, given=None))
     anywhere = Shortcut.student(teacher)

@@ -85,6 +85,10 @@ class Objective(nn.Module, ABC):
             raise InputError(f"{words}: say aspect=1")
         return ()
 
+    def check_length(self, steps: int) -> None:
+        """Raises `InputError` for a training of so many steps that ends before what it makes is there."""
+        return None
+
     def within(self, folder: Path | None) -> None:
         """Is told the folder of its training, None where nothing is kept, before `begin`."""
         return None

@@ -72,6 +72,7 @@ def fit(
     """
     training, notes = training or Training(), check_data(data)
     check(objective, training)
+    objective.check_length(training.steps)
     book = Book(
         None if folder is None else Path(folder).expanduser(), objective.describe() | settings(training), training.steps
     )

@@ -50,12 +50,12 @@ class Consistency(Distilled):
         student: FlowMap,
         data: Data,
         teacher: Denoiser | None = None,
-        first: Annotated[int, Range(2, 10**5)] = 20,
-        last: Annotated[int, Range(2, 10**5)] = 160,
+        first: Annotated[int, Range(2, 10**5)] = 8,
+        last: Annotated[int, Range(2, 10**5)] = 16,
         grows: Annotated[int, Range(0, 10**8)] = 2000,
         order: Literal[1, 2] = 2,
         skip: Count = 1,
-        huber: Scale = 0.03,
+        huber: Scale = 0.0,
         target: Literal["online", "average"] = "online",
     ):
         super().__init__(student, data, teacher)

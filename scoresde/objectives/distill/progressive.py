@@ -112,6 +112,12 @@ class Progressive(Distilled):
     def _asked_before(self, z: Tensor, phi: Tensor, cond: dict[str, Tensor]) -> Tensor:
         return self.before.frame(z, phi, phi, cond)
 
+    def check_length(self, steps):
+        least = (self.stages - 1) * self.stage + 1
+        if steps < least:
+            words = f"{self.stages} stages of stage={self.stage} steps, and the last is never reached"
+            raise InputError(f"steps={steps}: {words}: give {least} steps or more, or a shorter stage", "steps")
+
     def after(self, step, average):
         stage = min(int(self.steps) // self.stage, self.stages - 1)
         self.steps.fill_(step)
