@@ -1,6 +1,6 @@
 """Models of few steps of an exact teacher, and how far they end from where its flow does.
 
-    python examples/few_steps.py                                      # three methods on eight Gaussians, two minutes
+    python examples/few_steps.py                                      # three methods on eight Gaussians, a few minutes
     python examples/few_steps.py --methods shortcut ctm --steps 3000  # others, for longer
     python examples/few_steps.py --steps 50                           # a look at it
 

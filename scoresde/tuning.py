@@ -169,7 +169,7 @@ def tune(
 
 def _jumps(denoiser: Denoiser, budget: int, shape: tuple, teacher, items, seed: int, report) -> list[Trial]:
     """The trials of a model of few steps."""
-    done, total = itertools.count(1), 40 + 6 * budget  # about
+    done, total = itertools.count(1), 40 + 12 * budget  # about
 
     def tell(tried: Tried) -> None:
         if report is not None:

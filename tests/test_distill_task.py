@@ -131,8 +131,8 @@ REFUSED = [
     ("sampler=jump sampler.steps=2", "sampler.steps=2"),
     ("sampler=jump", "say steps=1, or sampler=renoise"),
     ("given.guidance=9", "numbers from 1 to 4"),
+    ("given.label=3 given.guidance=9", "numbers from 1 to 4"),
     ("task=train train.steps=9", "task=distill"),
-    ("task=likelihood likelihood.n=2", "no posterior mean"),
 ]
 
 
@@ -273,7 +273,7 @@ def test_the_example_prints_how_far_students_end_from_the_exact_flow(capsys):
     assert own[0] > own[1] > own[2] > 0.05  # its steps of DDIM come nearer with each
 
 
-# -- tune ---------------------------------------------------------------------------------------------------------------
+# -- tune --------------------------------------------------------------------------------------------------------------
 
 
 def test_tune_finds_times_by_the_teachers_flow_and_by_held_out_items(points):

@@ -67,7 +67,7 @@ def corrected(
     teacher: Text | None = None,
     steps: Few = 1,
     draft: Literal["auto", "jump", "renoise"] = "auto",
-    level: Fraction = 0.3,
+    level: Fraction = 0.2,
     refine: Count = 2,
     kind: Kind = "gibbs",
     grid: Placing = "uniform_angle",

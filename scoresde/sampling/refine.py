@@ -62,7 +62,7 @@ def _even(kind: str, steps: int, name: str) -> None:
 def refine(
     teacher: Denoiser,
     draft: Tensor,
-    level: Fraction = 0.3,
+    level: Fraction = 0.2,
     steps: Count = 2,
     kind: Kind = "gibbs",
     seed: Seed = 0,
@@ -131,7 +131,7 @@ class Corrected(Sampler):
     grid: Placing = "uniform_angle"
     last: Literal["none"] = "none"
     draft: Literal["auto", "jump", "renoise"] = "auto"
-    level: Fraction = 0.3
+    level: Fraction = 0.2
     refine: Count = 2
     kind: Kind = "gibbs"
     teacher: Denoiser | Callable[[], Denoiser] | None = field(default=None, kw_only=True)

@@ -131,7 +131,8 @@ class MeanFlow(Continuous):
 
         g = r,    w = 1 / (|g|^2 + c^2),    |.| the root mean square of a row
 
-    Of linear paths in x, F is the mean velocity over a step but for the angle that it is measured in.
+    Solved for F the identity has g = r / cos(d), which has no bound at a quarter turn, from noise to data: a step by r
+    has the same rest.  Of linear paths in x, F is the mean velocity but for the angle that it is measured in.
 
     Geng, Deng, Bai, Kolter, He (2025), Mean Flows for One-step Generative Modeling, arXiv 2505.13447; here for any SDE.
 

@@ -16,6 +16,7 @@ from ..steps.multistep import Adams
 
 GRIDS = ("uniform_angle", "angle", "cosine_angle", "log_snr", "uniform", "quadratic", "karras")
 MOVES = (0.1, 0.05, 0.02)  # of one time after the other, as shares of the angles
+ROUNDS = 2  # of each
 REFERENCE = Adams(steps=32, last="none")  # the teacher's own flow
 
 
@@ -155,7 +156,7 @@ def _moved(judge: Judge, best: Tried, told: Callable[[Tried], None]) -> Tried:
     sde = judge.denoiser.sde
     shares = _shares(sde, best.sampler.times(sde))
     kind = type(best.sampler)
-    for move in MOVES:
+    for move in (move for move in MOVES for _ in range(ROUNDS)):
         for k in range(1, len(shares) - 1):
             for to in (shares[k] - move, shares[k] + move):
                 if not shares[k + 1] + 1e-3 < to < shares[k - 1] - 1e-3:
