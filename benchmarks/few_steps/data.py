@@ -84,6 +84,42 @@ def table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def picture(path: Path, teacher: Path, out: Path, methods: list[str], each: int = 10) -> None:
+    """The same noises by the teacher and by each student in 1, 2 and 4 steps, as far as it has learned them."""
+    import matplotlib.pyplot as plt
+
+    import scoresde
+    from scoresde.sampling import DDIM, Adams, Jump, Renoise
+
+    rows = [("teacher, 50 steps", [(scoresde.load(teacher), Adams(steps=50))])]
+    for method in methods:
+        model, kinds = scoresde.load(out / method), {"jump": Jump, "renoise": Renoise, "ddim": DDIM}
+        rows.append(
+            (method, [(model, kinds[METHODS[method]](steps=k)) for k in learned(out / method, method, (1, 2, 4))])
+        )
+    figure, axes = plt.subplots(len(rows), 3, figsize=(11, 0.42 * len(rows)), squeeze=False)
+    for (name, drawn), line in zip(rows, axes, strict=True):
+        for (model, sampler), axis in zip(drawn, line, strict=False):
+            x = model.generate(each, sampler, seed=3, progress=False)[:, 0].float()
+            axis.imshow(x.permute(1, 0, 2).flatten(1), cmap="gray")
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        for axis in line:
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_frame_on(False)
+    for axis, steps in zip(axes[min(1, len(rows) - 1)], (1, 2, 4), strict=True):
+        axis.set_title(f"{steps} step{'s' * (steps > 1)}", fontsize=8)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+
+
+def learned(folder: Path, method: str, steps: tuple[int, ...]) -> tuple[int, ...]:
+    """Of these numbers of steps those that a student can take."""
+    lands = (json.loads((folder / "model.json").read_text()).get("denoiser") or {}).get("lands")
+    if isinstance(lands, list):
+        return (len(lands) - 1,)
+    return (1,) if method in ONE_STEP else steps
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("teacher", type=Path, help="the folder of a trained model")
@@ -92,6 +128,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("runs/few_steps"))
     parser.add_argument("--table", action="store_true", help="print what has been measured, and measure nothing")
+    parser.add_argument("--picture", type=Path, help="a file, of the samples of these methods from the same noises")
     given = parser.parse_args()
     path = given.out / "figures.json"
     found = json.loads(path.read_text()) if path.exists() else {}
@@ -100,6 +137,8 @@ def main() -> None:
         for name, of in [("teacher", given.teacher), *((m, given.out / m) for m in given.methods)]:
             measure(name, of, found.setdefault(name, {"steps": {}}), given, lambda: path.write_text(json.dumps(found)))
     print(table(found))
+    if given.picture:
+        picture(given.picture, given.teacher, given.out, given.methods)
 
 
 def measure(name: str, folder: Path, its: dict, given: argparse.Namespace, keep) -> None:
@@ -115,9 +154,7 @@ def measure(name: str, folder: Path, its: dict, given: argparse.Namespace, keep)
         run(*words, *given.train)
         its["minutes"] = json.loads((folder / "summary.json").read_text())["seconds"] / 60
         keep()
-    lands = (json.loads((folder / "model.json").read_text()).get("denoiser") or {}).get("lands")
-    learned = (len(lands) - 1,) if isinstance(lands, list) else (1,) if name in ONE_STEP else STEPS
-    for steps in learned:
+    for steps in learned(folder, name, STEPS):
         if str(steps) not in its["steps"]:
             words = (f"sampler={METHODS[name]}", f"sampler.steps={steps}")
             its["steps"][str(steps)] = kept(evaluated(folder, given.n, *words))
