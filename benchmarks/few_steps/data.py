@@ -26,7 +26,7 @@ METHODS = {  # and the samplers of their students, by the steps
     "shortcut": "jump",
     "ctm": "jump",
     "progressive": "jump",
-    "knowledge": "renoise",
+    "knowledge": "jump",
     "reflow": "ddim",
     "dmd": "jump",
     "dmd2": "renoise",

@@ -89,7 +89,7 @@ class Renoise(Sampler):
         """
         if denoiser.lands is not None and not isinstance(denoiser.lands, str):
             words = "the model has learned a chain of jumps, and only the last is to the data: say sampler=jump"
-            raise InputError(f"sampler=renoise: {words}", "sampler")
+            raise InputError(f"sampler=renoise: {words}")
         return self
 
     def begin(self, sde: SDE, times: Sequence[Marginal]) -> Any:
