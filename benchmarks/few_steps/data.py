@@ -107,7 +107,7 @@ def picture(path: Path, teacher: Path, out: Path, methods: list[str], each: int 
             axis.set_xticks([])
             axis.set_yticks([])
             axis.set_frame_on(False)
-    for axis, steps in zip(axes[min(1, len(rows) - 1)], (1, 2, 4), strict=True):
+    for axis, steps in zip(axes[0], (1, 2, 4), strict=True):
         axis.set_title(f"{steps} step{'s' * (steps > 1)}", fontsize=8)
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
