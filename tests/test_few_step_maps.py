@@ -146,7 +146,7 @@ def test_progressive_targets_are_the_formula_of_the_paper(sde):
 @each_sde
 def test_a_stage_of_progressive_is_at_rest_where_both_chains_are_exact(sde):
     held = Progressive(exact(sde, chain(sde, 1)), data_of(sde), gaussian(sde), first=16, stage=10)
-    held.steps.fill_(20)
+    held.count = 20
     assert held.jumps == 2
     held.product, held.before = exact(sde, chain(sde, 2)), exact(sde, chain(sde, 4))
     assert float(held(drawn(sde)).max()) < 1e-16

@@ -1,6 +1,7 @@
 """Jumps to anywhere that agree with each other: shortcuts, and consistency trajectories."""
 
 import contextlib
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -11,14 +12,13 @@ from ...data import Data
 from ...denoiser import Denoiser, FlowMap, turned
 from ...making import recorded
 from ...settings import Fraction, Range, Scale
-from .base import Distilled, Drawn
+from .base import Drawn
 from .look import huber as distance
+from .paced import Target, Targeted
 from .times import angles, both
 
-Target = Literal["online", "average"]
 
-
-class Anywhere(Distilled):
+class Anywhere(Targeted):
     """What trainings of jumps to anywhere share: rows of no jump, which learn v itself, and rows of jumps.
 
     Arguments:
@@ -42,16 +42,6 @@ class Anywhere(Distilled):
     ):
         super().__init__(student, data, teacher)
         self.flow, self.target = flow, target
-        self.__dict__["_average"] = None
-
-    def averaged(self, average):
-        self.__dict__["_average"] = average
-
-    @property
-    def other(self) -> FlowMap:
-        """Whose jumps are the target."""
-        average = self.__dict__["_average"]
-        return self.product if self.target == "online" or average is None else average
 
     def forward(self, drawn: Drawn, turn: str = "") -> Tensor:
         still = drawn.v < self.flow
@@ -70,9 +60,9 @@ class Anywhere(Distilled):
         v = self.velocity(drawn, z, phi)
         return (self.product.frame(z, phi, phi, drawn.cond) - v).flatten(1).square().mean(1)
 
+    @abstractmethod
     def jumps(self, drawn: Drawn) -> Tensor:
         """The loss of rows that jump (B,), of what was drawn; v is uniform again."""
-        raise NotImplementedError
 
 
 class Shortcut(Anywhere):

@@ -1,7 +1,7 @@
 """Consistency: two neighbours on one trajectory jump to the same data."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -11,12 +11,13 @@ from ...denoiser import Denoiser, FlowMap
 from ...errors import InputError
 from ...making import recorded
 from ...settings import Count, Range, Scale
-from .base import Distilled, Drawn
+from .base import Drawn
 from .look import huber
+from .paced import Paced, Target, Targeted
 from .times import angles
 
 
-class Consistency(Distilled):
+class Consistency(Paced, Targeted):
     """Consistency distillation and training: neighbours on one trajectory end at one point.
 
     With f(z, phi) the jump to t_min, and phi' < phi a neighbour,
@@ -56,7 +57,7 @@ class Consistency(Distilled):
         order: Literal[1, 2] = 2,
         skip: Count = 1,
         huber: Scale = 0.0,
-        target: Literal["online", "average"] = "online",
+        target: Target = "online",
     ):
         super().__init__(student, data, teacher)
         if skip >= first:
@@ -65,14 +66,12 @@ class Consistency(Distilled):
             )
         self.first, self.last, self.grows, self.order = first, max(first, last), grows, order
         self.skip, self.c, self.target = skip, huber, target
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self.__dict__["_average"] = None
 
     @property
     def intervals(self) -> int:
         """N at this step."""
         doublings = math.floor(math.log2(self.last / self.first)) + 1
-        done = 1.0 if not self.grows else min(int(self.steps) / self.grows, 1.0)
+        done = 1.0 if not self.grows else min(self.count / self.grows, 1.0)
         return min(self.first * 2 ** min(int(done * doublings), doublings), self.last)
 
     def forward(self, drawn: Drawn, turn: str = "") -> Tensor:
@@ -83,23 +82,6 @@ class Consistency(Distilled):
         end = torch.full_like(phi, self.low)
         with torch.no_grad():
             there = self.stepped(drawn, z, phi, to, self.order)
-            target = self.jump(self._other(), there, to, end, drawn.cond)
+            target = self.jump(self.other, there, to, end, drawn.cond)
         found = self.jump(self.product, z, phi, end, drawn.cond)
         return huber(found, target, self.c) / (phi - to).to(z.dtype) * (self.high - self.low)
-
-    def _other(self) -> FlowMap:
-        average = self.__dict__["_average"]
-        return self.product if self.target == "online" or average is None else average
-
-    def averaged(self, average: Any) -> None:
-        self.__dict__["_average"] = average
-
-    def after(self, step: int, average: Any) -> None:
-        self.steps.fill_(step)
-
-    def state(self):
-        return super().state() | {"steps": self.steps.clone()}
-
-    def load_state(self, state):
-        self.steps.copy_(state["steps"])
-        super().load_state({k: v for k, v in state.items() if k != "steps"})

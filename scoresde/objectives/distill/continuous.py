@@ -10,11 +10,12 @@ from ...denoiser import Denoiser, FlowMap
 from ...making import recorded
 from ...sde import expand
 from ...settings import Fraction, Positive, Whole
-from .base import Distilled, Drawn
+from .base import Drawn
+from .paced import Paced
 from .times import angles
 
 
-class Continuous(Distilled):
+class Continuous(Paced):
     """A jump from z at phi to s ends where it does from any neighbour on its trajectory: what sCM and MeanFlow share.
 
     With d = phi - s and F of the jump (`FlowMap`), d/dphi of cos(d) z - sin(d) F along the flow is 0, which is
@@ -36,7 +37,6 @@ class Continuous(Distilled):
     def __init__(self, student: FlowMap, data: Data, teacher: Denoiser | None = None, warmup: Whole = 0):
         super().__init__(student, data, teacher)
         self.warmup = warmup
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @abstractmethod
     def landings(self, drawn: Drawn, phi: Tensor) -> Tensor:
@@ -67,21 +67,11 @@ class Continuous(Distilled):
         to = self.landings(drawn, phi)
         z = self.noised(drawn.x0, drawn.eps, phi)
         v = self.velocity(drawn, z, phi)
-        grown = 1.0 if not self.warmup else min(int(self.steps) / self.warmup, 1.0)
+        grown = 1.0 if not self.warmup else min(self.count / self.warmup, 1.0)
         f, r = residual(self.product, z, phi, to, v, drawn.cond, grown)
         g, weight = self.tangent(r, expand((phi - to).cos(), z))
         found = self.product.frame(z, phi, to, drawn.cond)
         return weight * (found - f - g).flatten(1).square().mean(1)
-
-    def after(self, step, average):
-        self.steps.fill_(step)
-
-    def state(self):
-        return super().state() | {"steps": self.steps.clone()}
-
-    def load_state(self, state):
-        self.steps.copy_(state["steps"])
-        super().load_state({k: v for k, v in state.items() if k != "steps"})
 
 
 class SCM(Continuous):

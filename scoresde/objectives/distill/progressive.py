@@ -14,13 +14,14 @@ from ...making import recorded
 from ...model.kept.state import load_state, plain_state
 from ...sde import SDE
 from ...settings import Count, Positive, Range
-from .base import Distilled, Drawn
+from .base import Drawn
+from .paced import Paced
 from .times import at, both, ends
 
 Jumps = Annotated[int, Range(1, 2**16)]
 
 
-class Progressive(Distilled):
+class Progressive(Paced):
     """Progressive distillation: a chain of jumps, each of which does what two of its teacher's do.
 
     In the first stage the teacher's are steps of DDIM; in each one after it those of the student before, the average of
@@ -69,7 +70,6 @@ class Progressive(Distilled):
         if not same or any(not math.isclose(a, b, rel_tol=1e-9) for a, b in zip(wanted, student.lands, strict=True)):
             words = f"it has a chain of {len(student.lands) - 1}, or other times: Progressive.student(teacher) makes it"
             raise InputError(f"student: last={last} and power={power:g} train a chain of {last} jumps, and {words}")
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.before: FlowMap | None = None
 
     @classmethod
@@ -79,7 +79,7 @@ class Progressive(Distilled):
     @property
     def jumps(self) -> int:
         """Those of the student of this stage."""
-        return self.first >> (1 + min(int(self.steps) // self.stage, self.stages - 1))
+        return self.first >> (1 + min(self.count // self.stage, self.stages - 1))
 
     def forward(self, drawn: Drawn, turn: str = "") -> Tensor:
         n = self.jumps
@@ -119,8 +119,8 @@ class Progressive(Distilled):
             raise InputError(f"steps={steps}: {words}: give {least} steps or more, or a shorter stage", "steps")
 
     def after(self, step, average):
-        stage = min(int(self.steps) // self.stage, self.stages - 1)
-        self.steps.fill_(step)
+        stage = min(self.count // self.stage, self.stages - 1)
+        super().after(step, average)
         if min(step // self.stage, self.stages - 1) > stage:
             self.before = copy.deepcopy(average).requires_grad_(False).eval()
             load_state(self.product, plain_state(average))
@@ -133,15 +133,14 @@ class Progressive(Distilled):
 
     def state(self):
         known = {} if self.before is None else {f"before.{k}": v for k, v in plain_state(self.before).items()}
-        return super().state() | {"steps": self.steps.clone()} | known
+        return super().state() | known
 
     def load_state(self, state):
-        self.steps.copy_(state["steps"])
         before = {k.removeprefix("before."): v for k, v in state.items() if k.startswith("before.")}
         if before:
             self.before = copy.deepcopy(self.product).requires_grad_(False).eval()
             load_state(self.before, before)
-        super().load_state({k: v for k, v in state.items() if k != "steps" and not k.startswith("before.")})
+        super().load_state({k: v for k, v in state.items() if not k.startswith("before.")})
 
 
 def stages(first: int, last: int) -> int:
