@@ -1,5 +1,6 @@
 """Faults of the machine and of the numbers: killed, asked to stop, starved, in the way, NaN, packages missing."""
 
+import contextlib
 import ctypes
 import dataclasses
 import errno
@@ -13,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 from boxes import begun, differences, fault, rows
 from fault_files import quiet
 from trainings import ROOT, SLOW
@@ -268,6 +270,9 @@ def nan_in_a_model(box):
 # Too little, or in the way
 
 
+TAKEN: list[torch.Tensor] = []
+
+
 def _starve(step: int) -> None:
     from scoresde.training import average as ema
 
@@ -278,6 +283,9 @@ def _starve(step: int) -> None:
         if now == step:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + 2**19,) * 2)
+            with contextlib.suppress(RuntimeError, MemoryError):  # a command keeps what it frees: that is taken too
+                while True:
+                    TAKEN.append(torch.empty(2**20, dtype=torch.uint8))
 
     ema.EMA.update = last
 
