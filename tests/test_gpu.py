@@ -6,8 +6,10 @@ from samplers import DETERMINISTIC, STOCHASTIC
 
 import scoresde
 from scoresde import noise
+from scoresde.conditions import Label
 from scoresde.denoiser import levels
-from scoresde.sampling import DDIM, PC, ProbabilityFlow
+from scoresde.sampling import DDIM, PC, Jump, ProbabilityFlow, Renoise
+from scoresde.students import METHODS, student_of, taught_by
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -17,6 +19,8 @@ FIXED = {
     "pc": PC(steps=5),
     "pc-gibbs": PC(steps=5, predictor="ancestral", corrector="gibbs"),
     **{name: entry(5) for name, entry in {**DETERMINISTIC, **STOCHASTIC}.items() if name != "pc"},
+    "jump": Jump(steps=5),
+    "renoise": Renoise(steps=5),
 }
 each_fixed = pytest.mark.parametrize("sampler", FIXED.values(), ids=FIXED)
 
@@ -134,6 +138,40 @@ def test_flow_and_likelihood_agree():
 def test_training_runs():
     trained = scoresde.train(model(), torch.randn(64, 1, 8, 8), steps=3, batch_size=16, precision="bf16")
     assert next(trained.parameters()).is_cuda
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_of_few_steps_trains(name):
+    x, label = torch.randn(64, 1, 8, 8), torch.randint(3, (64,))
+    net = scoresde.nets.UNet((1, 8, 8), channels=16, conditions={"label": Label(3)})
+    few = {"knowledge": {"n": 16, "steps": 4}, "dmd": {"pairs": 16}, "progressive": {"first": 4, "stage": 1}}
+    few["reflow"] = few["knowledge"]
+    student = scoresde.distill(
+        scoresde.Preconditioned(net, scoresde.VP()),
+        scoresde.data.from_tensor(x, cond={"label": label}),
+        name,
+        guidance=(1, 4) if name in ("guidance", "lcm") else None,
+        training={"steps": 3, "batch_size": 16, "validate_every": 3, "warmup": 0},
+        device="cuda",
+        progress=False,
+        **few.get(name, {}),
+    )
+    assert next(student.parameters()).is_cuda and all(p.isfinite().all() for p in student.parameters())
+
+
+@pytest.mark.parametrize("name", ["consistency", "scm", "meanflow", "shortcut", "ctm", "dmd2", "add"])
+def test_the_loss_of_a_method_is_the_same(name):
+    """Of the same numbers and weights; each step of sCM and of MeanFlow is a jvp through the network."""
+    how, teacher = METHODS[name], model()
+    data = scoresde.data.as_data(torch.randn(64, 1, 8, 8))
+    objective = how.objective(student_of(how, teacher), data, taught_by(how, teacher), **how.settings)
+    turn = objective.turns[-1]
+    batch = scoresde.data.collate(data.train, range(16))
+    objective.begin(torch.device("cpu"))
+    drawn = objective.draw(batch, 16, slice(None), turn)
+    here = objective(drawn, turn)
+    there = objective.cuda()(type(drawn)(*({} if isinstance(part, dict) else part.cuda() for part in drawn)), turn)
+    assert here.isfinite().all() and torch.allclose(here, there.cpu(), 1e-2, 1e-3)
 
 
 def test_the_self_test_passes():
