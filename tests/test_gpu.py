@@ -8,6 +8,7 @@ import scoresde
 from scoresde import noise
 from scoresde.conditions import Label
 from scoresde.denoiser import levels
+from scoresde.noise import counter
 from scoresde.sampling import DDIM, PC, Jump, ProbabilityFlow, Renoise
 from scoresde.students import METHODS, student_of, taught_by
 
@@ -56,14 +57,14 @@ def test_the_mean_of_levels_is_the_same_and_does_not_wait(spread):
 def test_the_triton_kernel_gives_the_same_numbers(dtype):
     """The same words, so equal up to the last bits of log and cos; and it is taken where triton is installed."""
     pytest.importorskip("triton")
-    noise._kernel.cache_clear()
-    kernel, rows = noise._kernel(), torch.arange(7, device="cuda")
+    counter._kernel.cache_clear()
+    kernel, rows = counter._kernel(), torch.arange(7, device="cuda")
     assert kernel is not None
     for shape in ((1,), (5,), (3, 7), (3, 32, 32)):
         x, index = torch.empty(7, *shape, dtype=dtype, device="cuda"), rows * 2**30
         for seed in (0, 2**40 + 5):
             for step, draw in ((0, 0), (1, 16), (2**31, 2**32 - 1), (rows - 2, rows)):
-                expected = noise._normal(x, index, seed, step, draw)
+                expected = counter._normal(x, index, seed, step, draw)
                 here = noise.normal(x, index, seed, step, draw)
                 tolerance = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 0.05}[dtype]
                 assert here.dtype == dtype and torch.allclose(here, expected, 0, tolerance)
@@ -105,7 +106,7 @@ def test_options_come_together(options, cuda_graphs):
 
 
 def test_batches_shrink_until_they_fit_the_memory():
-    """A network that asks for 1/16 of the free memory for each row: 8 rows fit, or at least 4."""
+    """A network that asks for 1/16 of the free memory for each row: 16 rows fit, or at least 4."""
 
     class Greedy(torch.nn.Module):
         def __init__(self):
@@ -117,9 +118,10 @@ def test_batches_shrink_until_they_fit_the_memory():
             return x
 
     greedy = scoresde.Preconditioned(Greedy(), scoresde.VP())
-    with pytest.warns(UserWarning, match="batch_size=64 ran out of memory: (4|8) fits"):
+    with pytest.warns(UserWarning, match="batch_size=64 ran out of memory: (4|8|16) fits"):
         x = scoresde.sample(greedy, DDIM(steps=2), (64, 2))
     assert torch.allclose(x, scoresde.sample(greedy, DDIM(steps=2), (64, 2), batch_size=2))
+    torch.cuda.empty_cache()  # cuDNN takes its memory beside that of torch, which holds all of it by now
 
 
 def test_flow_and_likelihood_agree():
