@@ -15,9 +15,9 @@ from scoresde.denoiser import FlowMap, Preconditioned, turned
 from scoresde.exact import GaussianMixture
 from scoresde.guidance import Guided
 from scoresde.objectives import Consistency, GuidedDistillation, Pairs, Progressive, Reflow, Shortcut, Trajectory, pairs
-from scoresde.objectives.distill.anywhere import frozen
 from scoresde.objectives.distill.base import Drawn
-from scoresde.objectives.distill.progressive import chain, stages
+from scoresde.objectives.distill.maps.anywhere import frozen
+from scoresde.objectives.distill.maps.progressive import chain, stages
 from scoresde.objectives.distill.stored import arc
 from scoresde.objectives.distill.times import at, both, ends
 from scoresde.sampling import DDIM, PC, Adams, Jump, sample
