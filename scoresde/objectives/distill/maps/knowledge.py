@@ -37,7 +37,7 @@ class Pairs(Stored):
         InputError: as `Stored` does.
     """
 
-    lands = ("times",)
+    lands, paired = ("times",), True
 
     @recorded
     def __init__(
@@ -84,7 +84,7 @@ class Reflow(Stored):
     """
 
     trains = Preconditioned
-    lands = (None,)
+    lands, paired = (None,), True
 
     @recorded
     def __init__(
