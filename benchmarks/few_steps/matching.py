@@ -40,7 +40,7 @@ from scoresde.objectives import ADD, DMD, DMD2, Consistency, Denoising
 from scoresde.sampling import Jump, Renoise, sample
 
 N = 4000
-START = 800  # steps of a denoiser that stands for the teacher's network
+START = 1000  # steps of a denoiser that stands for the teacher's network
 QUIET = {"device": "cpu", "progress": False}
 
 
@@ -53,10 +53,11 @@ class Method(NamedTuple):
     begin: int = 0
 
 
+OWN = {"gan": "softplus", "r1": 1e-3, "pace": 2.0, "noise": (0.0, 0.6)}  # of a critic that is a network of its own
 METHODS = {
     "dmd": Method(DMD, {"pairs": 5000, "fakes": 3}, {"steps": 1200}),
-    "dmd2": Method(DMD2, {"fakes": 3, "r1": 1e-3, "pace": 2.0}, {"steps": 700}, 1500),
-    "add": Method(ADD, {"distillation": 0.0, "gan": "softplus", "r1": 1e-3, "pace": 2.0}, {"steps": 1500}, 1500),
+    "dmd2": Method(DMD2, {"fakes": 3, **OWN}, {"steps": 600}, 3000),
+    "add": Method(ADD, {"distillation": 0.0, **OWN}, {"steps": 1500}, 3000),
 }
 
 
