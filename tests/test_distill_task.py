@@ -257,6 +257,15 @@ def test_every_method_trains_a_student_from_python(points, method, tmp_path):
     assert known["train"]["lr"] == METHODS[method].training["lr"]
 
 
+def test_a_student_that_is_told_where_it_lands_and_w_comes_back_from_its_folder(home, tmp_path):
+    """Its network reads the two in one order, whichever of them an item comes with."""
+    teacher, folder = scoresde.load(home / "runs" / "teacher"), tmp_path / "student"
+    options = {"guidance": (1.0, 4.0), "training": FEW, "progress": False, "folder": folder}
+    student = scoresde.distill(teacher, scoresde.data.digits(), "shortcut", **options)
+    cond = {"label": 3, "guidance": 2.0}
+    assert torch.equal(scoresde.load(folder).generate(2, cond=cond), student.generate(2, cond=cond))
+
+
 def test_python_refuses_in_a_line(points):
     teacher, data = points
     refuses("did you mean consistency?", call=lambda: scoresde.distill(teacher, data, "consistent"))
