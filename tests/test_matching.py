@@ -167,6 +167,24 @@ def test_others_move_once_in_their_order():
     assert made(DMD, fakes=3).moves == (FAKE, FAKE, FAKE, STUDENT)
 
 
+def test_a_critic_moves_at_its_own_pace(tmp_path):
+    objective = made(ADD, pace=50.0)
+    nn.init.normal_(objective.product.net.leave[-1].weight, std=0.1)  # else nothing before the last layer moves
+    start = {turn: [p.detach().clone() for p in objective.trained(turn)] for turn in objective.turns}
+    training = Training(
+        steps=1, batch_size=16, lr=1e-4, betas=(0.0, 0.99), weight_decay=0.0, warmup=0, validate_every=9
+    )
+    fit(objective, objective.data, training, progress=False, device="cpu")
+    moved = {
+        turn: max(
+            float((p.detach() - q).abs().max()) for p, q in zip(objective.trained(turn), start[turn], strict=True)
+        )
+        for turn in objective.turns
+    }
+    assert moved[STUDENT] == pytest.approx(1e-4, rel=0.01)  # the first step of Adam is the rate
+    assert moved[CRITIC] == pytest.approx(50e-4, rel=0.01)
+
+
 @pytest.mark.parametrize("sde", SDES, ids=NAMES)
 def test_simulated_inputs_are_those_of_sampling(sde):
     objective = made(DMD2, sde, steps=3)

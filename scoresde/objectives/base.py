@@ -44,9 +44,13 @@ class Objective(nn.Module, ABC):
         """Who moves in a step, in this order: each of `turns` once, or one of a faster time scale several times.
 
         A step is one batch and, at its end, one step of the average, whoever moves how often in it; a turn draws anew
-        at each of its moves, and takes them all at the step's learning rate.  Checkpoints stand between steps.
+        at each of its moves, and takes them all at its `rate`.  Checkpoints stand between steps.
         """
         return self.turns
+
+    def rate(self, turn: str) -> float:
+        """What the step's learning rate is multiplied by for this turn: 1, but for a player of another time scale."""
+        return 1.0
 
     def trained(self, turn: str) -> list[nn.Parameter]:
         """The parameters that the optimizer of this turn moves."""

@@ -185,7 +185,7 @@ class _Trainer:
         training, step, size = self.training, self.step, self.training.batch_size
         optimizer = self.optimizers[turn]
         for group in optimizer.param_groups:
-            group["lr"] = training.rate(step)
+            group["lr"] = training.rate(step) * self.objective.rate(turn)
         torch.manual_seed(seed_of(training.seed, step, 0, 1 + k))
         drawn = self.objective.draw(batch, size, slice(self.rank, None, self.ranks), turn)
         if self.rank:  # what the network draws for itself, dropout, is apart

@@ -58,10 +58,11 @@ class Distilled(Own):
     trains = FlowMap
     lands: tuple[str | None, ...] = ("data", "any")  # what its students may learn: these, "times", None
     alone: bool = True  # whether it does without a teacher
+    paired: bool = False  # whether it follows a teacher whose noise was paired with the data
 
     def __init__(self, student: FlowMap, data: Data, teacher: Denoiser | None = None):
         super().__init__()
-        check_pair(type(self).__name__, self.lands, self.alone, student, teacher)
+        check_pair(type(self).__name__, self.lands, self.alone, student, teacher, self.paired)
         self.product, self.data = student, data
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
         self.takes = tuple(name for name, kind in student.conditions.items() if kind.of_items)

@@ -9,7 +9,7 @@ from torch import Tensor
 from ....data import Data
 from ....denoiser import Denoiser, FlowMap
 from ....making import recorded
-from ....settings import Fraction, Scale, Text
+from ....settings import Fraction, Positive, Scale, Text
 from .base import CRITIC, STUDENT, Play
 from .contest import Contest, Judge
 from .dmd import Few
@@ -35,7 +35,7 @@ class ADD(Contest):
         inputs: what a jump begins from: noised items of the "data", as in the papers, or where the student's own jumps
             lead, "simulated".
         distillation: w.
-        critic, gan, r1, noise: as in `Contest`.
+        critic, gan, r1, noise, pace: as in `Contest`.
         begin: as in `DMD2`.
 
     Raises:
@@ -58,9 +58,10 @@ class ADD(Contest):
         gan: Literal["hinge", "softplus"] = "hinge",
         r1: Scale = 0.1,
         noise: tuple[Fraction, Fraction] = (0.0, 1.0),
+        pace: Positive = 100.0,
         begin: Text | None = None,
     ):
-        super().__init__(student, data, teacher, steps, times, critic, gan, r1, noise)
+        super().__init__(student, data, teacher, steps, times, critic, gan, r1, noise, pace)
         self.inputs, self.distillation = inputs, distillation
 
     def trained(self, turn):

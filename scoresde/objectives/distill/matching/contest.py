@@ -10,8 +10,8 @@ from ....data import Data
 from ....denoiser import Denoiser, FlowMap
 from ....errors import InputError
 from ....model.trained.classifier import NoisyClassifier, TrainedClassifier
-from ....settings import Fraction
-from .base import Matching, Play
+from ....settings import Fraction, Positive
+from .base import CRITIC, Matching, Play
 from .critics import critic_of
 
 Judge = Literal["teacher", "own"] | nn.Module
@@ -33,6 +33,8 @@ class Contest(Matching):
         gan: "hinge" or "softplus".
         r1: the weight of the gradient.
         noise: the two shares, 0 is t_min and 1 is t_max.
+        pace: how many times the student's learning rate is the critic's (Heusel et al., 2017, arXiv 1706.08500): heads
+            that learn slower than the student moves tell nothing, and say nothing to it.
 
     Raises:
         InputError: as `Matching` does; features asked of a teacher without a network.
@@ -49,6 +51,7 @@ class Contest(Matching):
         gan: str,
         r1: float,
         noise: tuple[Fraction, Fraction],
+        pace: Positive,
     ):
         super().__init__(student, data, teacher, steps, times)
         if len(noise) != 2 or noise[0] > noise[1]:
@@ -58,7 +61,10 @@ class Contest(Matching):
         if isinstance(critic, NoisyClassifier | TrainedClassifier):
             self.classifier = critic.requires_grad_(False)
         self.critic = critic_of(critic, teacher, student.sde, tuple(data.shape))
-        self.gan, self.r1, self.noise = gan, r1, tuple(noise)
+        self.gan, self.r1, self.noise, self.pace = gan, r1, tuple(noise), pace
+
+    def rate(self, turn):
+        return self.pace if turn == CRITIC else super().rate(turn)
 
     def watched(self, v: Tensor) -> Tensor:
         """The angles at which the critic looks.

@@ -11,7 +11,7 @@ from ....denoiser import Denoiser, FlowMap
 from ....errors import InputError
 from ....making import recorded
 from ....sde import SDE, expand
-from ....settings import Count, Fraction, Positive, Range, Scale, Text, brief
+from ....settings import LATER, Count, Fraction, Positive, Range, Scale, Text, brief
 from ..stored import Stored
 from .base import CRITIC, FAKE, STUDENT, Matching, Play
 from .contest import Contest, Judge
@@ -161,7 +161,7 @@ class DMD2(Follower, Contest):
         steps, times: the angles of its jumps, as in `Matching`.
         fakes: how often the fake denoiser moves in a step.
         weight: w.
-        critic, gan, r1, noise: as in `Contest`.
+        critic, gan, r1, noise, pace: as in `Contest`.
         fake: the fake denoiser's network, or itself; None: it begins as the teacher.
         begin: the folder of another student, that this one begins as (`student`); None: it begins as the teacher.
 
@@ -185,10 +185,11 @@ class DMD2(Follower, Contest):
         gan: Literal["hinge", "softplus"] = "softplus",
         r1: Scale = 0.1,
         noise: tuple[Fraction, Fraction] = (0.0, 1.0),
+        pace: Annotated[Positive, LATER] = 1.0,
         fake: nn.Module | None = None,
         begin: Text | None = None,
     ):
-        super().__init__(student, data, teacher, steps, times, critic, gan, r1, noise)
+        super().__init__(student, data, teacher, steps, times, critic, gan, r1, noise, pace)
         self.fake, self.moves_of_fake, self.weight = fake_of(fake, student, teacher), fakes, weight
 
     def trained(self, turn):
