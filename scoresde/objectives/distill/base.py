@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ...conditions import Strength
 from ...data import Batch, Data, collate
-from ...denoiser import GUIDANCE, Denoiser, FlowMap, Lands, Preconditioned, turned
-from ...guidance import Guided
+from ...denoiser import GUIDANCE, Denoiser, FlowMap, Lands, Preconditioned, flow_velocity, turned
 from ...model.description import describe
 from ...model.kept import moments
 from ...model.kept.state import plain_state
@@ -18,9 +17,9 @@ from ...sde import SDE, expand
 from ..denoising import dropped_rows
 from ..guards import prepare
 from ..own import Own
-from .look import LOOK, Ends, told
+from .look import LOOK, Ends, led, told
 from .suited import check_pair
-from .times import at, ends, spread
+from .times import ends, spread
 
 
 class Drawn(NamedTuple):
@@ -138,9 +137,8 @@ class Distilled(Own):
         Returns:
             (B, *shape).
         """
-        sde, t = self.product.sde, at(self.product.sde, phi)
-        x0 = self.asked(expand(torch.hypot(*sde.marginal(t)), z) * z, t, cond)
-        return expand(phi.cos() / phi.sin(), z) * z - expand(1 / phi.sin(), z) * x0
+        teacher, known = led(self.teacher, cond)
+        return flow_velocity(teacher, z, phi, known)
 
     def asked(self, x: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
         """The teacher's D(x, t), led by the scale that the student is told.
@@ -153,10 +151,8 @@ class Distilled(Own):
         Returns:
             (B, *shape).
         """
-        known = {k: v for k, v in cond.items() if k in self.teacher.conditions}
-        if self.strength is None or GUIDANCE in self.teacher.conditions or not known:
-            return self.teacher(x, t, known)
-        return Guided(self.teacher, cond[GUIDANCE][:, 0])(x, t, known)
+        teacher, known = led(self.teacher, cond)
+        return teacher(x, t, known)
 
     def velocity(self, drawn: Drawn, z: Tensor, phi: Tensor) -> Tensor:
         """That of the flow: the teacher's, or without one cos(phi) eps - sin(phi) x_0.
