@@ -4,16 +4,16 @@
     OMP_NUM_THREADS=1 python benchmarks/few_steps/matching.py --problem 64d --sde vp ve --method dmd2 --out more.json
     python benchmarks/few_steps/matching.py --table --out matching.json
 
-`ring` is the toy of that name, eight Gaussians of deviation 0.07 on a circle of radius 1.41; `64d` are eight
-Gaussians of 64 numbers, of unit variance a coordinate together.  Student and fake denoiser are MLPs beside a multiple
-of their input, of each entry and level its own (`Passing`): without it the noise that an MLP of width 128 fails to hand
-on in 64 numbers stays in the samples.  The critic is a network of its own.  As the teacher is no network, a denoiser
-is trained for `START` steps, as which student and fake denoiser begin; and those of DMD2 and ADD go on for `begin`
-steps of consistency distillation, without which they find a few components alone; `consistency` is where they begin.  The seconds are those of all.  A
-student is measured with its averaged weights, by `Renoise`.  A figure is the energy distance (squared, without bias) of
-4000 samples to 4000 of the data, with its 95 % interval; the share of samples that are within a component, by the 0.999
-quantile of chi^2; and how many of the 8 components are recovered, within which there is at least half of their share of
-all samples.  The row `data` is the floor: other samples of the data.
+`ring` is the toy of that name, eight Gaussians of deviation 0.07 on a circle of radius 1.41; `64d` are eight Gaussians
+of 64 numbers, of unit variance a coordinate together. Student and fake denoiser are MLPs beside a multiple of their
+input, of each entry and level its own (`Passing`): without it the noise that an MLP of width 128 fails to hand on in 64
+numbers stays in the samples. The critic is a network of its own. As the teacher is no network, a denoiser is trained
+for `START` steps, as which student and fake denoiser begin; and those of DMD2 and ADD go on for `begin` steps of
+consistency distillation, without which they find a few components alone; `consistency` is where they begin. The seconds
+are those of all. A student is measured with its averaged weights, by `Renoise`. A figure is the energy distance
+(squared, without bias) of 4000 samples to 4000 of the data, with its 95 % interval; the share of samples that are
+within a component, by the 0.999 quantile of chi^2; and how many of the 8 components are recovered, within which there
+is at least half of their share of all samples. The row `data` is the floor: other samples of the data.
 """
 
 import argparse
