@@ -225,7 +225,9 @@ def test_the_losses_of_a_contest():
         def forward(self, x, c):
             return x @ self.weight
 
-    plain, penalised = (made(ADD, critic=Slope(), r1=r1, noise=(0.0, 0.0)) for r1 in (0.0, 0.4))
+    plain, penalised = (
+        made(ADD, critic=Slope(), r1=r1, noise=(0.0, 0.0), gan="hinge", distillation=1.0) for r1 in (0.0, 0.4)
+    )
     drawn = draw(plain)
     phi = torch.full_like(drawn.v, plain.low)
     x, y = (plain.noised(v, drawn.other, phi) @ plain.critic.net.weight for v in (drawn.x0, plain.generated(drawn)))

@@ -90,6 +90,17 @@ def table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def brief(found: dict) -> str:
+    """The Frechet distances alone, a line for each method."""
+    shown = ("1", "2", "4", "8", "10", "50")
+    lines = [f"| method | minutes | {' | '.join(f'{n} steps' for n in shown)} |", f"|---|---:|{'---|' * len(shown)}"]
+    for method, its in found.items():
+        cells = [cell(its["steps"][n], "frechet") if n in its["steps"] else "" for n in shown]
+        lines.append(f"| {method} | {its['minutes']:.1f} | " if "minutes" in its else f"| {method} | | ")
+        lines[-1] += " | ".join(cells) + " |"
+    return "\n".join(lines)
+
+
 def picture(path: Path, teacher: Path, out: Path, methods: list[str], each: int = 10) -> None:
     """The same noises by the teacher and by each student in 1, 2 and 4 steps, as far as it has learned them."""
     import matplotlib.pyplot as plt
@@ -136,6 +147,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("runs/few_steps"))
     parser.add_argument("--table", action="store_true", help="print what has been measured, and measure nothing")
+    parser.add_argument("--brief", action="store_true", help="the table of Frechet distances alone")
     parser.add_argument("--picture", type=Path, help="a file, of the samples of these methods from the same noises")
     given = parser.parse_args()
     path = given.out / "figures.json"
@@ -144,7 +156,7 @@ def main() -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         for name, of in [("teacher", given.teacher), *((m, given.out / m) for m in given.methods)]:
             measure(name, of, found.setdefault(name, {"steps": {}}), given, lambda: path.write_text(json.dumps(found)))
-    print(table(found))
+    print(brief(found) if given.brief else table(found))
     if given.picture:
         picture(given.picture, given.teacher, given.out, given.methods)
 

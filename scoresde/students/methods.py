@@ -62,7 +62,7 @@ _ALL = (
     Method("guidance", GuidedDistillation, {}, USUAL),
     Method("dmd", DMD, {}, PLAYERS),
     Method("dmd2", DMD2, {"steps": 4, "fakes": 3}, PLAYERS | {"steps": 600}),
-    Method("add", ADD, {"steps": 4}, PLAYERS),
+    Method("add", ADD, {"steps": 4}, PLAYERS | {"lr": 1e-4}),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}  # as conf/method/ has them
 

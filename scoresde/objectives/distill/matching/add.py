@@ -23,7 +23,11 @@ class ADD(Contest):
 
     with D the teacher's, without a gradient, of what the student made (Sauer et al., 2023).  Its heads are on the
     features of a classifier there, of pictures without noise (noise = [0, 0]); on those of the teacher at several noise
-    levels it is the latent form (LADD; Sauer et al., 2024).
+    levels it is the latent form (LADD; Sauer et al., 2024), which has no second part (distillation = 0).
+
+    The second part alone is least at the modes of the data, as D of a noisy input is drawn to them and nothing drives
+    what the student makes apart: the critic has to, so that it learns at `pace` times the student's rate, and w is as
+    small as leaves its gradient above the other's.
 
     Sauer, Lorenz, Blattmann, Rombach (2023), Adversarial Diffusion Distillation, arXiv 2311.17042; Sauer, Boesel,
     Dockhorn, Blattmann, Esser, Rombach (2024), Fast High-Resolution Image Synthesis with Latent Adversarial Diffusion
@@ -53,9 +57,9 @@ class ADD(Contest):
         steps: Few = 4,
         times: Sequence[float] = (),
         inputs: Literal["data", "simulated"] = "data",
-        distillation: Scale = 1.0,
+        distillation: Scale = 0.02,
         critic: Judge = "teacher",
-        gan: Literal["hinge", "softplus"] = "hinge",
+        gan: Literal["hinge", "softplus"] = "softplus",
         r1: Scale = 0.1,
         noise: tuple[Fraction, Fraction] = (0.0, 1.0),
         pace: Positive = 100.0,
