@@ -13,12 +13,13 @@ from problems import refuses
 
 import scoresde
 from scoresde import InputError, exact
-from scoresde.conditions import Text
+from scoresde.conditions import Label, Text
 from scoresde.config import build
 from scoresde.data import from_tensor
 from scoresde.demo import Desk, Place, Subject, draw, given, scores
 from scoresde.demo.ways import denoising, walk
 from scoresde.demo.wishes import SAMPLERS, Walk, Wish
+from scoresde.denoiser import FlowMap
 from scoresde.guidance import Guided
 from scoresde.model import Model
 from scoresde.noise import normal
@@ -89,6 +90,27 @@ def test_a_class_is_where_the_samples_are_and_guidance_leads_further():
             last(label=label)
     with pytest.raises(InputError, match="takes no label"):
         list(denoising(subject(), Wish(label=0)))
+
+
+@pytest.mark.parametrize("lands", ["data", None])
+def test_a_distilled_model_is_told_the_scale(lands):
+    """A student of few steps, or a denoiser that is led: the page offers the scales that it has learned."""
+    torch.manual_seed(0)
+    teacher = scoresde.Preconditioned(scoresde.nets.MLP((2,), width=16, blocks=1, conditions={"label": Label(2)}), SDE)
+    student = FlowMap.of(teacher, lands, guidance=(1.5, 4.0)).eval()
+    for weight in student.parameters():  # the last layer of a new network is 0
+        torch.nn.init.normal_(weight, std=0.2)
+    facts = {"name": "pair", "shape": [2], "levels": None, "scale": torch.tensor(0.5), "shift": torch.tensor(1.0)}
+    shown = Subject(Model(student, facts, 7))
+    desk = Desk(shown)
+    assert desk.scales == (1.5, 4.0, 1.5) and not shown.free
+    wish = {"n": 3, "label": 1, "sampler": "renoise" if lands else "ddim", "steps": 2}
+    frames = list(denoising(shown, Wish(scale=3.0, **wish)))
+    told = lambda w: shown.model.generate(3, Wish(**wish).made(), 0, {"label": 1, "guidance": w}, progress=False)
+    assert torch.equal(frames[-1].samples, told(3.0)) and not torch.equal(told(3.0), told(2.0))
+    with pytest.raises(InputError, match="scale is 1: give numbers from 1.5 to 4"):
+        list(denoising(shown, Wish(scale=1.0, **wish)))
+    assert Desk(subject()).scales is None and Desk(subject(labels=[0, 1])).scales == (0.0, 8.0, 1.0)
 
 
 def shown_guide(model):

@@ -127,6 +127,18 @@ def test_a_moved_student_draws_without_its_teacher(say, home, tmp_path):
         (home / "away").rename(home / "runs" / "teacher")
 
 
+def test_a_denoiser_that_is_told_its_guidance_draws_as_in_python(say, home):
+    words = ("method=guidance", "teacher=runs/teacher", "task.guidance=[1,4]", "folder=led", *TINY)
+    code, out, err = say("task=distill", *words)
+    assert code == 0, err
+    code, out, err = say("folder=led", "task=sample", "n=3", "given.label=3", "given.guidance=2", "gif=false")
+    assert code == 0 and "21 evaluations" in out, err
+    (run,) = (home / "led").glob("sample-dpmpp_2m-*")
+    wanted = scoresde.load(home / "led").generate(3, cond={"label": 3, "guidance": 2.0})
+    assert np.array_equal(np.load(run / "samples.npy"), wanted.numpy())
+    shutil.rmtree(home / "led")
+
+
 REFUSED = [
     ("sampler=jump sampler.steps=2", "sampler.steps=2"),
     ("sampler=jump", "say steps=1, or sampler=renoise"),
@@ -243,6 +255,15 @@ def test_every_method_trains_a_student_from_python(points, method, tmp_path):
     wanted = "start" if METHODS[method].teacher == "begins" else "teacher"
     assert known[wanted]["weights"] == teacher.weights and ("teacher" in known) == (wanted == "teacher")
     assert known["train"]["lr"] == METHODS[method].training["lr"]
+
+
+def test_a_student_that_is_told_where_it_lands_and_w_comes_back_from_its_folder(home, tmp_path):
+    """Its network reads the two in one order, whichever of them an item comes with."""
+    teacher, folder = scoresde.load(home / "runs" / "teacher"), tmp_path / "student"
+    options = {"guidance": (1.0, 4.0), "training": FEW, "progress": False, "folder": folder}
+    student = scoresde.distill(teacher, scoresde.data.digits(), "shortcut", **options)
+    cond = {"label": 3, "guidance": 2.0}
+    assert torch.equal(scoresde.load(folder).generate(2, cond=cond), student.generate(2, cond=cond))
 
 
 def test_python_refuses_in_a_line(points):

@@ -37,6 +37,8 @@ def test_each_operation_keeps_magnitudes():
     assert magnitude(mp_silu(a)) == pytest.approx(1, rel=0.02)
     for t in (0.3, 0.5):
         assert magnitude(mp_sum(a, b, t)) == pytest.approx(1, rel=0.02)
+        low = mp_sum(a, b.bfloat16(), t)  # as within autocast
+        assert low.dtype == torch.float32 and magnitude(low) == pytest.approx(1, rel=0.02)
         joined = mp_cat(a, 1.0 * b[:, :16], t)
         assert magnitude(joined) == pytest.approx(1, rel=0.02)
         share = joined[:, 64:].square().sum() / joined.square().sum()

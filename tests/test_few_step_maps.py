@@ -11,13 +11,13 @@ from torch import nn
 import scoresde
 from scoresde.conditions import Label, Landing, Strength
 from scoresde.data import Tensors
-from scoresde.denoiser import FlowMap, Preconditioned, turned
+from scoresde.denoiser import FlowMap, Preconditioned, Source, turned
 from scoresde.exact import GaussianMixture
 from scoresde.guidance import Guided
 from scoresde.objectives import Consistency, GuidedDistillation, Pairs, Progressive, Reflow, Shortcut, Trajectory, pairs
-from scoresde.objectives.distill.anywhere import frozen
 from scoresde.objectives.distill.base import Drawn
-from scoresde.objectives.distill.progressive import chain, stages
+from scoresde.objectives.distill.maps.anywhere import frozen
+from scoresde.objectives.distill.maps.progressive import chain, stages
 from scoresde.objectives.distill.stored import arc
 from scoresde.objectives.distill.times import at, both, ends
 from scoresde.sampling import DDIM, PC, Adams, Jump, sample
@@ -403,6 +403,13 @@ def test_what_a_method_cannot_train_is_told_in_a_line():
     refuses("student", "give a FlowMap", call=lambda: make(Consistency, teacher))
     refuses("model of few steps", call=lambda: make(Consistency, given=anywhere))
     refuses("no conditions to be led to", call=lambda: make(GuidedDistillation))
+    other = untrained()
+    other.source = Source(offset=0.1)
+    refuses("offset noise", "plain noise", call=lambda: make(Consistency, given=other))
+    refuses("offset noise", call=lambda: make(Pairs, given=other))
+    other.source = Source(paired=True)
+    refuses("paired", "method=knowledge", call=lambda: make(Shortcut, given=other))
+    make(Pairs, given=other)  # each of its noises by itself is plain
     told, items = untrained(label=Label(2)), data_of(VP(), labels=True)
     call = lambda: GuidedDistillation(GuidedDistillation.student(told), items, told)
     refuses("no scale", "guidance=(1, 4)", call=call)

@@ -8,7 +8,7 @@ from problems import close, each_sde, mixture
 from scoresde.denoiser import FlowMap, Preconditioned
 from scoresde.denoiser.levels import levels
 from scoresde.nets import MLP
-from scoresde.objectives.distill.continuous import residual
+from scoresde.objectives.distill.maps.continuous import residual
 from scoresde.sampling import DDIM, Adams, Jump, Renoise, sample
 from scoresde.sde import expand
 

@@ -7,21 +7,25 @@ import numpy as np
 import pytest
 import torch
 from commands import DIGITS, command
+from flow_maps import Solved
 from problems import refuses
 from test_autoencoder import made
 
 import scoresde
-from scoresde import VE, VP, Preconditioned
-from scoresde.conditions import Label
+from scoresde import VE, VP, Linear, Preconditioned
+from scoresde.conditions import Label, Landing, Strength
 from scoresde.data import collate
-from scoresde.denoiser import FlowMap
+from scoresde.denoiser import FlowMap, flow_velocity
+from scoresde.exact import GaussianMixture
 from scoresde.guidance import Guided
 from scoresde.latent import latents
 from scoresde.model import Model
 from scoresde.model.kept.state import plain_state
 from scoresde.model.trained.known import facts
 from scoresde.nets import MLP, Gaussian
-from scoresde.objectives import Autoencode, Consistency
+from scoresde.objectives import SCM, Autoencode, Consistency, MeanFlow
+from scoresde.objectives.distill.base import Drawn
+from scoresde.objectives.distill.look import led
 from scoresde.objectives.distill.times import angles
 from scoresde.sampling import Jump, Renoise
 from scoresde.training import Training
@@ -78,6 +82,36 @@ def test_the_teacher_is_led_by_the_scale_of_each_row():
     drawn = drawn_of(objective, 400)
     scales = drawn.cond["guidance"][:, 0]
     assert float(scales.min()) >= 1 and float(scales.max()) <= 4 and abs(float(scales.mean()) - 2.5) < 0.15
+
+
+class Told(Solved):
+    """The exact map of the flow that is led to each row's label by each row's scale w, or by `off` times that."""
+
+    off = 1.0
+
+    def frame(self, z, phi_t, phi_s, cond=None):
+        teacher, known = led(self.model, {**cond, "guidance": self.off * cond["guidance"]})
+        self.velocity = lambda y, phi: flow_velocity(teacher, y, phi, known)
+        return super().frame(z, phi_t, phi_s)
+
+
+@pytest.mark.parametrize("sde", [VP(), VE(), Linear()], ids=["vp", "ve", "linear"])
+def test_scm_and_meanflow_are_at_rest_on_the_guided_map(sde):
+    """Told the label and w, their losses are 0 on the exact map of the guided flow, and not on that of another w."""
+    means = torch.tensor([[1.0, 0.2], [-0.6, 0.5]], dtype=torch.float64)
+    teacher = GaussianMixture(torch.ones(2), means, 0.4, sde, labels=[0, 1])
+    kinds = {"label": Label(2), "guidance": Strength.of(1.0, 4.0)}
+    data, exact = scoresde.data.from_tensor(torch.randn(50, 2)), Told(teacher, 20)
+    generator = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 12, 2, generator=generator, dtype=torch.float64)
+    u, v = 0.1 + 0.8 * torch.rand(2, 12, generator=generator, dtype=torch.float64)
+    cond = {"label": torch.arange(12) % 3 - 1, "guidance": torch.linspace(1, 4, 12, dtype=torch.float64)[:, None]}
+    for method, settings, more in ((SCM, {}, {}), (MeanFlow, {"flow": 0.0}, {"landing": Landing()})):
+        student = FlowMap(MLP((2,), width=8, blocks=1, conditions=kinds | more), sde, "v", method.lands[0])
+        objective = method(student, data, teacher, warmup=0, **settings)
+        objective.product = exact
+        for exact.off, least, most in ((1.0, 0, 1e-7), (1.2, 1e-4, torch.inf)):
+            assert least <= float(objective(Drawn(x0, eps, u, v, cond)).max()) <= most
 
 
 @pytest.mark.parametrize("skip", [1, 5])

@@ -274,7 +274,7 @@ def test_on_a_gpu_it_is_the_same(make_net):
     x, c, told = torch.randn(3, 1, 9, 8).double(), torch.randn(3).double(), cond(3)
     here = net(x, c, told)
     there = net.cuda()(x.cuda(), c.cuda(), {name: value.cuda() for name, value in told.items()})
-    close(there.cpu(), here, rtol=1e-6, atol=1e-8)
+    close(there.cpu(), here, rtol=1e-5, atol=1e-6)  # the waves of the level are in float32
     with torch.autocast("cuda", torch.bfloat16):
         low = net.float()(x.cuda().float(), c.cuda().float())
     low.float().square().sum().backward()

@@ -5,9 +5,10 @@
     python benchmarks/few_steps/data.py TEACHER --table                                # what has been measured, again
 
 Each method is trained by `task=distill` with its own defaults (`--train KEY=VALUE ...` for others) into OUT/METHOD, and
-evaluated by `task=evaluate`; each figure goes into OUT/figures.json as it is measured, so that a run that was stopped
-goes on.  Distances are by the extractor of `task=evaluate`, with 95 % intervals and the floor of real items.  Seconds a
-sample are those of `task=evaluate`, in batches of 256.
+evaluated by `task=evaluate` (`--sample KEY=VALUE ...` says more); each figure goes into OUT/figures.json as it is
+measured, so that a run that was stopped goes on.  NAME_data learns without the teacher, from data alone; of
+progressive_told TEACHER is a student of method=guidance.  Distances are by the extractor of `task=evaluate`, with 95 %
+intervals and the floor of real items.  Seconds a sample are those of `task=evaluate`, in batches of 256.
 """
 
 import argparse
@@ -31,7 +32,12 @@ METHODS = {  # and the samplers of their students, by the steps
     "dmd": "jump",
     "dmd2": "renoise",
     "add": "renoise",
+    "lcm": "renoise",
+    "scm_data": "renoise",
+    "meanflow_data": "jump",
+    "progressive_told": "jump",
 }
+ALONE = ("consistency_training", "scm_data", "meanflow_data")  # without a teacher, from data alone
 ONE_STEP = ("knowledge", "dmd")  # learned from pure noise alone
 FIGURES = ("frechet", "kid", "precision", "recall")
 STEPS = (1, 2, 4, 8)
@@ -84,6 +90,17 @@ def table(found: dict) -> str:
     return "\n".join(lines)
 
 
+def brief(found: dict) -> str:
+    """The Frechet distances alone, a line for each method."""
+    shown = ("1", "2", "4", "8", "10", "50")
+    lines = [f"| method | minutes | {' | '.join(f'{n} steps' for n in shown)} |", f"|---|---:|{'---|' * len(shown)}"]
+    for method, its in found.items():
+        cells = [cell(its["steps"][n], "frechet") if n in its["steps"] else "" for n in shown]
+        lines.append(f"| {method} | {its['minutes']:.1f} | " if "minutes" in its else f"| {method} | | ")
+        lines[-1] += " | ".join(cells) + " |"
+    return "\n".join(lines)
+
+
 def picture(path: Path, teacher: Path, out: Path, methods: list[str], each: int = 10) -> None:
     """The same noises by the teacher and by each student in 1, 2 and 4 steps, as far as it has learned them."""
     import matplotlib.pyplot as plt
@@ -100,7 +117,8 @@ def picture(path: Path, teacher: Path, out: Path, methods: list[str], each: int 
     figure, axes = plt.subplots(len(rows), 3, figsize=(11, 0.42 * len(rows)), squeeze=False)
     for (name, drawn), line in zip(rows, axes, strict=True):
         for (model, sampler), axis in zip(drawn, line, strict=False):
-            x = model.generate(each, sampler, seed=3, progress=False)[:, 0].float()
+            known = {"label": list(range(each)), "guidance": 1.0} if "guidance" in model.conditions else None
+            x = model.generate(each, sampler, seed=3, cond=known, progress=False)[:, 0].float()
             axis.imshow(x.permute(1, 0, 2).flatten(1), cmap="gray")
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
         for axis in line:
@@ -123,11 +141,13 @@ def learned(folder: Path, method: str, steps: tuple[int, ...]) -> tuple[int, ...
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("teacher", type=Path, help="the folder of a trained model")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS)[:-1], choices=list(METHODS), metavar="METHOD")
     parser.add_argument("--train", nargs="*", default=[], help="more words of task=distill: train.steps=500")
+    parser.add_argument("--sample", nargs="*", default=[], help="more words of task=evaluate: given.label=all")
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("runs/few_steps"))
     parser.add_argument("--table", action="store_true", help="print what has been measured, and measure nothing")
+    parser.add_argument("--brief", action="store_true", help="the table of Frechet distances alone")
     parser.add_argument("--picture", type=Path, help="a file, of the samples of these methods from the same noises")
     given = parser.parse_args()
     path = given.out / "figures.json"
@@ -136,7 +156,7 @@ def main() -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         for name, of in [("teacher", given.teacher), *((m, given.out / m) for m in given.methods)]:
             measure(name, of, found.setdefault(name, {"steps": {}}), given, lambda: path.write_text(json.dumps(found)))
-    print(table(found))
+    print(brief(found) if given.brief else table(found))
     if given.picture:
         picture(given.picture, given.teacher, given.out, given.methods)
 
@@ -150,13 +170,14 @@ def measure(name: str, folder: Path, its: dict, given: argparse.Namespace, keep)
                 keep()
         return
     if "minutes" not in its:
-        words = (f"teacher={given.teacher}", f"method={name}", f"folder={folder}", "task=distill")
-        run(*words, *given.train)
+        method = name.removesuffix("_data").removesuffix("_told")
+        words = [f"method={method}", f"folder={folder}", "task=distill"]
+        run(*words, *([] if name in ALONE else [f"teacher={given.teacher}"]), *given.train)
         its["minutes"] = json.loads((folder / "summary.json").read_text())["seconds"] / 60
         keep()
     for steps in learned(folder, name, STEPS):
         if str(steps) not in its["steps"]:
-            words = (f"sampler={METHODS[name]}", f"sampler.steps={steps}")
+            words = (f"sampler={METHODS[name]}", f"sampler.steps={steps}", *given.sample)
             its["steps"][str(steps)] = kept(evaluated(folder, given.n, *words))
             keep()
 

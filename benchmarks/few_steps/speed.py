@@ -43,20 +43,21 @@ def equal(far: Callable[[Sampler], Estimate], name: str, wanted: Estimate, known
 
 
 def seconds(model: scoresde.Model, sampler: Sampler, n: int) -> float:
-    """Of a batch of n."""
+    """Of a batch of n, which the host has seen."""
     began = time.perf_counter()
-    sample(model, sampler, (n, *model.shape), progress=False)
+    sample(model, sampler, (n, *model.shape), progress=False).cpu()
     return time.perf_counter() - began
 
 
 @torch.no_grad()
 def bare(model: scoresde.Model, n: int) -> float:
     """Seconds of one evaluation of the network of n rows, the least of 5."""
-    x, c, found = torch.randn(n, *model.shape), torch.zeros(n), []
+    device, found = next(model.parameters()).device, []
+    x, c = torch.randn(n, *model.shape, device=device), torch.zeros(n, device=device)
     cond = ({},) if model.bare.conditions or model.bare.made else ()
     for _ in range(5):
         began = time.perf_counter()
-        model.bare.net(x, c, *cond)
+        model.bare.net(x, c, *cond).cpu()
         found.append(time.perf_counter() - began)
     return min(found)
 
@@ -70,8 +71,10 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, help="a classifier that task=evaluate has kept")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda")
     given = parser.parse_args()
     student, teacher, known = scoresde.load(given.student), teacher_of(given.student, given.teacher), {}
+    student, teacher = student.to(given.device), teacher.to(given.device)
     judge = Judge(scoresde.data.digits(), given.judge)
     floors = {"student": bare(student, given.batch), "teacher": bare(teacher, given.batch)}
     print(
@@ -81,9 +84,9 @@ def main() -> None:
     print("|---|---|---|---|---:|---:|---|---:|")
     for steps in given.steps:
         own = (Renoise if student.lands == "data" else Jump)(steps=steps)
-        mine = judge(drawn(student, own, given.n))
+        mine = judge(drawn(student, own, given.n).cpu())
         for name in KINDS:
-            found = equal(lambda sampler: judge(drawn(teacher, sampler, given.n)), name, mine, known)
+            found = equal(lambda sampler: judge(drawn(teacher, sampler, given.n).cpu()), name, mine, known)
             cells = [f"{type(own).__name__} {steps}", words(mine)]
             if found is None:
                 print(f"| {' | '.join(cells)} | {name}: none up to {STEPS[-1]} | | | | | |")

@@ -17,7 +17,7 @@ from ..model import Model
 from ..model.description import MATERIAL, about, differences, source_of
 from ..model.folder import MODEL, conditions_of, described
 from ..objectives import Objective
-from ..sampling import Jump, Sampler, natural
+from ..sampling import DPMpp2M, Jump, Sampler, natural
 from ..students import METHODS, Method
 from . import build
 from .start import weights_in
@@ -66,7 +66,7 @@ def own_sampler(
 ) -> tuple[DictConfig, dict[str, str]]:
     """A config, and its choices, with the sampler that a model of few steps was made for, where the command says none.
 
-    What an adapter makes one has that of the adapter.
+    What an adapter makes one has that of the adapter; a denoiser that is told its guidance, `DPMpp2M`.
 
     Arguments:
         config, choices: the command's.
@@ -80,14 +80,18 @@ def own_sampler(
     adapter = config.get("adapter")
     lands = _lands(folder) if adapter is None else _lands(Path(str(adapter)).expanduser()) or _lands(folder)
     paired = adapter is None and source_of(described(folder)).paired  # whose flow alone is known
-    sampler = Jump() if paired else None if lands is None else natural(SimpleNamespace(lands=lands))
+    sampler, name = None if lands is None else natural(SimpleNamespace(lands=lands)), None
+    if paired:
+        sampler = Jump()
+    elif lands is None and GUIDANCE in conditions_of(folder):  # a denoiser of its guided flow, as `Model.generate`
+        sampler, name = DPMpp2M(), "dpmpp_2m"
     if sampler is None:
         return config, choices
     config = copy.deepcopy(config)
     with open_dict(config):
         steps = {"steps": config.sampler.steps} if "sampler.steps" in keys else {}
         config.sampler = making.node_of(sampler) | steps
-    return config, choices | {"sampler": type(sampler).__name__.lower()}
+    return config, choices | {"sampler": name or type(sampler).__name__.lower()}
 
 
 def _lands(folder: Path) -> Any:

@@ -57,6 +57,14 @@ class Desk:
         """How many samples are drawn unless another number is asked for, and how many at most."""
         return usual(self.subject.kind), most(self.subject.kind)
 
+    @property
+    def scales(self) -> tuple[float, float, float] | None:
+        """The least and the largest scale of guidance that can be chosen, and the first one; None: there is none."""
+        if self.subject.scales is None:
+            return (0.0, 8.0, 1.0) if self.subject.free else None
+        low, high = self.subject.scales
+        return low, high, min(max(1.0, low), high)
+
     def choices(self, several: bool = True) -> list[tuple[str, int | None]]:
         """What can be said of the class: (words, number), numbers as `Wish.label` takes them; none without labels.
 

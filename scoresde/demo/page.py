@@ -86,8 +86,9 @@ def _text(gr, desk: Desk, name: str) -> Any:
 def _guided(gr, desk: Desk, name: str, several: bool = True) -> tuple[Any, Any, Any]:
     """The class, the words, and the scale of guidance."""
     label, said = _class(gr, desk, several), _text(gr, desk, name)
-    options = {"label": "guidance scale", "info": "1: as trained", "visible": desk.subject.free}
-    return label, said, gr.Slider(0, 8, 1, step=0.25, **options)
+    low, high, first = desk.scales or (0.0, 1.0, 1.0)
+    options = {"label": "guidance scale", "info": "1: as trained", "visible": desk.scales is not None}
+    return label, said, gr.Slider(low, high, first, step=0.25, elem_id=f"{name}-scale", **options)
 
 
 def _sampling(gr, desk: Desk) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from .. import pictures
-from ..conditions import Kind, Label, takes_words
+from ..conditions import Kind, Label, Strength, takes_words
 from ..data import Data, collate
-from ..denoiser import Denoiser, device_of
+from ..denoiser import GUIDANCE, Denoiser, device_of
 from ..errors import InputError
 from ..guidance import Guided
 from ..model import Model
@@ -96,9 +96,15 @@ class Subject:
     @property
     def free(self) -> bool:
         """Whether the model knows labels or words and can do without them, so that it can be guided."""
-        if self.model.lands is not None:  # a model of few steps is told the scale, if any
+        if self.model.lands is not None or self.scales is not None:  # a distilled model is told the scale, if any
             return False
         return any(name is not None and self.model.conditions[name].drop > 0 for name in (self.label, self.text))
+
+    @property
+    def scales(self) -> tuple[float, float] | None:
+        """The least and the largest scale of guidance that a distilled model is told; None: it is told none."""
+        kind = self.model.conditions.get(GUIDANCE)
+        return (kind.low, kind.high) if isinstance(kind, Strength) else None
 
     @property
     def unlabelled(self) -> bool:
@@ -108,32 +114,35 @@ class Subject:
     def _label(self) -> Kind:
         return self.model.conditions[self.label]
 
-    def cond(self, label: int | None, n: int, said: str = "") -> dict[str, Tensor] | None:
+    def cond(self, label: int | None, n: int, said: str = "", scale: float | None = None) -> dict[str, Tensor] | None:
         """The conditions of n items.
 
         Arguments:
             label: one class, all classes in turn for -1, none for None.
             n: how many.
             said: words of all of them, nothing if they are empty.
+            scale: of guidance, which only a model that is told it takes; None: 1, or what is nearest to it.
 
         Returns:
             Tensors by name, n rows each; None: the model takes no conditions.
 
         Raises:
             InputError: a class that the model does not know, words where it takes none, none of either where it needs
-                some.
+                some, a scale that it has not learned.
         """
         found = self._labels(label, n)
-        if self.text is None:
+        if self.text is None and said.strip():
+            raise InputError(f"said={brief(said)}: the model takes no text", "said")
+        kinds = self.model.conditions
+        if self.text is not None:
+            found = found or {}
             if said.strip():
-                raise InputError(f"said={brief(said)}: the model takes no text", "said")
-            return found
-        kind = self.model.conditions[self.text]
-        if not said.strip():
-            if not kind.drop:
+                found[self.text] = kinds[self.text].rows(self.text, said, n)
+            elif not kinds[self.text].drop:
                 raise InputError('said="": the model needs words (it was trained with drop 0)', "said")
-            return found or {}
-        return {**(found or {}), self.text: kind.rows(self.text, said, n)}
+        if self.scales is not None and scale is not None:
+            found = {**(found or {}), GUIDANCE: kinds[GUIDANCE].rows("scale", scale, n)}
+        return found
 
     def _labels(self, label: int | None, n: int) -> dict[str, Tensor] | None:
         if self.label is None:

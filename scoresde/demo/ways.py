@@ -68,7 +68,7 @@ def denoising(subject: Subject, wish: Wish) -> Iterator[Frame]:
     if wish.n > most(subject.kind):
         raise InputError(f"n={wish.n}: give a number of samples up to {most(subject.kind)}", "n")
     model = subject.guided(wish.label, wish.scale, wish.said)
-    cond = subject.cond(wish.label, wish.n, wish.said)
+    cond = subject.cond(wish.label, wish.n, wish.said, wish.scale)
     sampler, last = wish.made(), None
     # A mistake is told here, and not in the thread.
     relay = _Relay(len(sampler.informed(model).times(model.sde)) - 1)
@@ -109,12 +109,12 @@ def walk(subject: Subject, wish: Walk) -> Tensor:
         like = torch.zeros(1, *shape, dtype=torch.float64 if device == "cpu" else torch.float32, device=device)
         index = torch.zeros(1, dtype=torch.long, device=device)
         ends = [model.sde.prior(normal(like, index, seed, 0, 0)) for seed in (wish.first, wish.last)]
-        cond = subject.cond(wish.label, wish.points, wish.said)
+        cond = subject.cond(wish.label, wish.points, wish.said, wish.scale)
     else:
         raw, known = subject.held_out([wish.first, wish.last])
         x = subject.model.encode(raw).to(device)
         ends = to_latent(subject.model, x, cond=known, **TOLERANCE).split(1)
-        cond = subject.cond(wish.label, wish.points, wish.said)
+        cond = subject.cond(wish.label, wish.points, wish.said, wish.scale)
     ways = torch.linspace(0, 1, wish.points, dtype=torch.float64).tolist()
     path = torch.cat([slerp(*ends, w) for w in ways])
     return subject.model.decode(from_latent(model, path, cond=cond, **TOLERANCE).cpu())

@@ -46,7 +46,7 @@ def usual(kind: Kind) -> int:
 class Wish(Checked):
     """`n` samples by a `sampler` of `steps`, of a class (`label`; None: of none, -1: of all in turn) and of what is
     `said` (empty: nothing), led there by the `scale` of classifier-free guidance (1: the conditional model, 0: without
-    either)."""
+    either), which a distilled model is told."""
 
     n: Count = 16
     seed: Seed = 0

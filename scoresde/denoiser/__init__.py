@@ -12,7 +12,7 @@ covariance, and `source.py`: the noise of its training, which go with it.  It ma
 from .base import Cond, Denoiser, Given, Wrapped, device_of, rows, weigh
 from .conditioned import Conditioned, bind
 from .counted import Counted
-from .flow_map import GUIDANCE, LANDING, FlowMap, Lands, jumped, turned
+from .flow_map import GUIDANCE, LANDING, FlowMap, Lands, flow_velocity, jumped, turned
 from .levels import levels
 from .moments import Moments
 from .own_answer import SelfConditioned, self_conditioned
@@ -44,6 +44,7 @@ __all__ = [
     "device_of",
     "edm",
     "eps",
+    "flow_velocity",
     "jumped",
     "levels",
     "refuse_noise",

@@ -227,3 +227,21 @@ def turned(z: Tensor, f: Tensor, d: Tensor) -> Tensor:
         (B, *shape).
     """
     return weigh(d.cos(), z, -d.sin(), f)
+
+
+def flow_velocity(denoiser: Denoiser, z: Tensor, phi: Tensor, cond: Cond = None) -> Tensor:
+    """v = (cos(phi) z - D(n z, t)) / sin(phi): the velocity of the probability flow that all SDEs share.
+
+    Arguments:
+        denoiser: the model.
+        z: x / n (B, *shape).
+        phi: atan(sigma / alpha) (B,).
+        cond: conditions by name; None: none, or the model is bound to them.
+
+    Returns:
+        (B, *shape).
+    """
+    sde, cos, sin = denoiser.sde, phi.cos(), phi.sin()
+    t = sde.time(-2 * torch.log(sin / cos))
+    x0 = denoiser(expand(torch.hypot(*sde.marginal(t)), z) * z, t, *(() if cond is None else (cond,)))
+    return weigh(cos / sin, z, -1 / sin, x0)

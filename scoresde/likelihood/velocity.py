@@ -1,29 +1,11 @@
-"""The velocity of the probability flow, and with its divergence."""
+"""The velocity of the probability flow with its divergence."""
 
 import torch
 from torch import Tensor
 
 from ..answers import derivatives
-from ..denoiser import Denoiser, weigh
-from ..sde import expand
+from ..denoiser import Denoiser, flow_velocity
 from .divergence import Exact, Hutchinson
-
-
-def flow_velocity(denoiser: Denoiser, z: Tensor, phi: Tensor) -> Tensor:
-    """v = (cos(phi) z - D(n z, t)) / sin(phi): the velocity of the probability flow that all SDEs share.
-
-    Arguments:
-        denoiser: the model.
-        z: x / n (B, *shape).
-        phi: atan(sigma / alpha) (B,).
-
-    Returns:
-        (B, *shape).
-    """
-    sde, cos, sin = denoiser.sde, phi.cos(), phi.sin()
-    t = sde.time(-2 * torch.log(sin / cos))
-    x0 = denoiser(expand(torch.hypot(*sde.marginal(t)), z) * z, t)
-    return weigh(cos / sin, z, -1 / sin, x0)
 
 
 @derivatives

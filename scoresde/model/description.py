@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import making
-from ..conditions import of_items
+from ..conditions import Kind, of_items
 from ..data import Data, condition_prints
 from ..denoiser import RULES, Denoiser, Preconditioned, Source, levels
 from ..errors import InputError
@@ -35,10 +35,17 @@ def describe(denoiser: Denoiser, data: Data, loss: Any, objective: Any = None) -
         "objective": _said_of(objective),
         **of_class(denoiser),
         "cond": {name: kind.drop for name, kind in of_items(denoiser.conditions).items()},
-        "conditions": {k: making.node_of(kind) for k, kind in {**denoiser.conditions, **denoiser.made}.items()},
+        "conditions": {k: making.node_of(kind) for k, kind in _kinds(denoiser).items()},
         "data": about(data, denoiser.conditions),
         **_codec(data),
     }
+
+
+def _kinds(denoiser: Denoiser) -> dict[str, Kind]:
+    """All that a denoiser is told, in the order in which its network reads it, as its weights are by their places."""
+    found = {**denoiser.conditions, **denoiser.made}
+    order = getattr(getattr(denoiser, "net", None), "conditions", None) or found
+    return {name: found[name] for name in order if name in found} | found
 
 
 def _codec(data: Data) -> dict:

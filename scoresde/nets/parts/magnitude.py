@@ -26,7 +26,8 @@ def mp_silu(x: Tensor) -> Tensor:
 
 def mp_sum(a: Tensor, b: Tensor, t: float) -> Tensor:
     """(1 - t) a + t b over the magnitude that it has for independent a and b of magnitude 1.  Equation 88."""
-    return a.lerp(b, t) / math.hypot(1 - t, t)
+    dtype = torch.promote_types(a.dtype, b.dtype)  # under autocast a sum of a layer's answer and of its input is of two
+    return a.to(dtype).lerp(b.to(dtype), t) / math.hypot(1 - t, t)
 
 
 def mp_cat(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:

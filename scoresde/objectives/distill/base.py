@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ...conditions import Strength
 from ...data import Batch, Data, collate
-from ...denoiser import GUIDANCE, Denoiser, FlowMap, Lands, Preconditioned, turned
-from ...guidance import Guided
+from ...denoiser import GUIDANCE, Denoiser, FlowMap, Lands, Preconditioned, flow_velocity, turned
 from ...model.description import describe
 from ...model.kept import moments
 from ...model.kept.state import plain_state
@@ -18,9 +17,9 @@ from ...sde import SDE, expand
 from ..denoising import dropped_rows
 from ..guards import prepare
 from ..own import Own
-from .look import LOOK, Ends, told
+from .look import LOOK, Ends, led, told
 from .suited import check_pair
-from .times import at, ends, spread
+from .times import ends, spread
 
 
 class Drawn(NamedTuple):
@@ -59,10 +58,11 @@ class Distilled(Own):
     trains = FlowMap
     lands: tuple[str | None, ...] = ("data", "any")  # what its students may learn: these, "times", None
     alone: bool = True  # whether it does without a teacher
+    paired: bool = False  # whether it follows a teacher whose noise was paired with the data
 
     def __init__(self, student: FlowMap, data: Data, teacher: Denoiser | None = None):
         super().__init__()
-        check_pair(type(self).__name__, self.lands, self.alone, student, teacher)
+        check_pair(type(self).__name__, self.lands, self.alone, student, teacher, self.paired)
         self.product, self.data = student, data
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
         self.takes = tuple(name for name, kind in student.conditions.items() if kind.of_items)
@@ -137,9 +137,8 @@ class Distilled(Own):
         Returns:
             (B, *shape).
         """
-        sde, t = self.product.sde, at(self.product.sde, phi)
-        x0 = self.asked(expand(torch.hypot(*sde.marginal(t)), z) * z, t, cond)
-        return expand(phi.cos() / phi.sin(), z) * z - expand(1 / phi.sin(), z) * x0
+        teacher, known = led(self.teacher, cond)
+        return flow_velocity(teacher, z, phi, known)
 
     def asked(self, x: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
         """The teacher's D(x, t), led by the scale that the student is told.
@@ -152,10 +151,8 @@ class Distilled(Own):
         Returns:
             (B, *shape).
         """
-        known = {k: v for k, v in cond.items() if k in self.teacher.conditions}
-        if self.strength is None or GUIDANCE in self.teacher.conditions or not known:
-            return self.teacher(x, t, known)
-        return Guided(self.teacher, cond[GUIDANCE][:, 0])(x, t, known)
+        teacher, known = led(self.teacher, cond)
+        return teacher(x, t, known)
 
     def velocity(self, drawn: Drawn, z: Tensor, phi: Tensor) -> Tensor:
         """That of the flow: the teacher's, or without one cos(phi) eps - sin(phi) x_0.

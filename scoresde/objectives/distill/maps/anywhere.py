@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...data import Data
-from ...denoiser import Denoiser, FlowMap, turned
-from ...making import recorded
-from ...settings import Fraction, Range, Scale
-from .base import Drawn
-from .look import huber as distance
-from .paced import Target, Targeted
-from .times import angles, both
+from ....data import Data
+from ....denoiser import Denoiser, FlowMap, turned
+from ....making import recorded
+from ....settings import Fraction, Range, Scale
+from ..base import Drawn
+from ..look import huber as distance
+from ..paced import Target, Targeted
+from ..times import angles, both
 
 
 class Anywhere(Targeted):

@@ -5,14 +5,14 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from ...data import Data
-from ...denoiser import Denoiser, FlowMap
-from ...making import recorded
-from ...sde import expand
-from ...settings import Fraction, Positive, Whole
-from .base import Drawn
-from .paced import Paced
-from .times import angles
+from ....data import Data
+from ....denoiser import Denoiser, FlowMap
+from ....making import recorded
+from ....sde import expand
+from ....settings import Fraction, Positive, Whole
+from ..base import Drawn
+from ..paced import Paced
+from ..times import angles
 
 
 class Continuous(Paced):

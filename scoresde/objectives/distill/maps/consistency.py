@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from ...data import Data
-from ...denoiser import Denoiser, FlowMap
-from ...errors import InputError
-from ...making import recorded
-from ...settings import Count, Range, Scale
-from .base import Drawn
-from .look import huber
-from .paced import Paced, Target, Targeted
-from .times import angles
+from ....data import Data
+from ....denoiser import Denoiser, FlowMap
+from ....errors import InputError
+from ....making import recorded
+from ....settings import Count, Range, Scale
+from ..base import Drawn
+from ..look import huber
+from ..paced import Paced, Target, Targeted
+from ..times import angles
 
 
 class Consistency(Paced, Targeted):

@@ -5,15 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data import Data
-from ...denoiser import Denoiser, FlowMap, Preconditioned, Source
-from ...making import recorded
-from ...sde import SDE, expand
-from ...settings import Count, Scale
-from .base import Drawn
-from .look import huber as distance
-from .stored import Stored
-from .times import angles, at
+from ....data import Data
+from ....denoiser import Denoiser, FlowMap, Preconditioned, Source
+from ....making import recorded
+from ....sde import SDE, expand
+from ....settings import Count, Scale
+from ..base import Drawn
+from ..look import huber as distance
+from ..stored import Stored
+from ..times import angles, at
 
 
 class Pairs(Stored):
@@ -37,7 +37,7 @@ class Pairs(Stored):
         InputError: as `Stored` does.
     """
 
-    lands = ("times",)
+    lands, paired = ("times",), True
 
     @recorded
     def __init__(
@@ -84,7 +84,7 @@ class Reflow(Stored):
     """
 
     trains = Preconditioned
-    lands = (None,)
+    lands, paired = (None,), True
 
     @recorded
     def __init__(

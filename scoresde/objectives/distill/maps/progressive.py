@@ -7,16 +7,16 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from ...data import Data
-from ...denoiser import Denoiser, FlowMap, turned
-from ...errors import InputError
-from ...making import recorded
-from ...model.kept.state import load_state, plain_state
-from ...sde import SDE
-from ...settings import Count, Positive, Range
-from .base import Drawn
-from .paced import Paced
-from .times import at, both, ends
+from ....data import Data
+from ....denoiser import Denoiser, FlowMap, turned
+from ....errors import InputError
+from ....making import recorded
+from ....model.kept.state import load_state, plain_state
+from ....sde import SDE
+from ....settings import Count, Positive, Range
+from ..base import Drawn
+from ..paced import Paced
+from ..times import at, both, ends
 
 Jumps = Annotated[int, Range(1, 2**16)]
 

@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from ...data import Data
-from ...denoiser import GUIDANCE, Denoiser, FlowMap
-from ...errors import InputError
-from ...making import recorded
-from .base import Distilled, Drawn
-from .look import REFERENCE
-from .times import angles
+from ....data import Data
+from ....denoiser import GUIDANCE, Denoiser, FlowMap
+from ....errors import InputError
+from ....making import recorded
+from ..base import Distilled, Drawn
+from ..look import REFERENCE
+from ..times import angles
 
 
 class GuidedDistillation(Distilled):
