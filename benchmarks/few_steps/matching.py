@@ -20,6 +20,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,14 +54,22 @@ class Method(NamedTuple):
     begin: int = 0
 
 
-OWN = {"gan": "softplus", "r1": 1e-3, "pace": 10.0, "noise": (0.0, 0.6)}  # of a critic that is a network of its own
-SLOW = {"lr": 1e-4}  # of a student that is near already
+OWN = {"gan": "softplus", "r1": 1e-3, "noise": (0.0, 0.6)}  # of a critic that is a network of its own
 METHODS = {
-    "consistency": Method(Consistency, {}, {"steps": 0}, 4000),
-    "dmd": Method(DMD, {"pairs": 5000, "fakes": 3}, {"steps": 1200}),
-    "dmd2": Method(DMD2, {"fakes": 3, **OWN}, {"steps": 500} | SLOW, 4000),
-    "add": Method(ADD, {"distillation": 0.0, **OWN}, {"steps": 1200} | SLOW, 4000),
+    "consistency": Method(Consistency, {}, {"steps": 0}, 2500),
+    "dmd2": Method(DMD2, {"fakes": 3, "pace": 3.0, **OWN}, {"steps": 300, "lr": 3e-4}, 2500),
+    "add": Method(ADD, {"distillation": 0.0, "pace": 5.0, **OWN}, {"steps": 600, "lr": 2e-4}, 2500),
+    "dmd": Method(DMD, {"pairs": 5000, "fakes": 3}, {"steps": 800, "lr": 1e-3}),
 }
+begins: dict[tuple, tuple[Any, float]] = {}  # what several methods begin as, by what it is, and its seconds
+
+
+def kept(key: tuple, make: Callable[[], Any]) -> tuple[Any, float]:
+    """A copy of what is made once, and the seconds that it took."""
+    if key not in begins:
+        began = time.perf_counter()
+        begins[key] = (make(), time.perf_counter() - began)
+    return copy.deepcopy(begins[key][0]), begins[key][1]
 
 
 class Passing(nn.Module):
@@ -95,23 +104,26 @@ def trained(method: Method, exact: GaussianMixture, seed: int, more: dict, how: 
     """The student of a method, and the seconds of its training."""
     kind, settings, teacher = method.objective, method.settings | more, copy.deepcopy(exact).float()
     shape, data = tuple(exact.means.shape[1:]), scoresde.data.as_data(exact.sample(20000, seed=1).float())
-    torch.manual_seed(seed)
     width, how = settings.pop("width", 128), method.training | {"begin": method.begin} | how
-    began, steps, first, seeded = time.perf_counter(), how["steps"], how.pop("begin"), {"seed": seed}
-    begin = begun(Passing(*shape, width), data, teacher, START, seeded)
+    steps, first, seeded = how["steps"], how.pop("begin"), {"seed": seed}
+    torch.manual_seed(seed)
+    key = (type(exact.sde), shape, width, seed)
+    begin, seconds = kept(key, lambda: begun(Passing(*shape, width), data, teacher, START, seeded))
     student = kind.student(begin)
     if first and kind is not DMD:
-        student = consistent(student, data, teacher, first, seeded)
+        student, more_seconds = kept((*key, first), lambda: consistent(student, data, teacher, first, seeded))
+        seconds += more_seconds
     if kind is Consistency:
-        return student.eval(), time.perf_counter() - began
-    players = {} if kind is ADD else {"fake": begin}
+        return student.eval(), seconds
+    torch.manual_seed(seed)
+    began, players = time.perf_counter(), {} if kind is ADD else {"fake": begin}
     if kind is not DMD:
         players["critic"] = Encoder(shape, 1, channels=width)
     objective = kind(student, data, teacher, **players, **settings)
     own = {"batch_size": 256, "lr": 5e-4, "betas": (0.0, 0.99), "weight_decay": 0.0, "ema": 0.98, "warmup": 20}
     own |= {"validate_every": steps, "log_every": max(steps // 5, 1)} | seeded | how
     model = scoresde.fit(objective, data, scoresde.Training(**own), **QUIET)
-    return model, time.perf_counter() - began
+    return model, seconds + time.perf_counter() - began
 
 
 def measured(x: Tensor, exact: GaussianMixture) -> dict[str, Any]:
