@@ -104,6 +104,7 @@ def brief(found: dict) -> str:
 def picture(path: Path, teacher: Path, out: Path, methods: list[str], each: int = 10) -> None:
     """The same noises by the teacher and by each student in 1, 2 and 4 steps, as far as it has learned them."""
     import matplotlib.pyplot as plt
+    import torch
 
     import scoresde
     from scoresde.sampling import DDIM, Adams, Jump, Renoise
@@ -119,7 +120,8 @@ def picture(path: Path, teacher: Path, out: Path, methods: list[str], each: int 
         for (model, sampler), axis in zip(drawn, line, strict=False):
             known = {"label": list(range(each)), "guidance": 1.0} if "guidance" in model.conditions else None
             x = model.generate(each, sampler, seed=3, cond=known, progress=False)[:, 0].float()
-            axis.imshow(x.permute(1, 0, 2).flatten(1), cmap="gray")
+            x = torch.nn.functional.pad(x, (1, 1, 0, 0), value=x.min())  # apart from each other
+            axis.imshow(x.permute(1, 0, 2).flatten(1), cmap="gray", interpolation="nearest")
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
         for axis in line:
             axis.set_xticks([])
