@@ -17,13 +17,14 @@ from scoresde.conditions import Label, Text
 from scoresde.config import build
 from scoresde.data import from_tensor
 from scoresde.demo import Desk, Place, Subject, draw, given, scores
-from scoresde.demo.ways import denoising, walk
+from scoresde.demo.ways import TOLERANCE, denoising, walk
 from scoresde.demo.wishes import SAMPLERS, Walk, Wish
 from scoresde.denoiser import FlowMap
 from scoresde.guidance import Guided
 from scoresde.model import Model
 from scoresde.noise import normal
 from scoresde.pictures.pixels import save_files
+from scoresde.sampling import Jump
 
 SDE = scoresde.VP()
 MEANS = torch.tensor([[-3.0, 0.0], [3.0, 0.0]], dtype=torch.float64)
@@ -110,6 +111,15 @@ def test_a_distilled_model_is_told_the_scale(lands):
     assert torch.equal(frames[-1].samples, told(3.0)) and not torch.equal(told(3.0), told(2.0))
     with pytest.raises(InputError, match="scale is 1: give numbers from 1.5 to 4"):
         list(denoising(shown, Wish(scale=1.0, **wish)))
+    latent = SDE.prior(normal(torch.zeros(2, 2).double(), torch.zeros(2).long(), 0, 0, 0))
+    found = walk(shown, Walk(first=0, last=0, points=2, label=1, scale=3.0))
+    cond = {"label": 1, "guidance": 3.0}
+    jump = shown.model.generate(1, Jump(steps=1), 0, cond, progress=False).double()
+    ends = jump if lands else shown.model.decode(scoresde.from_latent(shown.model, latent, cond=cond, **TOLERANCE))
+    assert torch.allclose(found[0].double(), ends[0].double(), atol=1e-5)
+    if lands:
+        with pytest.raises(InputError, match="give seeds"):
+            walk(shown, Walk(between="items"))
     assert Desk(subject()).scales is None and Desk(subject(labels=[0, 1])).scales == (0.0, 8.0, 1.0)
 
 

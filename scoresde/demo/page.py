@@ -121,7 +121,7 @@ def _sampling(gr, desk: Desk) -> None:
 
 
 def _walking(gr, desk: Desk) -> None:
-    held = desk.subject.data is not None
+    held = desk.subject.data is not None and desk.subject.model.lands is None
     kinds = [("seeds of noise", "seeds"), *([("held-out items", "items")] if held else [])]
     with gr.Row():
         with gr.Column(scale=1, min_width=280):

@@ -1,5 +1,6 @@
 """Ways through the model: from noise to samples, step by step, and from one latent to another."""
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..denoiser import Denoiser, Given, bind
 from ..errors import InputError
 from ..noise import normal
 from ..pictures.kinds import Kind
-from ..sampling import from_latent, sample, slerp, to_latent
+from ..sampling import Jump, from_latent, natural, sample, slerp, to_latent
 from .subject import Subject
 from .wishes import Walk, Wish, most
 
@@ -100,11 +102,13 @@ def denoising(subject: Subject, wish: Wish) -> Iterator[Frame]:
 def walk(subject: Subject, wish: Walk) -> Tensor:
     """Raw values (points, *shape) on the way between two latents x_T, decoded by the probability flow.
 
-    The latents are the noise of two seeds, or those of two held-out items (numbers): the walk then ends at these.
-    Raises `InputError`.
+    The latents are the noise of two seeds, or those of two held-out items (numbers): the walk then ends at these.  A
+    model of few steps decodes by its jumps, and has seeds alone.  Raises `InputError`.
     """
     model, shape = subject.guided(wish.label, wish.scale, wish.said), subject.model.shape
     device = subject.device
+    if wish.between == "items" and model.lands is not None:
+        raise InputError("between=items: a model of few steps has no flow back from an item: give seeds", "between")
     if wish.between == "seeds":
         like = torch.zeros(1, *shape, dtype=torch.float64 if device == "cpu" else torch.float32, device=device)
         index = torch.zeros(1, dtype=torch.long, device=device)
@@ -117,7 +121,18 @@ def walk(subject: Subject, wish: Walk) -> Tensor:
         cond = subject.cond(wish.label, wish.points, wish.said, wish.scale)
     ways = torch.linspace(0, 1, wish.points, dtype=torch.float64).tolist()
     path = torch.cat([slerp(*ends, w) for w in ways])
-    return subject.model.decode(from_latent(model, path, cond=cond, **TOLERANCE).cpu())
+    ends = from_latent(model, path, cond=cond, **TOLERANCE) if model.lands is None else landed(model, path, cond)
+    return subject.model.decode(ends.cpu())
+
+
+@torch.no_grad()
+def landed(model: Denoiser, x: Tensor, cond: Given) -> Tensor:
+    """Where the jumps of a model of few steps end that begin at x_T (n, *shape), as many as it was made for."""
+    few = Jump(steps=1) if model.lands == "data" else natural(model)
+    few, model = few.informed(model), bind(model, cond, len(x))
+    for t, s in itertools.pairwise(model.sde.along(few.times(model.sde))):
+        x, _ = few.step(model, x, t, s, None, None)
+    return x
 
 
 def shown(kind: Kind, frames: list[Frame]) -> list[Frame]:

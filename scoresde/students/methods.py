@@ -42,7 +42,7 @@ class Method(NamedTuple):
 
 USUAL = {"steps": 1500, "lr": 1e-3, "validate_every": 250}
 PLAYERS = {"steps": 1000, "lr": 3e-4, "betas": (0.0, 0.99), "weight_decay": 0.0, "ema": 0.99}
-DATA = {"first": 10, "last": 1280, "grows": 800, "order": 1, "huber": 0.06}
+DATA = {"first": 10, "last": 80, "grows": 1200, "order": 1, "huber": 0.06}
 EASY = {"first": 2, "last": 256, "grows": 800, "order": 1, "huber": 0.0}
 
 LATENT = {"first": 10, "last": 10, "grows": 0, "huber": 0.2}
