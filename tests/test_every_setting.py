@@ -10,7 +10,7 @@ from omegaconf import OmegaConf, open_dict
 
 from scoresde import InputError
 from scoresde.config import build
-from scoresde.config.options import checked
+from scoresde.config.commands.options import checked
 from scoresde.run import Run, Task
 
 CONF = ROOT / "conf"

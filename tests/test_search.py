@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from commands import command, held
 
-from scoresde.config.jobs import Job, statuses
+from scoresde.config.commands.jobs import Job, statuses
 from scoresde.sweeps import search
 
 optuna = pytest.importorskip("optuna")

@@ -16,7 +16,7 @@ from sweeps import SMALL, lines, start, wandb_run
 
 import scoresde
 from scoresde.config import build
-from scoresde.config.jobs import fingerprint, read, statuses, sweep_name
+from scoresde.config.commands.jobs import fingerprint, read, statuses, sweep_name
 from scoresde.sweeps import search
 from scoresde.sweeps.compare import shown
 from scoresde.sweeps.figures import Figure, Row, average, figures, rows

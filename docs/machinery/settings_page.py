@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from scoresde import making, settings
-from scoresde.config.options import GROUPS, Options
+from scoresde.config.commands.options import GROUPS, Options
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

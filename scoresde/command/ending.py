@@ -9,7 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from .. import report
-from ..config.jobs import closing
+from ..config.commands.jobs import closing
 from ..errors import InputError, package
 from ..machine import launcher
 from ..machine.signals import Terminated, listen

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ..config.jobs import SWEEP, Job, fingerprint, sweep_name
+from ..config.commands.jobs import SWEEP, Job, fingerprint, sweep_name
 from ..machine import launcher, locks, memory
 from ..tracking.report import called, say
 from .ending import TOLD, end_sweep, fail, in_a_line, told
@@ -109,7 +109,7 @@ def run(config: DictConfig) -> None:
 def asked(config: DictConfig, sources: list[str]) -> Callable:
     """The task of a config, whose settings of no group are checked, and whose own code can be imported."""
     from ..config.build import import_paths, make
-    from ..config.options import checked
+    from ..config.commands.options import checked
     from ..run import Task
 
     checked(config)

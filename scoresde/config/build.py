@@ -23,7 +23,7 @@ from ..model.folder import described, kind_of
 from ..model.kinds import class_of, settings_of
 from ..sde import SDE
 from . import conditions, views
-from .options import GROUPS
+from .commands.options import GROUPS
 from .start import source, start_of
 
 PARTS = ("sde", "net", "data", "loss", "objective", "rule", "train", "cond", "view")

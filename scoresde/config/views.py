@@ -11,7 +11,7 @@ from ..conditions.base import Drop
 from ..data import Data, View, viewed
 from ..errors import InputError
 from ..settings import Seed, Text, check
-from .composed import choice
+from .commands.composed import choice
 
 OWN = {"name": Text, "seed": Seed, "drop": Drop, "redraw": bool}  # settings of `viewed`, beside those of the view
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from .. import making
 from ..conditions import Kind
-from ..config import build, conditions, guide, method, objective, options, settle
+from ..config import build, conditions, guide, method, objective, settle
+from ..config.commands import options
+from ..config.commands.jobs import Job
 from ..config.guide import Guide
-from ..config.jobs import Job
 from ..config.latents import at_hand
 from ..data import Data
 from ..denoiser import Denoiser

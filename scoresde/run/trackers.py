@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from ..config.jobs import fingerprint
+from ..config.commands.jobs import fingerprint
 from ..tracking.track import Rows, Tracker
 from ..tracking.with_tensorboard import TensorBoard
 from ..tracking.with_wandb import Wandb

@@ -7,8 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from ..config import build
-from ..config.composed import choice, composed
-from ..config.options import checked
+from ..config.commands.composed import choice, composed
+from ..config.commands.options import checked
 from ..errors import InputError
 from ..machine import files, launcher, processes
 from ..settings import Text, brief, check

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from ..config import build
-from ..config.jobs import SWEEP, Job, fingerprint, interrupted, read
+from ..config.commands.jobs import SWEEP, Job, fingerprint, interrupted, read
 from ..errors import InputError
 from ..machine import files, locks
 from ..run import Task

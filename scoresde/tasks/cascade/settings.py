@@ -8,7 +8,7 @@ from typing import Any
 
 from ... import making
 from ...cascade import Stage
-from ...config.composed import choice, composed
+from ...config.commands.composed import choice, composed
 from ...config.guide import INPUTS, Guide
 from ...data import Data
 from ...denoiser import Counted, Denoiser

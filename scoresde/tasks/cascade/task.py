@@ -14,7 +14,7 @@ from torch import Tensor
 from ... import pictures
 from ...cascade import Cascade
 from ...config import build
-from ...config.composed import plain as plain_of
+from ...config.commands.composed import plain as plain_of
 from ...errors import InputError
 from ...machine import files, launcher, locks
 from ...machine.devices import best_device

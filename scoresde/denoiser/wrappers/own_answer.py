@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from ..conditions import Estimate
-from .base import Denoiser, Wrapped
+from ...conditions import Estimate
+from ..base import Denoiser, Wrapped
 
 
 class SelfConditioned(Wrapped):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from .base import Denoiser, Wrapped
+from ..base import Denoiser, Wrapped
 
 
 class Tally:

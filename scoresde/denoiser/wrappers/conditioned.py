@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError
-from ..settings import nearest
-from .base import Denoiser, Wrapped, device_of
+from ...errors import InputError
+from ...settings import nearest
+from ..base import Denoiser, Wrapped, device_of
 
 
 def bind(denoiser: Denoiser, cond: Mapping[str, Any] | None, n: int) -> Denoiser:

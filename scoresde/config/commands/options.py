@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from ..conditions.base import Drop
-from ..denoiser import RULES
-from ..errors import InputError, in_yaml
-from ..model.description import OPEN_RULES
-from ..sampling.hardware import AUTOCAST
-from ..settings import Checked, Count, OneOf, Seed, Text, check
-from ..tracking.track import TRACKERS
-from ..tracking.with_wandb import ARTIFACTS, MODES
+from ...conditions.base import Drop
+from ...denoiser import RULES
+from ...errors import InputError, in_yaml
+from ...model.description import OPEN_RULES
+from ...sampling.hardware import AUTOCAST
+from ...settings import Checked, Count, OneOf, Seed, Text, check
+from ...tracking.track import TRACKERS
+from ...tracking.with_wandb import ARTIFACTS, MODES
 
 GROUPS = ("sde", "net", "data", "loss", "objective", "train", "sampler", "likelihood", "task")
 

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..errors import InputError
+from ...errors import InputError
 
 WHERE = ("out", "device", "wandb", "tracker", "project", "artifacts", "paths", "trust")  # as in the command around it
 

@@ -13,9 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from ..machine import files
-from ..report.figures import STATUS, statuses
-from . import build
+from ...machine import files
+from ...report.figures import STATUS, statuses
+from .. import build
 
 DONE = {"state": str, "config": str, "results": files.dict_of(str)}
 SWEEP = "SCORESDE_SWEEP"  # the environment variable with the sweep's name, which parallel jobs inherit
